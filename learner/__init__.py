@@ -1,0 +1,1 @@
+"""The learner: takes groups, steps the policy, publishes its weights."""

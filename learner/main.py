@@ -1,0 +1,80 @@
+"""The learner process: `python -m learner.main --run-id R --model-path M --work-dir D`.
+
+Owns: the order of starting and stopping, signals and the exit code. Never trains. Invariant: torch is imported only after
+its threads are limited.
+
+Exit codes: 0 the run ended or the process was asked to stop, with everything saved; 1 an error, logged; 2 the settings
+are wrong; 3 another learner has taken the run.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+import uuid
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import structlog
+
+from learner.fault import VARIABLE, Fault
+from learner.settings import Settings, load_settings
+from learner.threads import limit_threads
+from learner.work_dir import WorkDir
+from scheduler import logs
+from scheduler.client import LearnerLink
+from scheduler.core.errors import InvalidInput, PilotCommitError, StaleIncarnation
+
+if TYPE_CHECKING:
+    from learner.assembly import Start
+
+OK, FAILED, MISUSED, REPLACED = 0, 1, 2, 3
+
+_log = structlog.get_logger()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train a run until it ends, and return the exit code."""
+    try:
+        settings = load_settings(sys.argv[1:] if argv is None else argv, os.environ)
+        fault = Fault.parse(os.environ.get(VARIABLE))
+    except InvalidInput as exc:
+        sys.stderr.write(f"learner: {exc}\n")
+        return MISUSED
+    logs.configure("INFO")
+    limit_threads(settings.num_threads, os.environ)
+    try:
+        _run(settings, fault)
+    except* StaleIncarnation as group:
+        _log.error("replaced", run=settings.run_id, reason=str(group.exceptions[0]))
+        return REPLACED
+    except* PilotCommitError:
+        _log.exception("failed", run=settings.run_id)
+        return FAILED
+    return OK
+
+
+def _run(settings: Settings, fault: Fault) -> None:
+    # Here and not at the top: torch reads its thread settings when it is first imported.
+    from learner.assembly import assemble
+
+    incarnation = uuid.uuid4().hex[:12]
+    work_dir = WorkDir(root=settings.work_dir)
+    with work_dir.held():
+        start = assemble(settings, work_dir, incarnation=incarnation, fault=fault)
+        with start.workshop.metrics.serving(settings.metrics_port):
+            asyncio.run(_train(settings, start, incarnation))
+
+
+async def _train(settings: Settings, start: "Start", incarnation: str) -> None:
+    from learner.session import Session
+
+    async with LearnerLink(settings.scheduler_url, settings.run_id) as link:
+        session = Session(link, start.workshop, start.progress, incarnation=incarnation)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, session.request_stop)
+        await session.run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

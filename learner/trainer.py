@@ -1,0 +1,216 @@
+"""The training step: one batch of groups in, one updated policy out.
+
+Owns: the optimiser and the order of a step (mix, pack, forward, backward, update). Never reads a clock to decide,
+touches a file or talks to anybody. Invariant: the same model, optimiser state and groups give the same weights, bit for
+bit on a CPU; an update whose gradient is not finite is not made.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from learner.batch import MicroBatch, MixedGroup, collate, mixed_groups, plan
+from learner.forward import completion_logprobs
+from learner.loss import Objective, TokenSums, policy_loss
+from learner.step_report import StepReport, StepSeconds
+from scheduler.core.errors import InvalidCheckpoint, LearnerError
+from scheduler.core.types import Group
+
+MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+"""What AdamW keeps of each parameter."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Optimisation:
+    """How the weights are updated."""
+
+    learning_rate: float
+    weight_decay: float = 0.0
+    """Applied to matrices only: shrinking norms and biases changes the function without regularising it."""
+    warmup_updates: int = 0
+    """Updates over which the learning rate rises linearly to its full value; also lets AdamW's moments settle."""
+    grad_clip: float = 1.0
+    """Largest gradient norm; a longer gradient is scaled down to it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Computation:
+    """How a batch is computed."""
+
+    mini_batches: int = 1
+    """Updates per step; the mixed groups are dealt out evenly."""
+    micro_batch_tokens: int = 16384
+    """Padded tokens of one forward and backward: bounds the memory of activations and logits."""
+    autocast: torch.dtype = torch.float32
+    """Arithmetic of forward and backward; the weights themselves stay float32."""
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What the updates of one step add up to."""
+
+    temperature: float
+    seconds: StepSeconds = field(default_factory=StepSeconds)
+    sums: TokenSums = field(default_factory=TokenSums)
+    grad_norms: list[float] = field(default_factory=list)
+    num_rows: int = 0
+    num_prompt_tokens: int = 0
+
+
+class Trainer:
+    """A policy and its optimiser."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        *,
+        objective: Objective,
+        optimisation: Optimisation,
+        computation: Computation,
+    ) -> None:
+        # Dropout would make the policy differ from what the servers sample from; eval mode still has gradients.
+        self.model = model
+        self.model.train(False)
+        self.num_updates = 0
+        self._objective = objective
+        self._optimisation = optimisation
+        self._computation = computation
+        self._device = model.device
+        self._optimiser = _adamw(model, optimisation)
+
+    def step(self, groups: Sequence[Group], *, temperature: float = 1.0) -> StepReport:
+        """Train on one batch; with no mixed group nothing is updated and the report says so.
+
+        `temperature` is the one that the groups were sampled at. Raises LearnerError where the gradient is not finite;
+        the update is then not made.
+        """
+        tally = _Tally(temperature=temperature)
+        with tally.seconds.measuring("pack"):
+            mixed = mixed_groups(groups, self._objective.advantage)
+            updates = [self._pack(part) for part in _deal(mixed, self._computation.mini_batches)]
+        old = self._old_logprobs(updates, tally) if len(updates) > 1 else None
+        for index, (batches, num_tokens) in enumerate(updates):
+            self._update(batches, num_tokens, old[index] if old else None, tally)
+        return self._report(len(groups), len(mixed), tally)
+
+    def optimiser_tensors(self) -> dict[str, Tensor]:
+        """AdamW's state as named tensors, `<parameter>.<moment>`; empty before the first update."""
+        return {
+            f"{name}.{moment}": self._optimiser.state[parameter][moment]
+            for name, parameter in self.model.named_parameters()
+            if parameter in self._optimiser.state
+            for moment in MOMENTS
+        }
+
+    def restore(self, tensors: Mapping[str, Tensor], *, num_updates: int) -> None:
+        """Take over AdamW's state as `optimiser_tensors` gave it; raises InvalidCheckpoint where it does not fit."""
+        parameters = dict(self.model.named_parameters())
+        expected = {f"{name}.{moment}" for name in parameters for moment in MOMENTS} if tensors else set()
+        if set(tensors) != expected:
+            difference = sorted(set(tensors) ^ expected)
+            raise InvalidCheckpoint(f"optimiser state is not this model's: {', '.join(difference[:5])}")
+        self._optimiser.state.clear()
+        for name, parameter in parameters.items() if tensors else ():
+            state = {moment: tensors[f"{name}.{moment}"] for moment in MOMENTS}
+            if state["exp_avg"].shape != parameter.shape or state["exp_avg_sq"].shape != parameter.shape:
+                raise InvalidCheckpoint(f"optimiser state of {name} has another shape than the parameter")
+            self._optimiser.state[parameter] = {
+                moment: value.to(self._device, copy=True) for moment, value in state.items()
+            }
+        self.num_updates = num_updates
+
+    def _pack(self, mixed: Sequence[MixedGroup]) -> tuple[list[MicroBatch], int]:
+        planned = plan(mixed, max_tokens=self._computation.micro_batch_tokens)
+        return [collate(rows, self._device) for rows in planned], sum(group.num_tokens for group in mixed)
+
+    @torch.no_grad()
+    def _old_logprobs(self, updates: Sequence[tuple[list[MicroBatch], int]], tally: _Tally) -> list[list[Tensor]]:
+        """Log-probs before the first update: later updates compare with the policy that began the step."""
+        with tally.seconds.measuring("forward"):
+            return [[self._logprobs(batch, tally.temperature) for batch in batches] for batches, _ in updates]
+
+    def _update(
+        self, batches: Sequence[MicroBatch], num_tokens: int, old: Sequence[Tensor] | None, tally: _Tally
+    ) -> None:
+        for index, batch in enumerate(batches):
+            with tally.seconds.measuring("forward"):
+                logprobs_RT = self._logprobs(batch, tally.temperature)
+                loss, sums = policy_loss(
+                    logprobs_RT=logprobs_RT,
+                    old_logprobs_RT=old[index] if old else logprobs_RT,
+                    behaviour_logprobs_RT=batch.behaviour_logprobs_RT,
+                    advantages_R=batch.advantages_R,
+                    mask_RT=batch.completion_mask_RT,
+                    num_tokens=num_tokens,
+                    objective=self._objective,
+                )
+            with tally.seconds.measuring("backward"):
+                loss.backward()  # type: ignore[no-untyped-call]
+            tally.sums += sums
+            tally.num_rows += len(batch.prompt_of_row_R)
+            tally.num_prompt_tokens += batch.num_prompt_tokens
+        with tally.seconds.measuring("optimise"):
+            tally.grad_norms.append(self._descend())
+
+    def _descend(self) -> float:
+        """Clip, update, and forget the gradients; returns the norm before clipping."""
+        norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), self._optimisation.grad_clip))
+        if not math.isfinite(norm):
+            self._optimiser.zero_grad()
+            raise LearnerError(f"the gradient norm is {norm}: the update is not made; look at rewards and log-probs")
+        for parameters in self._optimiser.param_groups:
+            parameters["lr"] = self._learning_rate(self.num_updates)
+        self._optimiser.step()
+        self._optimiser.zero_grad()
+        self.num_updates += 1
+        return norm
+
+    def _learning_rate(self, num_updates: int) -> float:
+        """Of the update that follows `num_updates` others."""
+        warmup = self._optimisation.warmup_updates
+        return self._optimisation.learning_rate * min(1.0, (num_updates + 1) / (warmup + 1))
+
+    def _logprobs(self, batch: MicroBatch, temperature: float) -> Tensor:
+        computation = self._computation
+        with torch.autocast(
+            self._device.type, dtype=computation.autocast, enabled=computation.autocast != torch.float32
+        ):
+            return completion_logprobs(self.model, batch, temperature=temperature)
+
+    def _report(self, num_groups: int, num_mixed: int, tally: _Tally) -> StepReport:
+        norms = tally.grad_norms
+        num_updates = max(len(norms), 1)
+        return StepReport(
+            num_updates=len(norms),
+            num_clipped_updates=sum(norm > self._optimisation.grad_clip for norm in norms),
+            num_mixed_groups=num_mixed,
+            num_uniform_groups=num_groups - num_mixed,
+            num_rows=tally.num_rows,
+            num_prompt_tokens=tally.num_prompt_tokens,
+            grad_norm=sum(norms) / num_updates,
+            learning_rate=self._learning_rate(self.num_updates - 1) if norms else 0.0,
+            loss=tally.sums.loss / num_updates,
+            sums=tally.sums,
+            seconds=tally.seconds,
+        )
+
+
+def _deal(mixed: Sequence[MixedGroup], num_parts: int) -> list[Sequence[MixedGroup]]:
+    """Deal groups out like cards; fewer groups than parts give fewer parts, none of them empty."""
+    return [mixed[start::num_parts] for start in range(min(num_parts, len(mixed)))]
+
+
+def _adamw(model: PreTrainedModel, optimisation: Optimisation) -> torch.optim.AdamW:
+    parameters = list(model.parameters())
+    return torch.optim.AdamW(
+        [
+            {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": optimisation.weight_decay},
+            {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+        ],
+        lr=optimisation.learning_rate,
+        fused=True,
+    )

@@ -1,0 +1,1 @@
+"""The scheduler: decides where rollouts are worth spending, and accounts for every one of them."""

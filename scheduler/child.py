@@ -1,0 +1,105 @@
+"""One child process of ours: the scheduler or a learner, beside the parent that supervises it.
+
+Owns: its start, its restarts, its log file and its end. Never talks to it. Invariant: no child outlives `run`, nor this
+process, not even when it is killed.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+
+from inference.parent import die_with_parent
+from scheduler.core.errors import PilotCommitError
+
+log = structlog.get_logger(__name__)
+
+_TAIL_BYTES = 3000
+_TAIL_LINES = 12
+
+
+class ChildFailed(PilotCommitError):
+    """A child of ours died too often; the message has the end of its log."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Child:
+    """A Python module run as a process, restarted when it dies."""
+
+    name: str
+    module: str
+    environment: Mapping[str, str]
+    log_path: Path
+    arguments: tuple[str, ...] = ()
+    max_restarts: int = 5
+    """Deaths in a row before `run` gives up; a life of a minute starts the count afresh."""
+    stop_grace_s: float = 20.0
+    """How long it may take to stop after SIGTERM before it is killed."""
+    restarts: list[int] = field(default_factory=list, init=False)
+    """Exit codes of the lives that ended before this one."""
+
+    async def run(self) -> None:
+        """Keep it running until it exits with code 0.
+
+        Consumes: its exits. Produces: a running process. Waits for: its exit. Unblocked by: that, cancellation (which
+        stops it). Raises ChildFailed when it keeps dying.
+        """
+        deaths = 0
+        while True:
+            started = time.monotonic()
+            code = await self._life()
+            if code == 0:
+                return
+            deaths = 1 if time.monotonic() - started > 60.0 else deaths + 1
+            self.restarts.append(code)
+            log.warning("child_died", name=self.name, code=code, log=str(self.log_path))
+            if deaths > self.max_restarts:
+                raise ChildFailed(f"the {self.name} died {deaths} times, last with code {code}; {self.last_words()}")
+            await asyncio.sleep(min(10.0, 0.5 * 2.0**deaths))
+
+    async def _life(self) -> int:
+        self.log_path.parent.mkdir(parents=True, exist_ok=True)
+        with self.log_path.open("ab") as output:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                self.module,
+                *self.arguments,
+                env={**os.environ, **self.environment},
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=asyncio.subprocess.STDOUT,
+                # Of a session of its own, so that Ctrl-C reaches the parent alone, which stops its children in order.
+                start_new_session=True,
+                preexec_fn=die_with_parent(),
+            )
+        try:
+            return await process.wait()
+        finally:
+            await asyncio.shield(self._stop(process))
+
+    async def _stop(self, process: asyncio.subprocess.Process) -> None:
+        if process.returncode is None:
+            with suppress(ProcessLookupError):
+                process.send_signal(signal.SIGTERM)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(process.wait(), self.stop_grace_s)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
+
+    def last_words(self) -> str:
+        """The end of its log, for an error message."""
+        if not self.log_path.exists():
+            return f"it wrote nothing to {self.log_path}"
+        with self.log_path.open("rb") as output:
+            output.seek(max(0, self.log_path.stat().st_size - _TAIL_BYTES))
+            lines = output.read().decode(errors="replace").splitlines()[-_TAIL_LINES:]
+        return f"the end of {self.log_path}:\n" + "\n".join(lines)

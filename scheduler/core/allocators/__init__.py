@@ -1,0 +1,1 @@
+"""Allocators: the rules that decide who gets pilots and commits. One module each, named in `catalogue`."""

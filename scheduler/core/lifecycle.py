@@ -1,0 +1,93 @@
+"""The two state machines: a prompt within a run, and the run itself.
+
+Owns: the states and the tables of legal moves. Invariant: a move that its table does not have raises IllegalMove.
+"""
+
+from enum import StrEnum
+
+from scheduler.core.errors import IllegalMove
+
+
+class PromptState(StrEnum):
+    """Where a prompt stands within a run."""
+
+    READY = "ready"
+    """Claimable, in the order of its score."""
+    CLAIMED = "claimed"
+    """A visit is open: it is being piloted, held or committed."""
+    WAITING = "waiting"
+    """Deferred or evicted: returns to READY at a weight version."""
+    QUARANTINED = "quarantined"
+    """Never claimed again unless reinstated: the request itself is refused, or it keeps killing servers."""
+
+
+class RunState(StrEnum):
+    """Where a run stands."""
+
+    QUEUED = "queued"
+    """Waits for the fleet, which another run owns."""
+    WAITING_WEIGHTS = "waiting_weights"
+    """Waits for a learner to attach and for its weights to be live on a server."""
+    RUNNING = "running"
+    """Claims, pilots, commits and publishes."""
+    PAUSED = "paused"
+    """An operator paused it: nothing new is claimed, open visits finish."""
+    DRAINING = "draining"
+    """Nothing new is claimed; open visits finish and the learner takes its last step."""
+    FINISHED = "finished"
+    """Its steps are done and saved."""
+    EXHAUSTED = "exhausted"
+    """Its budget is spent and all it paid for is saved."""
+    CANCELLED = "cancelled"
+    """An operator cancelled it."""
+    FAILED = "failed"
+    """It cannot go on; the reason says why."""
+
+
+ENDED = frozenset({RunState.FINISHED, RunState.EXHAUSTED, RunState.CANCELLED, RunState.FAILED})
+
+PROMPT_MOVES: frozenset[tuple[PromptState, PromptState]] = frozenset(
+    {
+        (PromptState.READY, PromptState.CLAIMED),
+        (PromptState.READY, PromptState.READY),
+        (PromptState.CLAIMED, PromptState.READY),
+        (PromptState.CLAIMED, PromptState.WAITING),
+        (PromptState.CLAIMED, PromptState.QUARANTINED),
+        (PromptState.WAITING, PromptState.READY),
+        (PromptState.QUARANTINED, PromptState.READY),
+    }
+)
+
+_STOPPING = (RunState.CANCELLED, RunState.FAILED)
+RUN_MOVES: frozenset[tuple[RunState, RunState]] = frozenset(
+    {
+        (RunState.QUEUED, RunState.WAITING_WEIGHTS),
+        (RunState.QUEUED, RunState.PAUSED),
+        (RunState.WAITING_WEIGHTS, RunState.RUNNING),
+        (RunState.WAITING_WEIGHTS, RunState.PAUSED),
+        (RunState.RUNNING, RunState.WAITING_WEIGHTS),
+        (RunState.RUNNING, RunState.PAUSED),
+        (RunState.RUNNING, RunState.DRAINING),
+        (RunState.PAUSED, RunState.QUEUED),
+        (RunState.PAUSED, RunState.WAITING_WEIGHTS),
+        (RunState.PAUSED, RunState.RUNNING),
+        (RunState.WAITING_WEIGHTS, RunState.DRAINING),
+        (RunState.DRAINING, RunState.FINISHED),
+        (RunState.DRAINING, RunState.EXHAUSTED),
+        *((state, end) for state in RunState if state not in ENDED for end in _STOPPING),
+    }
+)
+
+
+def move_prompt(current: PromptState, to: PromptState) -> PromptState:
+    """The state after the move; raises IllegalMove if the table does not have it."""
+    if (current, to) not in PROMPT_MOVES:
+        raise IllegalMove(f"a prompt cannot go from {current} to {to}")
+    return to
+
+
+def move_run(current: RunState, to: RunState) -> RunState:
+    """The state after the move; raises IllegalMove if the table does not have it."""
+    if (current, to) not in RUN_MOVES:
+        raise IllegalMove(f"a run cannot go from {current} to {to}")
+    return to

@@ -1,0 +1,109 @@
+"""A run as it was asked for: what to train on, how much to spend, how stale a group may be.
+
+Owns: the run's configuration and its cross-checks. Never changes after the run was created.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from scheduler.core.budget import Budget, Cost, worst_case
+from scheduler.core.errors import InvalidInput
+from scheduler.core.types import Sampling
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationPlan:
+    """Evaluations that a run makes by itself: before its first step, after its last, and every so often between."""
+
+    pool: str
+    """Held-out prompts; never the pool the run trains on."""
+    rollouts: int = 4
+    """Rollouts per prompt of the first and the last evaluation."""
+    every_steps: int | None = None
+    """Steps between the evaluations in between; None makes none."""
+    rollouts_between: int = 1
+    """Rollouts per prompt of those in between."""
+
+    def __post_init__(self) -> None:
+        for name, value in (("rollouts", self.rollouts), ("rollouts_between", self.rollouts_between)):
+            if value < 1:
+                raise InvalidInput(f"{value} is below 1", field=f"evaluation.{name}")
+        if self.every_steps is not None and self.every_steps < 1:
+            raise InvalidInput(f"{self.every_steps} is below 1", field="evaluation.every_steps")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunConfig:
+    """One training job over a pool, with a budget and an allocator."""
+
+    pool: str
+    allocator: str
+    pilots: int
+    """Rollouts of the first, small set; the uniform allocator adds them to its group."""
+    commits: int
+    """Rollouts a committed prompt gets on top of its pilots."""
+    batch_size: int
+    """Groups of one training step."""
+    max_staleness: int
+    """Weight versions by which a group's oldest token may be behind when it is consumed; 0 is fully synchronous."""
+    sampling: Sampling
+    budget: Budget = field(default_factory=Budget)
+    max_steps: int | None = None
+    """Training steps after which the run drains; None leaves it to the budget."""
+    partial_batches: bool = False
+    """Train on fewer groups than a batch rather than wait when nothing is left to claim."""
+    seed: int = 0
+    """Fixes the order of prompts and the sampling seeds."""
+    discount: float = 0.98
+    """Per weight version, how much of a prompt's evidence is kept."""
+    parameters: Mapping[str, float | int | None] = field(default_factory=dict)
+    """Parameters of the allocator, by name."""
+    evaluation: EvaluationPlan | None = None
+    """What the run measures by itself; None leaves evaluation to requests."""
+    max_attempts: int = 3
+    """Attempts for one rollout before its group is incomplete."""
+    attempt_timeout_s: float = 120.0
+    """Seconds one attempt may take on a server before it is lost and made again elsewhere."""
+
+    def __post_init__(self) -> None:
+        checks = {
+            "pilots": (self.pilots, 0),
+            "commits": (self.commits, 0),
+            "batch_size": (self.batch_size, 1),
+            "max_staleness": (self.max_staleness, 0),
+            "sampling.max_new_tokens": (self.sampling.max_new_tokens, 1),
+            "max_attempts": (self.max_attempts, 1),
+        }
+        for name, (value, least) in checks.items():
+            if value < least:
+                raise InvalidInput(f"{value} is below {least}", field=name)
+        if self.max_steps is not None and self.max_steps < 1:
+            raise InvalidInput(f"{self.max_steps} is below 1", field="max_steps")
+        if self.group_size < 2:
+            raise InvalidInput(f"a group of {self.group_size} has no variance to learn from", field="commits")
+        if self.evaluation is not None and self.evaluation.pool == self.pool:
+            raise InvalidInput("a run is not evaluated on the pool it trains on", field="evaluation.pool")
+        if not 0.0 < self.discount <= 1.0:
+            raise InvalidInput(f"{self.discount} is not in (0, 1]", field="discount")
+        if self.sampling.temperature <= 0.0:
+            raise InvalidInput("a temperature of 0 gives identical rollouts", field="sampling.temperature")
+        if self.budget.rollouts is not None and self.budget.rollouts < self.group_size:
+            raise InvalidInput(
+                f"{self.budget.rollouts} rollouts cannot fund one group of {self.group_size}",
+                field="budget.rollouts",
+            )
+        if self.budget.tokens is not None and self.budget.tokens < self.largest_claim.tokens:
+            raise InvalidInput(
+                f"{self.budget.tokens} tokens cannot fund one group at its worst case of {self.largest_claim.tokens}",
+                field="budget.tokens",
+            )
+
+    @property
+    def group_size(self) -> int:
+        """Rollouts of a whole group."""
+        return self.pilots + self.commits
+
+    @property
+    def largest_claim(self) -> Cost:
+        """What a claim reserves: the largest group it may become, at worst-case tokens."""
+        return worst_case(self.group_size, self.sampling.max_new_tokens)

@@ -1,0 +1,1 @@
+"""The scheduling loop of one run: claim, pilot, decide, commit, publish."""

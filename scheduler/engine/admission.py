@@ -1,0 +1,138 @@
+"""Which prompts are claimed, and when none can be.
+
+Owns: claiming. Never runs a visit itself: it hands claims on. Invariant: a claim reserves the largest group it may
+become, and a claim that does not fit the budget waits for refunds.
+"""
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import structlog
+
+from scheduler.core.allocators.interface import Allocator, Candidate, Demand, PassedOver, Ranking
+from scheduler.core.budget import Cost, worst_case
+from scheduler.core.errors import BudgetExhausted, Conflict
+from scheduler.core.informativeness import Evidence
+from scheduler.core.lifecycle import PromptState
+from scheduler.core.prior import Prior
+from scheduler.core.run import RunConfig
+from scheduler.core.types import Prompt
+from scheduler.engine.pipeline import Pipeline
+from scheduler.state.pools import PoolStore
+from scheduler.state.table import Event, Row, Table
+from scheduler.state.transaction import Transactor
+from scheduler.state.visits import Visit, VisitStore
+
+log = structlog.get_logger(__name__)
+
+_SMALLEST_SAMPLE = 64
+_SAMPLE_PER_CLAIM = 4
+
+Start = Callable[[Visit, Prompt, Row], None]
+
+
+@dataclass(slots=True, kw_only=True)
+class Admission:
+    """Claims prompts for one run."""
+
+    config: RunConfig
+    fence: int
+    allocator: Allocator
+    pipeline: Pipeline
+    table: Table
+    visits: VisitStore
+    pools: PoolStore
+    transactor: Transactor
+    prior: Prior
+    start: Start
+    now: Callable[[], float]
+    rng: np.random.Generator
+    out_of_budget: bool = False
+    """The last claim did not fit what is left: it waits for refunds."""
+    out_of_prompts: bool = False
+    """There was nothing to claim at the last look."""
+    _epoch: int = field(default=0, init=False)
+
+    @property
+    def largest_claim(self) -> Cost:
+        """What a claim reserves: the largest group it may become, at worst-case tokens."""
+        return worst_case(self.allocator.largest_group, self.config.sampling.max_new_tokens)
+
+    def fresh_row(self) -> Row:
+        """The row of a prompt that was never visited."""
+        return Row(evidence=Evidence.fresh(self.prior, self.pipeline.policy_version))
+
+    async def admit(self) -> int:
+        """Claim as many prompts as the pipeline wants now, and start their visits; returns how many."""
+        wanted = self.pipeline.claims_wanted
+        if wanted <= 0:
+            return 0
+        sample = await self._sample(wanted)
+        self.out_of_prompts = not sample
+        if not sample:
+            return 0
+        rows = await self.table.rows(sample)
+        candidates = [Candidate(prompt_id=prompt_id, evidence=self._evidence(rows, prompt_id)) for prompt_id in sample]
+        ranking = self._rank(candidates, wanted)
+        evidence = {candidate.prompt_id: candidate.evidence for candidate in candidates}
+        for passed in ranking.passed_over:
+            await self._pass_over(passed, evidence[passed.prompt_id])
+        return await self._claim(ranking.claim, rows, evidence)
+
+    async def _sample(self, wanted: int) -> list[str]:
+        sample = await self.table.sample(max(_SMALLEST_SAMPLE, _SAMPLE_PER_CLAIM * wanted))
+        if not sample and not self.pipeline.num_visits:
+            # Everything is deferred or evicted: rather than stop, look again at what has waited longest.
+            await self.table.return_earliest(self.transactor, wanted)
+            sample = await self.table.sample(wanted)
+        return sample
+
+    def _evidence(self, rows: dict[str, Row], prompt_id: str) -> Evidence:
+        row = rows.get(prompt_id)
+        return row.evidence if row is not None else Evidence.fresh(self.prior, self.pipeline.policy_version)
+
+    def _rank(self, candidates: list[Candidate], wanted: int) -> Ranking:
+        epoch = candidates[0].evidence.visits
+        if epoch > self._epoch:
+            self._epoch = epoch
+            self.allocator = self.allocator.epoch(epoch)
+        demand = Demand(
+            prompts=wanted,
+            version=self.pipeline.live_version,
+            pass_rate=self.pipeline.pass_rate.rate,
+            batch_size=self.config.batch_size,
+        )
+        return self.allocator.rank(candidates, demand, self.rng)
+
+    async def _claim(self, prompt_ids: tuple[str, ...], rows: dict[str, Row], evidence: dict[str, Evidence]) -> int:
+        prompts = await self.pools.prompts(self.config.pool, prompt_ids)
+        claimed = 0
+        for prompt in prompts:
+            prompt_id = prompt.prompt_id
+            try:
+                visit = await self.visits.claim(
+                    visit_id=uuid.uuid4().hex[:16],
+                    prompt_id=prompt_id,
+                    fence=self.fence,
+                    rollouts=self.allocator.largest_group,
+                )
+            except BudgetExhausted:
+                self.out_of_budget = True
+                return claimed
+            except Conflict as conflict:
+                log.info("not_claimed", prompt=prompt_id, reason=str(conflict))
+                continue
+            self.out_of_budget = False
+            claimed += 1
+            self.pipeline.num_visits += 1
+            self.start(visit, prompt, rows.get(prompt_id) or Row(evidence=evidence[prompt_id]))
+        return claimed
+
+    async def _pass_over(self, passed: PassedOver, evidence: Evidence) -> None:
+        judged = evidence.judged(passed.verdict, passed.reason)
+        event = Event(at=self.now(), version=self.pipeline.policy_version, what="passed_over", reason=passed.reason)
+        await self.table.pass_over(
+            self.transactor, passed.prompt_id, Row(evidence=judged), PromptState.READY, passed.verdict, event
+        )

@@ -1,0 +1,179 @@
+"""The parts of one run's engine, put together.
+
+Owns: which part gets what. Never runs anything. Invariant: all parts that write share one transactor, so one fence.
+"""
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from scheduler.state.connection import Redis
+
+from scheduler.core.allocators.catalogue import build_allocator
+from scheduler.core.allocators.interface import Allocator
+from scheduler.core.prior import Prior
+from scheduler.core.run import RunConfig
+from scheduler.core.types import Prompt
+from scheduler.engine.admission import Admission
+from scheduler.engine.attempts import Sender
+from scheduler.engine.delivery import Delivery, DeliverySettings
+from scheduler.engine.evaluator import Evaluator
+from scheduler.engine.pipeline import Pipeline
+from scheduler.engine.visit import VisitRunner
+from scheduler.fleet import Fleet
+from scheduler.rewards.pool import RewardPool
+from scheduler.rewards.spec import parse_spec
+from scheduler.state.evaluations import EvaluationStore
+from scheduler.state.groups import GroupStore
+from scheduler.state.keys import RunKeys
+from scheduler.state.leases import Lease
+from scheduler.state.pools import PoolStore
+from scheduler.state.runs import RunRecord, RunStore
+from scheduler.state.table import Row, Table
+from scheduler.state.transaction import Transactor
+from scheduler.state.versions import VersionStore, WeightRecord
+from scheduler.state.visits import Visit, VisitStore
+from scheduler.weights import WeightPusher
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSettings:
+    """How the loops of a run are paced."""
+
+    tend_s: float = 0.25
+    """Longest pause between two looks at what can be claimed, returned or ended."""
+    pilot_cap: int = 256
+    """Prompts in their pilots at once, at most."""
+    stall_s: float = 120.0
+    """Without any progress for this long, a warning says what the run waits for."""
+    end_grace_s: float = 60.0
+    """How long a cancelled run waits for its learner to save what it has applied."""
+    delivery: DeliverySettings = field(default_factory=DeliverySettings)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What the process has one of, and every run shares."""
+
+    redis: "Redis"
+    fleet: Fleet
+    rewards: RewardPool
+    settings: EngineSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """One run's parts."""
+
+    run_id: str
+    config: RunConfig
+    keys: RunKeys
+    lease: Lease
+    runs: RunStore
+    pools: PoolStore
+    transactor: Transactor
+    table: Table
+    groups: GroupStore
+    versions: VersionStore
+    visits: VisitStore
+    pipeline: Pipeline
+    weights: WeightPusher
+    delivery: Delivery
+    evaluator: Evaluator
+    runner: VisitRunner
+    admission: Admission
+
+
+def allocator_of(config: RunConfig) -> Allocator:
+    """The allocator a run names; raises InvalidInput if there is none such."""
+    return build_allocator(config.allocator, pilots=config.pilots, commits=config.commits, parameters=config.parameters)
+
+
+async def assemble(
+    around: Surroundings,
+    lease: Lease,
+    record: RunRecord,
+    *,
+    start_visit: Callable[[Visit, Prompt, Row], None],
+    on_weights: Callable[[WeightRecord], Awaitable[None]],
+    on_live: Callable[[], None],
+) -> Parts:
+    """Put a run's engine together; the callables are the engine's own ears."""
+    config, keys, redis = record.config, RunKeys(record.run_id), around.redis
+    pools, transactor = PoolStore(redis), Transactor(redis, keys, lease.fence)
+    table, versions = Table(redis, keys, seed=config.seed), VersionStore(redis, transactor)
+    groups = GroupStore(redis, transactor, table)
+    max_new_tokens = config.sampling.max_new_tokens
+    visits = VisitStore(redis, transactor, table, budget=config.budget, max_new_tokens=max_new_tokens)
+    pipeline = Pipeline(
+        batch_size=config.batch_size, max_staleness=config.max_staleness, pilot_cap=around.settings.pilot_cap
+    )
+    weights = WeightPusher(around.fleet, versions, run_id=record.run_id, on_live=on_live)
+    allocator, prior = allocator_of(config), Prior()
+
+    async def sender_of(pool: str) -> Sender:
+        return Sender(
+            fleet=around.fleet,
+            rewards=around.rewards,
+            reward=parse_spec((await pools.get(pool)).reward),
+            config=config,
+            run_id=record.run_id,
+            fence=lease.fence,
+        )
+
+    return Parts(
+        run_id=record.run_id,
+        config=config,
+        keys=keys,
+        lease=lease,
+        runs=RunStore(redis),
+        pools=pools,
+        transactor=transactor,
+        table=table,
+        groups=groups,
+        versions=versions,
+        visits=visits,
+        pipeline=pipeline,
+        weights=weights,
+        delivery=Delivery(
+            run_id=record.run_id,
+            config=config,
+            allocator=allocator,
+            pipeline=pipeline,
+            groups=groups,
+            versions=versions,
+            on_weights=on_weights,
+            step=record.step,
+            checkpointed_step=record.checkpointed_step,
+            incarnation=record.incarnation,
+            settings=around.settings.delivery,
+        ),
+        evaluator=Evaluator(
+            redis,
+            keys,
+            EvaluationStore(redis, transactor, cap=config.budget.eval_rollouts),
+            pools,
+            weights,
+            versions,
+            plan=config.evaluation,
+            sender_of=sender_of,
+        ),
+        runner=VisitRunner(
+            sender=await sender_of(config.pool), visits=visits, pipeline=pipeline, config=config, prior=prior
+        ),
+        admission=Admission(
+            config=config,
+            fence=lease.fence,
+            allocator=allocator,
+            pipeline=pipeline,
+            table=table,
+            visits=visits,
+            pools=pools,
+            transactor=transactor,
+            prior=prior,
+            start=start_visit,
+            now=time.time,
+            rng=np.random.default_rng(config.seed),
+        ),
+    )

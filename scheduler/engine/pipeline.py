@@ -1,0 +1,163 @@
+"""What is under way between a claim and the learner, and how much of it may be.
+
+Owns: the count of open visits by phase, the survivors that wait for a slot, and the open groups. Never does I/O.
+Invariant: slots are given so that every group given one is still fresh when its turn comes (core.staleness), so
+committing + published + unapplied groups never exceed (max staleness + 1) x batch size.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from scheduler.core.staleness import PassRate, free_slots, pilot_demand, will_be_fresh
+from scheduler.state.groups import GroupEntry, GroupStatus
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Survivor:
+    """A visit that was judged worth a group and waits for a slot."""
+
+    visit_id: str
+    oldest_version: int | None
+    """Of its pilots; None if it has none, so that it cannot become stale by waiting."""
+    granted: asyncio.Future[bool] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    """True: go ahead. False: too stale by now."""
+
+
+class Pipeline:
+    """Counts and grants; every change wakes whoever waits for `changed`."""
+
+    def __init__(self, *, batch_size: int, max_staleness: int, pilot_cap: int) -> None:
+        self._batch_size = batch_size
+        self._max_staleness = max_staleness
+        self._pilot_cap = pilot_cap
+        self.policy_version = 0
+        self.live_version = 0
+        self.slots_left: int | None = None
+        """Groups that the remaining steps can still use; None is no limit."""
+        self.pass_rate = PassRate()
+        self.num_visits = 0
+        """Open visits, in whichever phase."""
+        self.committing: dict[str, int | None] = {}
+        """Oldest version of each visit that has a slot, by visit id."""
+        self.held: list[Survivor] = []
+        self.groups: dict[str, GroupEntry] = {}
+        self.moment = 0
+        """Grows with every change, so that a waiter misses none that came while it was busy."""
+        self._waiters: set[asyncio.Future[None]] = set()
+
+    def published(self) -> list[GroupEntry]:
+        """Groups that the learner has not stepped on, in order of publication."""
+        return [entry for entry in self.groups.values() if entry.status is GroupStatus.PUBLISHED]
+
+    @property
+    def outstanding(self) -> int:
+        """Committing + published + unapplied groups."""
+        return len(self.committing) + len(self.published())
+
+    @property
+    def free(self) -> int:
+        """Groups that may still be started with the live weights."""
+        lag = self.policy_version - self.live_version
+        free = free_slots(self.outstanding, self._batch_size, self._max_staleness, lag)
+        return free if self.slots_left is None else max(0, min(free, self.slots_left - self.outstanding))
+
+    @property
+    def num_piloting(self) -> int:
+        """Open visits that neither wait for a slot nor have one."""
+        return self.num_visits - len(self.held) - len(self.committing)
+
+    @property
+    def claims_wanted(self) -> int:
+        """Prompts to claim now, so that about as many survive as there are free slots."""
+        demand = pilot_demand(self.free, len(self.held), self.pass_rate.rate, self._pilot_cap)
+        return max(0, demand - self.num_piloting)
+
+    def passed(self, passed: bool) -> None:
+        """A visit was judged worth a group, or not."""
+        self.pass_rate = self.pass_rate.observed(passed)
+
+    async def slot(self, visit_id: str, oldest_version: int | None) -> bool:
+        """Wait for a slot; False if the survivor became too stale before there was one."""
+        survivor = Survivor(visit_id=visit_id, oldest_version=oldest_version)
+        self.held.append(survivor)
+        self.grant()
+        try:
+            return await survivor.granted
+        finally:
+            if survivor in self.held:
+                self.held.remove(survivor)
+
+    def grant(self) -> None:
+        """Give free slots to survivors, oldest version first, and expire those that can no longer be consumed fresh."""
+        newest_first = self.live_version + 1
+        for survivor in sorted(self.held, key=lambda held: (held.oldest_version or newest_first, held.visit_id)):
+            if not self._in_time(survivor):
+                self._answer(survivor, granted=False)
+            elif self.free > 0:
+                self._answer(survivor, granted=True)
+        self.wake()
+
+    def _in_time(self, survivor: Survivor) -> bool:
+        if survivor.oldest_version is None:
+            return True
+        return will_be_fresh(
+            survivor.oldest_version, self.policy_version, self.outstanding, self._batch_size, self._max_staleness
+        )
+
+    def _answer(self, survivor: Survivor, *, granted: bool) -> None:
+        self.held.remove(survivor)
+        if survivor.granted.done():
+            return
+        if granted:
+            self.committing[survivor.visit_id] = survivor.oldest_version
+        survivor.granted.set_result(granted)
+
+    def ended(self, visit_id: str) -> None:
+        """A visit is over; its slot, if it had one, is free unless a group took its place."""
+        self.num_visits -= 1
+        self.committing.pop(visit_id, None)
+        self.grant()
+
+    def set_groups(self, entries: Iterable[GroupEntry]) -> None:
+        """Replace what is known of the open groups."""
+        self.groups = {entry.group_id: entry for entry in entries}
+        self.grant()
+
+    def put_groups(self, entries: Iterable[GroupEntry]) -> None:
+        """Update or add groups."""
+        self.groups.update({entry.group_id: entry for entry in entries})
+        self.grant()
+
+    def drop_groups(self, group_ids: Iterable[str]) -> None:
+        """Forget groups that have ended."""
+        for group_id in group_ids:
+            self.groups.pop(group_id, None)
+        self.grant()
+
+    def set_versions(self, *, policy: int | None = None, live: int | None = None) -> None:
+        """The learner's or the fleet's version moved on."""
+        self.policy_version = self.policy_version if policy is None else policy
+        self.live_version = self.live_version if live is None else live
+        self.grant()
+
+    def wake(self) -> None:
+        """Let every waiter look again."""
+        self.moment += 1
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def changed(self, since: int, *, timeout_s: float) -> None:
+        """Return once `moment` is past `since`, or after `timeout_s`."""
+        if self.moment > since:
+            return
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.add(waiter)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await waiter
+        except TimeoutError:
+            return
+        finally:
+            self._waiters.discard(waiter)

@@ -1,0 +1,271 @@
+"""One visit to one prompt: pilot, decide, commit, publish.
+
+Owns: the order of steps of a visit and how it ends. Never chooses prompts and never composes batches. Invariant: the
+visit ends once, with all its attempts accounted for; if this scheduler is stopped before, its successor finds it in
+Redis with the pilots it holds.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import structlog
+
+from scheduler.core.allocators.interface import Allocator, Commit, More, Settle
+from scheduler.core.errors import BudgetExhausted
+from scheduler.core.informativeness import Evidence
+from scheduler.core.ledger import VERDICT_OUTCOMES, Outcome
+from scheduler.core.lifecycle import PromptState
+from scheduler.core.prior import Prior
+from scheduler.core.run import RunConfig
+from scheduler.core.types import Group, Prompt, Rollout, Stage, Verdict
+from scheduler.engine.attempts import Judged, Sender
+from scheduler.engine.pipeline import Pipeline
+from scheduler.state.groups import GroupEntry
+from scheduler.state.table import Event, Row
+from scheduler.state.visits import Landing, Visit, VisitStore
+
+log = structlog.get_logger(__name__)
+
+_LOST_VISITS_BEFORE_QUARANTINE = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interrupted:
+    """Why a visit cannot go on."""
+
+    outcome: Outcome
+    reason: str
+    quarantine: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class VisitRunner:
+    """Runs visits of one run; one call of `run` per claimed prompt, hundreds at once."""
+
+    sender: Sender
+    visits: VisitStore
+    pipeline: Pipeline
+    config: RunConfig
+    prior: Prior
+    now: Callable[[], float] = time.time
+
+    async def run(
+        self, visit: Visit, prompt: Prompt, row: Row, allocator: Allocator, held: tuple[Rollout, ...]
+    ) -> None:
+        """See a visit through to its end.
+
+        Consumes: a claimed prompt, with the rollouts a predecessor left. Produces: a group or a verdict. Waits for: its
+        attempts, then a slot. Unblocked by: servers, groups applied by the learner.
+        """
+        try:
+            await _Run(runner=self, visit=visit, prompt=prompt, row=row, allocator=allocator, rollouts=held).to_end()
+        finally:
+            self.pipeline.ended(visit.visit_id)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Run:
+    """A visit under way."""
+
+    runner: VisitRunner
+    visit: Visit
+    prompt: Prompt
+    row: Row
+    allocator: Allocator
+    rollouts: tuple[Rollout, ...]
+    num_sent: int = 0
+
+    async def to_end(self) -> None:
+        while True:
+            wanted = len(self.rollouts)
+            match self.allocator.decide(self.row.evidence, self.rollouts):
+                case More(count=count):
+                    wanted += count
+                    trouble = await self._ask(Stage.PILOT, count)
+                    if trouble is None and len(self.rollouts) < wanted:
+                        # Failed rewards leave fewer pilots than the rule asked for; asking again could go on for ever.
+                        trouble = self._short_of(wanted)
+                    if trouble is not None:
+                        return await self._interrupt(trouble)
+                case Settle() as verdict:
+                    self.runner.pipeline.passed(False)
+                    return await self._settle(verdict)
+                case Commit() as commit:
+                    # Counted when it is decided: a commit takes longer than a refusal, and would be seen too late.
+                    self.runner.pipeline.passed(True)
+                    trouble = await self._commit(commit.count)
+                    return await (self._publish(commit) if trouble is None else self._interrupt(trouble))
+
+    async def _commit(self, missing: int) -> Interrupted | None:
+        oldest = min((rollout.oldest_version for rollout in self.rollouts), default=None)
+        if not await self.runner.pipeline.slot(self.visit.visit_id, oldest):
+            return Interrupted(outcome=Outcome.EXPIRED, reason=f"pilots of version {oldest} waited too long for a slot")
+        short = missing - self.visit.reserved
+        if short > 0 and not await self._extend(short):
+            return Interrupted(outcome=Outcome.INCOMPLETE, reason="no budget left to complete the group")
+        trouble = await self._ask(Stage.COMMIT, missing) if missing else None
+        if trouble is None and len(self.rollouts) < 2:
+            return self._short_of(2)
+        return trouble
+
+    def _short_of(self, wanted: int) -> Interrupted:
+        reason = f"{len(self.rollouts)} of {wanted} rollouts have a reward"
+        return Interrupted(outcome=Outcome.INCOMPLETE, reason=reason)
+
+    async def _ask(self, stage: Stage, count: int) -> Interrupted | None:
+        """Get `count` rollouts, making lost attempts again within their bound; None if all came back."""
+        for attempt in range(self.runner.config.max_attempts):
+            if attempt and not await self._extend(count):
+                return Interrupted(outcome=Outcome.INCOMPLETE, reason="no budget left to make lost attempts again")
+            judged = await self._make(stage, count)
+            if judged.refused:
+                return Interrupted(outcome=Outcome.INCOMPLETE, reason=judged.refused, quarantine=True)
+            count = len(judged.lost)
+            if not count:
+                return None
+        tried = self.runner.config.max_attempts
+        kills = self.row.lost_visits + 1 >= _LOST_VISITS_BEFORE_QUARANTINE
+        return Interrupted(
+            outcome=Outcome.LOST, reason=f"lost {tried} times running: {judged.lost[0]}", quarantine=kills
+        )
+
+    async def _make(self, stage: Stage, count: int) -> Judged:
+        runner = self.runner
+        self.visit = await runner.visits.launch(self.visit, stage, count)
+        judged = await runner.sender.make(
+            self.prompt,
+            self.visit.visit_id,
+            stage,
+            count,
+            round_number=self.row.evidence.visits,
+            first=self.num_sent,
+        )
+        self.num_sent += count
+        self.rollouts += judged.rollouts
+        landing = Landing(
+            stage=stage,
+            rollouts=judged.rollouts,
+            failed=len(judged.failed),
+            failed_tokens=judged.failed_tokens,
+            lost=len(judged.lost),
+            prompt_tokens=judged.prompt_tokens,
+        )
+        self.visit = await runner.visits.land(self.visit, landing, held=self.rollouts)
+        for reason in dict.fromkeys(judged.failed):
+            log.warning("attempt_failed", prompt=self.prompt.prompt_id, stage=stage, reason=reason)
+        return judged
+
+    async def _extend(self, count: int) -> bool:
+        try:
+            self.visit = await self.runner.visits.extend(self.visit, count)
+        except BudgetExhausted:
+            return False
+        return True
+
+    async def _settle(self, verdict: Settle) -> None:
+        version = self.runner.pipeline.policy_version
+        after = verdict.revisit_after
+        returns = None if after is None else version + after
+        await self._end(
+            VERDICT_OUTCOMES[verdict.verdict],
+            self._observed().judged(verdict.verdict, verdict.reason),
+            state=PromptState.READY if after == 0 else PromptState.WAITING,
+            next_version=returns,
+            what=verdict.verdict,
+            reason=verdict.reason,
+        )
+
+    async def _interrupt(self, trouble: Interrupted) -> None:
+        # What was lost has landed as lost already; the rollouts that did come back belong to no complete group.
+        outcome = Outcome.INCOMPLETE if trouble.outcome is Outcome.LOST else trouble.outcome
+        lost_visits = self.row.lost_visits + 1 if trouble.outcome is Outcome.LOST else 0
+        evidence = replace(self._observed(), visits=self.row.evidence.visits + 1, reason=trouble.reason)
+        await self._end(
+            outcome,
+            evidence,
+            state=PromptState.QUARANTINED if trouble.quarantine else PromptState.READY,
+            next_version=None if trouble.quarantine else 0,
+            what="quarantined" if trouble.quarantine else outcome,
+            reason=trouble.reason,
+            lost_visits=lost_visits,
+        )
+
+    async def _end(
+        self,
+        outcome: Outcome,
+        evidence: Evidence,
+        *,
+        state: PromptState,
+        next_version: int | None,
+        what: str,
+        reason: str,
+        lost_visits: int = 0,
+    ) -> None:
+        row = Row(evidence=evidence, next_version=next_version, lost_visits=lost_visits)
+        event = self._event(what, reason)
+        await self.runner.visits.settle(self.visit, outcome, row=row, state=state, event=event)
+        log.info(
+            "settled",
+            run=self.runner.sender.run_id,
+            prompt=self.prompt.prompt_id,
+            what=what,
+            reason=reason,
+            pilots=event.pilots,
+            correct=event.correct,
+        )
+
+    async def _publish(self, commit: Commit) -> None:
+        runner = self.runner
+        group = Group(
+            group_id=self.visit.visit_id,
+            prompt_id=self.prompt.prompt_id,
+            prompt_ids=self.prompt.input_ids,
+            rollouts=self.rollouts,
+            selection_probability=commit.selection_probability,
+        )
+        rewards = np.array([rollout.reward for rollout in self.rollouts])
+        entry = GroupEntry(
+            group_id=group.group_id,
+            prompt_id=group.prompt_id,
+            order=time.time_ns(),
+            oldest_version=group.oldest_version,
+            success_rate=float(np.mean([rollout.correct for rollout in self.rollouts])),
+            reward_std=float(rewards.std()),
+            counts=dict(Counter(rollout.stage for rollout in self.rollouts)),
+        )
+        row = Row(evidence=self._observed().judged(Verdict.COMMIT, "published"))
+        event = replace(self._event("published", ""), group_id=group.group_id)
+        await runner.visits.publish(self.visit, group, entry, row=row, event=event)
+        runner.pipeline.committing.pop(self.visit.visit_id, None)
+        runner.pipeline.put_groups([entry])
+        log.info(
+            "published",
+            run=runner.sender.run_id,
+            prompt=group.prompt_id,
+            group=group.group_id,
+            success_rate=round(entry.success_rate, 3),
+            oldest_version=entry.oldest_version,
+        )
+
+    def _observed(self) -> Evidence:
+        """The prompt's evidence with all rollouts of this visit: rejected ones too, or the estimate is biased."""
+        return self.row.evidence.observed(
+            self.rollouts,
+            version=self.runner.pipeline.policy_version,
+            prior=self.runner.prior,
+            discount=self.runner.config.discount,
+        )
+
+    def _event(self, what: str, reason: str) -> Event:
+        pilots = [rollout for rollout in self.rollouts if rollout.stage is Stage.PILOT]
+        return Event(
+            at=self.runner.now(),
+            version=self.runner.pipeline.policy_version,
+            what=what,
+            reason=reason,
+            pilots=len(pilots),
+            correct=sum(rollout.correct for rollout in pilots),
+        )

@@ -1,0 +1,126 @@
+"""The frames of the group stream: both ends of the wire between scheduler and learner.
+
+Owns: the frame types, their encoding as length-prefixed msgpack (learners) and NDJSON (people), and the decoder.
+Never does I/O. Invariant: a frame carries the format number, and a reader refuses a format it does not know.
+
+On the wire a msgpack frame is a 4-byte big-endian length followed by that many bytes.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import msgspec
+
+from scheduler.core.errors import InvalidInput
+from scheduler.core.types import Group
+
+FORMAT = 1
+MAX_FRAME_BYTES = 256 * 1024 * 1024
+MSGPACK = "application/x-msgpack"
+NDJSON = "application/x-ndjson"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupFrame:
+    """One completed group, in a batch still being delivered."""
+
+    step: int
+    """The step whose batch it belongs to."""
+    group: Group
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchFrame:
+    """All groups of a step have been sent: train exactly these."""
+
+    step: int
+    group_ids: tuple[str, ...]
+    policy_version: int
+    """The weight version that the learner's policy has now: staleness is measured against it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeartbeatFrame:
+    """Nothing to send, still alive; `waiting_for` says what the run waits for."""
+
+    waiting_for: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinalFrame:
+    """The stream is over: checkpoint, report, stop."""
+
+    state: str
+    reason: str
+
+
+Frame = GroupFrame | BatchFrame | HeartbeatFrame | FinalFrame
+
+
+class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A frame as it travels: a format number and exactly one of the frame kinds."""
+
+    format: int
+    group: GroupFrame | None = None
+    batch: BatchFrame | None = None
+    heartbeat: HeartbeatFrame | None = None
+    final: FinalFrame | None = None
+
+
+_DECODER = msgspec.msgpack.Decoder(Envelope)
+
+
+def _envelope(frame: Frame) -> Envelope:
+    match frame:
+        case GroupFrame():
+            return Envelope(format=FORMAT, group=frame)
+        case BatchFrame():
+            return Envelope(format=FORMAT, batch=frame)
+        case HeartbeatFrame():
+            return Envelope(format=FORMAT, heartbeat=frame)
+        case FinalFrame():
+            return Envelope(format=FORMAT, final=frame)
+
+
+def encode(frame: Frame) -> bytes:
+    """One length-prefixed msgpack frame."""
+    body = msgspec.msgpack.encode(_envelope(frame))
+    return len(body).to_bytes(4, "big") + body
+
+
+def encode_line(frame: Frame) -> bytes:
+    """One NDJSON line."""
+    return msgspec.json.encode(_envelope(frame)) + b"\n"
+
+
+class FrameDecoder:
+    """Turns a byte stream, cut anywhere, back into frames. Raises InvalidInput on anything that is not a frame."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[Frame]:
+        """Yield every frame completed by `data`."""
+        self._buffer += data
+        while len(self._buffer) >= 4:
+            length = int.from_bytes(self._buffer[:4], "big")
+            if length > MAX_FRAME_BYTES:
+                raise InvalidInput(f"a frame of {length} bytes: more than {MAX_FRAME_BYTES}; not a group stream")
+            if len(self._buffer) < 4 + length:
+                return
+            body = bytes(self._buffer[4 : 4 + length])
+            del self._buffer[: 4 + length]
+            yield _decode(body)
+
+
+def _decode(body: bytes) -> Frame:
+    try:
+        envelope = _DECODER.decode(body)
+    except msgspec.MsgspecError as exc:
+        raise InvalidInput(f"not a group stream frame: {exc}") from exc
+    if envelope.format != FORMAT:
+        raise InvalidInput(f"frame format {envelope.format}; this reader knows {FORMAT}: upgrade the older side")
+    frame = envelope.group or envelope.batch or envelope.heartbeat or envelope.final
+    if frame is None:
+        raise InvalidInput("an empty frame: it carries none of group, batch, heartbeat, final")
+    return frame

@@ -1,0 +1,124 @@
+"""The scheduler process.
+
+Owns: what is built from the settings, in which order it starts and stops. Invariant: a long loop that ends unasked ends
+the process with a non-zero code; a stop lets what is in flight come back before the lease is released.
+"""
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import structlog
+import uvicorn
+from pydantic import ValidationError
+
+from inference.client import ServerClient
+from scheduler import embedded_redis, logs
+from scheduler.api.app import create_app
+from scheduler.core.errors import PilotCommitError
+from scheduler.engine.assembly import EngineSettings
+from scheduler.engine.delivery import DeliverySettings
+from scheduler.fleet import Fleet
+from scheduler.rewards.pool import RewardPool
+from scheduler.service import Service
+from scheduler.settings import EMBEDDED, Settings
+from scheduler.state.connection import check, connect
+from scheduler.tokenizers import model_limits
+
+log = structlog.get_logger(__name__)
+
+
+@asynccontextmanager
+async def build_service(settings: Settings) -> AsyncIterator[Service]:
+    """The service with everything it owns, closed in reverse order."""
+    async with AsyncExitStack() as stack:
+        url = settings.redis_url
+        if url == EMBEDDED:
+            url = await stack.enter_async_context(embedded_redis.running(settings.data_dir / "redis"))
+        redis = connect(url)
+        stack.push_async_callback(redis.aclose)
+        await check(redis)
+        limits = model_limits(settings.model)
+        clients = [
+            ServerClient(
+                server,
+                limits,
+                api_key=settings.api_key,
+                admin_api_key=settings.admin_api_key,
+                max_connections=settings.max_in_flight,
+            )
+            for server in settings.servers
+        ]
+        fleet = Fleet(
+            clients, capacity_per_server=settings.max_in_flight, probe_interval_s=settings.probe_interval_s
+        )
+        stack.push_async_callback(fleet.aclose)
+        rewards = RewardPool(settings.num_reward_workers)
+        await rewards.start()
+        stack.push_async_callback(rewards.close)
+        engine_settings = EngineSettings(
+            pilot_cap=settings.pilot_cap,
+            stall_s=settings.stall_s,
+            delivery=DeliverySettings(heartbeat_s=settings.heartbeat_s),
+        )
+        yield Service(redis, fleet, rewards, engine_settings, lease_ttl_s=settings.lease_ttl_s)
+
+
+async def serve(settings: Settings) -> None:
+    """Run until a signal; raises what a long loop raised."""
+    # uvicorn raises the signal again once it has shut down: without these the process would die before the engine stops.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    async with build_service(settings) as service, asyncio.TaskGroup() as tasks:
+        config = uvicorn.Config(
+            create_app(service),
+            host=settings.host,
+            port=settings.port,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=3,
+        )
+        loops = [
+            tasks.create_task(service.fleet.watch(), name="fleet-watch"),
+            tasks.create_task(service.conduct(), name="conduct"),
+        ]
+        log.info("serving", host=settings.host, port=settings.port, servers=settings.servers)
+        await uvicorn.Server(config).serve()
+        await service.quiesce(grace_s=settings.stop_grace_s)
+        for loop in loops:
+            loop.cancel()
+    log.info("stopped")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Start the scheduler; settings come from the environment. The exit code is 0 after a signal, 1 otherwise."""
+    if argv if argv is not None else sys.argv[1:]:
+        sys.stderr.write("the scheduler takes its settings from PILOTCOMMIT_* variables; see docs/operations.md\n")
+        return 2
+    try:
+        settings = Settings()  # type: ignore[call-arg]  # required fields come from the environment
+    except ValidationError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    logs.configure(settings.log_level)
+    try:
+        run_on_uvloop(settings)
+    except* PilotCommitError as errors:
+        log.exception("failed", error=str(errors.exceptions[0]))
+        return 1
+    return 0
+
+
+def run_on_uvloop(settings: Settings) -> None:
+    """Run on uvloop where there is one: hundreds of requests in flight make the loop the bottleneck."""
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(settings))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

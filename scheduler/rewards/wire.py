@@ -1,0 +1,92 @@
+"""The wire between the reward pool and its worker processes: both ends of one private pipe.
+
+Owns: the task, its replies and their framing (4-byte big-endian length, then msgpack). Never does I/O.
+Invariant: a task is answered by `Loaded` and then one `Judged` or `Failed` per job in order, or by one
+`Refused`.
+"""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from scheduler.core.errors import InvalidInput
+from scheduler.rewards.spec import RewardJob, RewardSpec
+
+_HEADER_BYTES = 4
+
+
+class Task(msgspec.Struct, frozen=True, kw_only=True):
+    """Judge these jobs, in order; without jobs, only load the reward."""
+
+    spec: RewardSpec
+    jobs: tuple[RewardJob, ...]
+
+
+class Ready(msgspec.Struct, frozen=True, tag=True):
+    """The worker has started and reads tasks."""
+
+
+class Loaded(msgspec.Struct, frozen=True, tag=True):
+    """The task's reward is loaded: the time limit of its first job starts here."""
+
+
+class Refused(msgspec.Struct, frozen=True, tag=True):
+    """The task's reward cannot be loaded; none of its jobs is judged."""
+
+    reason: str
+
+
+class Judged(msgspec.Struct, frozen=True, tag=True):
+    """The next job is judged."""
+
+    reward: float
+    correct: bool
+
+
+class Failed(msgspec.Struct, frozen=True, tag=True):
+    """The reward raised on the next job, or answered nonsense."""
+
+    reason: str
+
+
+Reply = Ready | Loaded | Refused | Judged | Failed
+
+_TASK_DECODER = msgspec.msgpack.Decoder(Task)
+_REPLY_DECODER: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
+
+
+def encode(message: Task | Reply) -> bytes:
+    """One frame. Raises InvalidInput where a job's metadata is not made of JSON values."""
+    try:
+        body = msgspec.msgpack.encode(message)
+    except (TypeError, OverflowError) as exc:
+        raise InvalidInput(f"metadata must be made of JSON values: {exc}", field="metadata") from exc
+    return len(body).to_bytes(_HEADER_BYTES, "big") + body
+
+
+def decode_task(body: bytes) -> Task:
+    """The task in a frame's body."""
+    return _TASK_DECODER.decode(body)
+
+
+def body_length(header: bytes | bytearray) -> int:
+    """Length of the body that follows a frame's header."""
+    return int.from_bytes(header, "big")
+
+
+class ReplyDecoder:
+    """Turns the worker's bytes, cut anywhere, back into replies."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[Reply]:
+        """Yield every reply completed by `data`."""
+        self._buffer += data
+        while len(self._buffer) >= _HEADER_BYTES:
+            end = _HEADER_BYTES + body_length(self._buffer[:_HEADER_BYTES])
+            if len(self._buffer) < end:
+                return
+            body = bytes(self._buffer[_HEADER_BYTES:end])
+            del self._buffer[:end]
+            yield _REPLY_DECODER.decode(body)

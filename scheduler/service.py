@@ -1,0 +1,302 @@
+"""What the scheduler can be asked, apart from HTTP.
+
+Owns: pools, runs, and which run's engine is at work on the fleet. Never formats an answer. Invariants: one run owns the
+fleet at a time, the others wait in QUEUED; a question about a run is answered from Redis whether or not its engine is
+at work; an order to a run goes through its engine if that is at work.
+"""
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import structlog
+from scheduler.state.connection import Redis
+
+from scheduler.core.errors import Conflict, InvalidInput
+from scheduler.core.ledger import Ledger
+from scheduler.core.lifecycle import ENDED, PromptState, RunState
+from scheduler.core.run import RunConfig
+from scheduler.engine.assembly import EngineSettings, Surroundings
+from scheduler.engine.delivery import Attached
+from scheduler.engine.engine import Engine
+from scheduler.fleet import Fleet, ServerView
+from scheduler.frames import FinalFrame, Frame
+from scheduler.rewards.pool import RewardPool
+from scheduler.state.evaluations import EvaluationRecord, evaluation, evaluations
+from scheduler.state.keys import RunKeys
+from scheduler.state.leases import Lease
+from scheduler.state.pools import PoolStore
+from scheduler.state.runs import RunRecord, RunStore
+from scheduler.state.table import PromptView, Table
+from scheduler.state.transaction import Transactor
+from scheduler.state.versions import WeightRecord, recent_versions
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunView:
+    """What an operator sees of a run."""
+
+    record: RunRecord
+    ledger: Ledger
+    counters: Mapping[str, int]
+    """Every ledger counter, verdicts and pilots included."""
+    prompts: Mapping[PromptState, int]
+    waiting_for: str
+    """What it waits for now; empty while work flows."""
+
+
+class Service:
+    """The scheduler's answers and orders; `conduct` is its long loop."""
+
+    def __init__(
+        self,
+        redis: "Redis",
+        fleet: Fleet,
+        rewards: RewardPool,
+        settings: EngineSettings,
+        *,
+        incarnation: str | None = None,
+        lease_ttl_s: float = 15.0,
+    ) -> None:
+        self.redis = redis
+        self.fleet = fleet
+        self.rewards = rewards
+        self.pools = PoolStore(redis)
+        self.runs = RunStore(redis)
+        self._settings = settings
+        self._incarnation = incarnation or uuid.uuid4().hex
+        self._lease_ttl_s = lease_ttl_s
+        self._engine: Engine | None = None
+        self._news = asyncio.Event()
+
+    async def conduct(self) -> None:
+        """Give the fleet to one run after the other.
+
+        Consumes: runs that have not ended, oldest first. Produces: their ends. Waits for: a run to be created, or a
+        dead scheduler's lease to run out. Unblocked by: `create_run`, `resume`.
+        """
+        while True:
+            self._news.clear()
+            record = await self._next_run()
+            if record is None:
+                await self._news.wait()
+                continue
+            lease = await self._hold(record.run_id)
+            around = Surroundings(redis=self.redis, fleet=self.fleet, rewards=self.rewards, settings=self._settings)
+            engine = await Engine.create(around, lease=lease, record=await self.runs.get(record.run_id))
+            self._engine = engine
+            try:
+                await engine.run()
+            finally:
+                self._engine = None
+                await asyncio.shield(lease.release())
+
+    async def quiesce(self, *, grace_s: float) -> None:
+        """Before a stop: claim nothing more and give what is in flight a while to come back."""
+        if self._engine is not None:
+            await self._engine.quiesce(grace_s=grace_s)
+
+    async def _next_run(self) -> RunRecord | None:
+        """The oldest run that has not ended, preferring one that has begun."""
+        records = [await self.runs.get(run_id) for run_id in await self.runs.ids()]
+        alive = [record for record in records if record.state not in ENDED]
+        alive.sort(key=lambda record: (record.state is RunState.QUEUED, record.created_at))
+        return alive[0] if alive else None
+
+    async def _hold(self, run_id: str) -> Lease:
+        """The run's lease, waited for while a dead scheduler's has not run out."""
+        while True:
+            try:
+                return await Lease.acquire(
+                    self.redis, RunKeys(run_id), holder=self._incarnation, ttl_s=self._lease_ttl_s
+                )
+            except Conflict as conflict:
+                log.info("lease_waiting", run=run_id, reason=str(conflict))
+                await asyncio.sleep(min(1.0, self._lease_ttl_s / 4))
+
+    async def create_run(self, config: RunConfig, run_id: str | None = None) -> RunRecord:
+        """Queue a run; raises NotFound for its pool, InvalidInput if the pool is empty or the allocator unknown."""
+        await self.pools.get(config.pool)
+        if not await self.pools.size(config.pool):
+            raise InvalidInput(f"pool {config.pool} has no prompts: add some first", field="pool")
+        Engine.check(config)
+        record = await self.runs.create(config, now=time.time(), run_id=run_id)
+        self._news.set()
+        log.info("run_created", run=record.run_id, pool=config.pool, allocator=config.allocator)
+        return record
+
+    async def view_run(self, run_id: str) -> RunView:
+        """One run with its ledger; raises NotFound."""
+        record = await self.runs.get(run_id)
+        counters = await self.runs.counters(run_id)
+        engine = self._working(run_id)
+        table = Table(self.redis, RunKeys(run_id), seed=record.config.seed)
+        return RunView(
+            record=record,
+            ledger=Ledger.from_counters(counters),
+            counters=counters,
+            prompts=await table.sizes(),
+            waiting_for=engine.phases.waiting_for() if engine else record.reason,
+        )
+
+    async def view_runs(self) -> list[RunView]:
+        """All runs, oldest first."""
+        return [await self.view_run(run_id) for run_id in await self.runs.ids()]
+
+    async def pause(self, run_id: str) -> RunRecord:
+        """Claim nothing new; open visits finish. Raises Conflict if the run has ended or is paused."""
+        engine = self._working(run_id)
+        if engine is not None:
+            await engine.pause("paused by an operator")
+        else:
+            await self._order(run_id, RunState.PAUSED, "paused by an operator")
+        return await self.runs.get(run_id)
+
+    async def resume(self, run_id: str) -> RunRecord:
+        """Go on after a pause; raises Conflict if the run is not paused."""
+        record = await self.runs.get(run_id)
+        if record.state is not RunState.PAUSED:
+            raise Conflict(f"run {run_id} is {record.state}, not paused")
+        engine = self._working(run_id)
+        if engine is not None:
+            await engine.resume("resumed by an operator")
+        else:
+            await self._order(run_id, RunState.QUEUED, "resumed by an operator")
+        self._news.set()
+        return await self.runs.get(run_id)
+
+    async def cancel(self, run_id: str) -> RunRecord:
+        """End a run now: what is in flight is aborted and accounted as cancelled. Raises Conflict if it has ended."""
+        engine = self._working(run_id)
+        if engine is not None:
+            await engine.cancel("cancelled by an operator")
+        else:
+            await self._order(run_id, RunState.CANCELLED, "cancelled by an operator")
+        return await self.runs.get(run_id)
+
+    async def _order(self, run_id: str, to: RunState, reason: str) -> None:
+        """Change the state of a run whose engine is not at work."""
+        record = await self.runs.get(run_id)
+        if record.state in ENDED:
+            raise Conflict(f"run {run_id} has ended: it is {record.state}")
+        transactor = Transactor(self.redis, RunKeys(run_id), None)
+        ended = time.time() if to in ENDED else None
+        await self.runs.change_state(transactor, record.state, to, reason=reason, now=ended)
+
+    async def view_prompt(self, run_id: str, prompt_id: str) -> PromptView:
+        """Why a prompt was skipped: its row and history in this run; raises NotFound."""
+        record = await self.runs.get(run_id)
+        await self.pools.prompts(record.config.pool, [prompt_id])
+        return await Table(self.redis, RunKeys(run_id), seed=record.config.seed).view(prompt_id)
+
+    async def reinstate(self, run_id: str, prompt_id: str) -> PromptView:
+        """Make a waiting or quarantined prompt claimable now; raises Conflict if it is neither."""
+        view = await self.view_prompt(run_id, prompt_id)
+        record = await self.runs.get(run_id)
+        engine = self._working(run_id)
+        fence = engine.parts.lease.fence if engine else None
+        table = Table(self.redis, RunKeys(run_id), seed=record.config.seed)
+        transactor = Transactor(self.redis, RunKeys(run_id), fence)
+        await table.reinstate(transactor, view.prompt_id, now=time.time(), version=record.version)
+        return await table.view(prompt_id)
+
+    def view_servers(self) -> list[ServerView]:
+        """Every server of the fleet."""
+        return self.fleet.view()
+
+    async def attach(
+        self, run_id: str, *, incarnation: str, step: int, trained: Mapping[int, Sequence[str]]
+    ) -> Attached:
+        """A learner incarnation takes the run's groups from here on; Conflict while the run is queued or has ended."""
+        return await self._required(run_id).parts.delivery.attach(incarnation=incarnation, step=step, trained=trained)
+
+    async def publish_weights(
+        self, run_id: str, *, incarnation: str, step: int, path: str, digest: str
+    ) -> WeightRecord:
+        """Initial or restored weights become the next version; raises StaleIncarnation, InvalidInput for the path."""
+        return await self._required(run_id).parts.delivery.publish(
+            incarnation=incarnation, step=step, path=path, digest=digest
+        )
+
+    async def stream(self, run_id: str, *, incarnation: str) -> AsyncIterator[Frame]:
+        """Groups and batches for the learner, heartbeats between, a final frame at the end."""
+        record = await self.runs.get(run_id)
+        if record.state in ENDED:
+            yield FinalFrame(state=record.state, reason=record.reason)
+            return
+        async for frame in self._required(run_id).parts.delivery.frames(incarnation=incarnation):
+            yield frame
+
+    async def applied(
+        self,
+        run_id: str,
+        *,
+        incarnation: str,
+        step: int,
+        group_ids: Collection[str],
+        refused: Mapping[str, int],
+        path: str,
+        digest: str,
+        stats: Mapping[str, float],
+    ) -> WeightRecord:
+        """The learner has stepped on these groups; its weights become the next version. Reporting twice is harmless."""
+        return await self._required(run_id).parts.delivery.applied(
+            incarnation=incarnation,
+            step=step,
+            group_ids=group_ids,
+            refused=refused,
+            path=path,
+            digest=digest,
+            stats=stats,
+        )
+
+    async def checkpointed(self, run_id: str, *, incarnation: str, step: int) -> None:
+        """The learner has saved `step`: everything applied up to it is trained. Reporting twice is harmless."""
+        engine = self._working(run_id)
+        if engine is None and (await self.runs.get(run_id)).state in ENDED:
+            return
+        await self._required(run_id).parts.delivery.checkpointed(incarnation=incarnation, step=step)
+
+    async def view_weights(self, run_id: str, *, count: int = 20) -> list[WeightRecord]:
+        """The newest weight versions, newest first; raises NotFound."""
+        await self.runs.get(run_id)
+        return await recent_versions(self.redis, RunKeys(run_id), count=count)
+
+    async def evaluate(self, run_id: str, *, pool: str, num_rollouts: int, version: int | None) -> EvaluationRecord:
+        """Measure the policy on another pool at a pinned version (None: whichever is live when it starts).
+
+        Raises NotFound for the pool, InvalidInput if it is empty, Conflict if the version is no longer to be had.
+        """
+        evaluator = self._required(run_id).parts.evaluator
+        return await evaluator.request(pool=pool, num_rollouts=num_rollouts, version=version)
+
+    async def view_evaluation(self, run_id: str, evaluation_id: str) -> EvaluationRecord:
+        """One evaluation; raises NotFound."""
+        return await evaluation(self.redis, RunKeys(run_id), evaluation_id)
+
+    async def view_evaluations(self, run_id: str) -> list[EvaluationRecord]:
+        """Every evaluation of a run, oldest first; raises NotFound."""
+        await self.runs.get(run_id)
+        return await evaluations(self.redis, RunKeys(run_id))
+
+    async def is_ready(self) -> str:
+        """Empty if the scheduler can work, else what is missing."""
+        try:
+            await self.redis.ping()
+        except OSError as error:
+            return f"Redis does not answer: {error}"
+        return ""
+
+    def _working(self, run_id: str) -> Engine | None:
+        return self._engine if self._engine is not None and self._engine.run_id == run_id else None
+
+    def _required(self, run_id: str) -> Engine:
+        engine = self._working(run_id)
+        if engine is None:
+            owner = f"run {self._engine.run_id} owns the fleet" if self._engine else "it has ended or not begun"
+            raise Conflict(f"run {run_id} is not at work: {owner}; try again later")
+        return engine

@@ -1,0 +1,182 @@
+"""The whole service on one machine: servers, scheduler and learners as child processes.
+
+Owns: which processes there are, their settings, and the order of start and stop. Never takes part in a run. Invariant:
+a learner is started for every run that is at work, and stopped with the stack.
+"""
+
+import asyncio
+import json
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import structlog
+
+from inference.interpreter import Device, detect_device, sglang_python
+from inference.launch import ServerSpec
+from inference.supervisor import Supervisor
+from scheduler.child import Child
+from scheduler.core.errors import ServerUnavailable
+from scheduler.core.lifecycle import ENDED, RunState
+
+log = structlog.get_logger(__name__)
+
+_AT_WORK = frozenset(RunState) - ENDED - {RunState.QUEUED}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StackPlan:
+    """What is to be started."""
+
+    model: Path
+    """Folder of the policy at step 0, with its tokenizer."""
+    folder: Path
+    """Everything the stack writes: durable state, weights, checkpoints, logs."""
+    port: int = 8400
+    """Of the scheduler's API; 0 takes a free one."""
+    servers: tuple[str, ...] = ()
+    """Addresses of servers that run already; empty starts one here."""
+    redis_url: str = "embedded"
+    device: Device | None = None
+    """Where servers and learners compute; None finds out."""
+    dtype: str = "bfloat16"
+    """Arithmetic of a server started here."""
+    learners: bool = True
+    """Start a learner for every run that is at work."""
+    learner_settings: Mapping[str, str] = field(default_factory=dict)
+    """Settings of the learner beside those the stack makes, by name."""
+    scheduler_settings: Mapping[str, str] = field(default_factory=dict)
+    """Settings of the scheduler beside those the stack makes, by name."""
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Stack:
+    """Child processes; `run` is their life."""
+
+    def __init__(self, plan: StackPlan, *, say: Callable[[str], None]) -> None:
+        self.plan = plan
+        self.url = f"http://127.0.0.1:{plan.port or free_port()}"
+        self._say = say
+        self._ready = asyncio.Event()
+        self._learners: dict[str, asyncio.Task[None]] = {}
+        self.children: dict[str, Child] = {}
+        """Children by name, for those who want to know their restarts."""
+
+    async def wait_ready(self) -> None:
+        """Return once the API answers and every server started here is up."""
+        await self._ready.wait()
+
+    async def run(self) -> None:
+        """Start everything and keep it running until cancelled.
+
+        Consumes: exits of children, runs at work. Produces: restarts, learners. Waits for: either. Raises what a child
+        that cannot start or keeps dying raises.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            supervisors = [] if self.plan.servers else [self._server()]
+            for supervisor in supervisors:
+                tasks.create_task(supervisor.run(), name=f"server-{supervisor.base_url}")
+            urls = self.plan.servers or tuple(supervisor.base_url for supervisor in supervisors)
+            tasks.create_task(self._scheduler(urls).run(), name="scheduler")
+            await self._until_healthy()
+            self._say(f"the scheduler answers at {self.url}")
+            for supervisor in supervisors:
+                await supervisor.wait_ready()
+                self._say(f"SGLang answers at {supervisor.base_url}")
+            self._ready.set()
+            if self.plan.learners:
+                await self._start_learners(tasks)
+
+    def _server(self) -> Supervisor:
+        device = self.plan.device or detect_device()
+        self._say(f"starting SGLang on the {device}: half a minute on a CPU, longer for large models")
+        return Supervisor(
+            ServerSpec(model_path=self.plan.model, port=free_port(), device=device, dtype=self.plan.dtype),
+            python=sglang_python(),
+            log_path=self.plan.folder / "logs" / "sglang.log",
+            current_model=self._current_model,
+        )
+
+    def _current_model(self) -> Path:
+        """The newest published weights, or the policy at step 0: what a restarted server starts with."""
+        current = sorted(self.plan.folder.glob("runs/*/weights/current"), key=lambda path: path.lstat().st_mtime)
+        return current[-1].resolve() if current else self.plan.model
+
+    def _scheduler(self, servers: tuple[str, ...]) -> Child:
+        settings = {
+            "PORT": self.url.rpartition(":")[2],
+            "SERVERS": ",".join(servers),
+            "MODEL": str(self.plan.model),
+            "REDIS_URL": self.plan.redis_url,
+            "DATA_DIR": str(self.plan.folder),
+            **self.plan.scheduler_settings,
+        }
+        return self._child("scheduler", "scheduler.main", {f"PILOTCOMMIT_{key}": settings[key] for key in settings})
+
+    def _learner(self, run_id: str) -> Child:
+        settings = {
+            "SCHEDULER_URL": self.url,
+            "RUN_ID": run_id,
+            "MODEL_PATH": str(self.plan.model),
+            "WORK_DIR": str(self.plan.folder / "runs" / run_id),
+            **self.plan.learner_settings,
+        }
+        environment = {f"PILOTCOMMIT_LEARNER_{key}": settings[key] for key in settings}
+        return self._child(f"learner-{run_id}", "learner.main", environment)
+
+    def _child(self, name: str, module: str, environment: Mapping[str, str]) -> Child:
+        child = Child(
+            name=name, module=module, environment=environment, log_path=self.plan.folder / "logs" / f"{name}.log"
+        )
+        self.children[name] = child
+        return child
+
+    async def _until_healthy(self, *, timeout_s: float = 60.0) -> None:
+        async with httpx.AsyncClient(base_url=self.url, timeout=5.0, trust_env=False) as http:
+            try:
+                async with asyncio.timeout(timeout_s):
+                    # Another process: there is nothing to wait for but its answer.
+                    while not await _answers(http):  # noqa: ASYNC110
+                        await asyncio.sleep(0.2)
+            except TimeoutError as exc:
+                words = self.children["scheduler"].last_words()
+                raise ServerUnavailable(f"the scheduler was not up after {timeout_s:g} s; {words}") from exc
+
+    async def _start_learners(self, tasks: asyncio.TaskGroup) -> None:
+        """Start a learner for each run that is at work and has none here."""
+        async with httpx.AsyncClient(base_url=self.url, timeout=10.0, trust_env=False) as http:
+            while True:
+                for run_id in await _runs_at_work(http):
+                    task = self._learners.get(run_id)
+                    if task is None:
+                        self._say(f"starting a learner for {run_id}")
+                        learner = self._learner(run_id)
+                        self._learners[run_id] = tasks.create_task(learner.run(), name=learner.name)
+                await asyncio.sleep(1.0)
+
+
+async def _answers(http: httpx.AsyncClient) -> bool:
+    try:
+        return (await http.get("/healthz")).is_success
+    except httpx.TransportError:
+        return False
+
+
+async def _runs_at_work(http: httpx.AsyncClient) -> list[str]:
+    try:
+        answer = await http.get("/v1/runs")
+    except httpx.TransportError as error:
+        log.info("scheduler_silent", reason=str(error))
+        return []
+    if not answer.is_success:
+        return []
+    return [run["run_id"] for run in json.loads(answer.content)["runs"] if run["state"] in _AT_WORK]

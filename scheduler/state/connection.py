@@ -1,0 +1,56 @@
+"""The connection to Redis.
+
+Owns: how we connect, and what we demand of the server. Never reads or writes a run or a pool.
+Invariant: a server that may evict our keys, or that holds another schema version, is refused at start.
+"""
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.exceptions import ConnectionError, ResponseError, TimeoutError
+
+from scheduler.core.errors import SchemaMismatch
+from scheduler.state import keys
+from scheduler.state.wire import text
+
+
+def connect(url: str, *, max_connections: int = 64, socket_timeout_s: float = 10.0) -> "Redis":
+    """A client whose every state change may be retried, because each is applied at most once.
+
+    The pool blocks at its limit instead of raising, since hundreds of visits share it.
+    """
+    pool = BlockingConnectionPool.from_url(
+        url,
+        max_connections=max_connections,
+        timeout=socket_timeout_s,
+        socket_timeout=socket_timeout_s,
+        socket_connect_timeout=5.0,
+        retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=2.0), retries=8),
+        retry_on_error=[ConnectionError, TimeoutError],
+    )
+    return Redis.from_pool(pool)
+
+
+async def check(redis: "Redis") -> None:
+    """Refuse a server that may lose our data; raises SchemaMismatch with what to change."""
+    await _check_eviction(redis)
+    await redis.set(keys.SCHEMA, keys.SCHEMA_VERSION, nx=True)
+    held = text(await redis.get(keys.SCHEMA))
+    if held != keys.SCHEMA_VERSION:
+        raise SchemaMismatch(
+            f"Redis holds schema version {held}, this release writes {keys.SCHEMA_VERSION}: "
+            "point it at an empty database or run the matching release"
+        )
+
+
+async def _check_eviction(redis: "Redis") -> None:
+    try:
+        policy = (await redis.config_get("maxmemory-policy")).get("maxmemory-policy", "noeviction")
+    except ResponseError:
+        # Managed servers often forbid CONFIG; their operators set the policy elsewhere.
+        return
+    if policy != "noeviction":
+        raise SchemaMismatch(
+            f"Redis evicts keys under memory pressure (maxmemory-policy {policy}): "
+            "run CONFIG SET maxmemory-policy noeviction"
+        )

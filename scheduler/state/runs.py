@@ -1,0 +1,122 @@
+"""Runs: configuration, state, versions, steps and the ledger as read.
+
+Owns: a run's record and its ledger counters. Never touches prompts or groups. Invariant: a run's state only changes by
+a legal move, and the state it is changed from is checked in the same transaction.
+"""
+
+import uuid
+from dataclasses import dataclass
+
+import msgspec
+from redis.asyncio import Redis
+
+from scheduler.core.errors import Conflict, NotFound
+from scheduler.core.ledger import Ledger
+from scheduler.core.lifecycle import RunState, move_run
+from scheduler.core.run import RunConfig
+from scheduler.state.keys import RUNS, RunKeys
+from scheduler.state.transaction import Transactor
+from scheduler.state.wire import text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord:
+    """A run at one moment."""
+
+    run_id: str
+    config: RunConfig
+    state: RunState
+    reason: str
+    created_at: float
+    started_at: float | None
+    """When it first claimed a prompt; the wall-clock budget counts from here."""
+    ended_at: float | None
+    version: int
+    """Weight version of the learner's policy; 0 before any was published."""
+    live_version: int
+    """Weight version that is live on the fleet; 0 before any is."""
+    step: int
+    """Last step the learner applied."""
+    checkpointed_step: int
+    """Last step the learner saved."""
+    incarnation: str
+    """The learner incarnation that is attached; empty before any is."""
+    pool_sequence: int
+    """Prompts of the pool up to this sequence number are in the table."""
+
+
+class RunStore:
+    """Reads and writes run records."""
+
+    def __init__(self, redis: "Redis") -> None:
+        self._redis = redis
+
+    async def create(self, config: RunConfig, *, now: float, run_id: str | None = None) -> RunRecord:
+        """Create a run in QUEUED; raises Conflict if the id is taken."""
+        run_id = run_id or f"run-{uuid.uuid4().hex[:10]}"
+        keys = RunKeys(run_id)
+        if not await self._redis.hsetnx(keys.meta, "config", msgspec.json.encode(config).decode()):
+            raise Conflict(f"run {run_id} exists already: choose another id", field="run_id")
+        await self._redis.hset(keys.meta, mapping={"state": RunState.QUEUED.value, "created_at": repr(now)})
+        await self._redis.zadd(RUNS, {run_id: now})
+        return await self.get(run_id)
+
+    async def ids(self) -> list[str]:
+        """Ids of all runs, oldest first."""
+        return [text(member) for member in await self._redis.zrange(RUNS, 0, -1)]
+
+    async def get(self, run_id: str) -> RunRecord:
+        """The run's record; raises NotFound."""
+        found = await self._redis.hgetall(RunKeys(run_id).meta)
+        if b"state" not in found:
+            raise NotFound(f"there is no run {run_id}", field="run")
+        meta = {text(name): text(value) for name, value in found.items()}
+
+        def moment(name: str) -> float | None:
+            return float(meta[name]) if name in meta else None
+
+        return RunRecord(
+            run_id=run_id,
+            config=msgspec.json.decode(meta["config"], type=RunConfig),
+            state=RunState(meta["state"]),
+            reason=meta.get("reason", ""),
+            created_at=float(meta["created_at"]),
+            started_at=moment("started_at"),
+            ended_at=moment("ended_at"),
+            version=int(meta.get("version", 0)),
+            live_version=int(meta.get("live_version", 0)),
+            step=int(meta.get("step", 0)),
+            checkpointed_step=int(meta.get("checkpointed_step", 0)),
+            incarnation=meta.get("incarnation", ""),
+            pool_sequence=int(meta.get("pool_sequence", 0)),
+        )
+
+    async def ledger(self, run_id: str) -> Ledger:
+        """The ledger, read in one command."""
+        return Ledger.from_counters(await self.counters(run_id))
+
+    async def counters(self, run_id: str) -> dict[str, int]:
+        """Every ledger counter: attempts, tokens, reservations, verdicts."""
+        found = await self._redis.hgetall(RunKeys(run_id).ledger)
+        return {text(name): int(value) for name, value in found.items()}
+
+    async def change_state(
+        self, transactor: Transactor, current: RunState, to: RunState, *, reason: str, now: float | None = None
+    ) -> None:
+        """Move the run; raises IllegalMove, or Conflict if it is no longer in `current`. `now` marks its end."""
+        transaction = transactor.begin()
+        moved = move_run(current, to)
+        conflict = Conflict(f"run {transactor.keys.run_id} is no longer {current}")
+        meta = transactor.keys.meta
+        transaction.require_equal(meta, "state", current.value, conflict)
+        transaction.run("HSET", meta, "state", moved.value, "reason", reason)
+        if now is not None:
+            transaction.run("HSET", meta, "ended_at", repr(now))
+        await transactor.apply(transaction)
+
+    async def note(self, transactor: Transactor, **fields: str | int | float) -> None:
+        """Record facts of the run: started_at, live_version, reason."""
+        transaction = transactor.begin()
+        for name, value in fields.items():
+            transaction.run("HSET", transactor.keys.meta, name, repr(value) if isinstance(value, float) else value)
+        await transactor.apply(transaction)

@@ -1,0 +1,201 @@
+"""The informativeness table of a run: per prompt its evidence, when it returns, and its history.
+
+Owns: rows, the order in which prompts are claimable, and histories. Never decides a verdict. Invariant: a prompt is in
+exactly one place (ready, waiting, quarantined, or an open visit), so none is ever lost. One without a row is fresh.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+from redis.asyncio import Redis
+
+from scheduler.core.errors import Conflict
+from scheduler.core.informativeness import Evidence
+from scheduler.core.lifecycle import PromptState
+from scheduler.core.types import Verdict
+from scheduler.state.keys import RunKeys
+from scheduler.state.transaction import Transaction, Transactor
+from scheduler.state.wire import raw, text
+
+HISTORY_LENGTH = 50
+_ROUND = float(1 << 32)
+NEVER = float("inf")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One prompt's row."""
+
+    evidence: Evidence
+    next_version: int | None = 0
+    """Weight version at which it is claimable again; None is never."""
+    lost_visits: int = 0
+    """Consecutive visits whose attempts were lost every time: a prompt that kills servers is quarantined."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One entry of a prompt's history."""
+
+    at: float
+    """Seconds since the epoch."""
+    version: int
+    what: str
+    """Verdict, published, trained, expired, passed_over, quarantined, reinstated."""
+    reason: str = ""
+    pilots: int = 0
+    correct: int = 0
+    group_id: str = ""
+    step: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptView:
+    """What an operator sees of a prompt."""
+
+    prompt_id: str
+    state: PromptState
+    row: Row | None
+    history: tuple[Event, ...] = field(default=())
+
+
+def claim_order(prompt_id: str, visits: int, seed: int) -> float:
+    """Score in the ready set: every prompt once per round, in an order shuffled anew by seed and round."""
+    digest = hashlib.blake2b(f"{seed}:{visits}:{prompt_id}".encode(), digest_size=4).digest()
+    return visits * _ROUND + int.from_bytes(digest, "big")
+
+
+class Table:
+    """Reads and writes the table of one run."""
+
+    def __init__(self, redis: "Redis", keys: RunKeys, *, seed: int) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._seed = seed
+
+    async def rows(self, prompt_ids: Sequence[str]) -> dict[str, Row]:
+        """Rows by prompt id; prompts never visited are missing."""
+        if not prompt_ids:
+            return {}
+        found = await self._redis.hmget(self._keys.table, list(prompt_ids))
+        pairs = zip(prompt_ids, found, strict=True)
+        return {name: msgspec.json.decode(raw(row), type=Row) for name, row in pairs if row is not None}
+
+    async def sample(self, limit: int) -> list[str]:
+        """The first `limit` claimable prompts: a bounded sample, never the whole pool."""
+        return [text(member) for member in await self._redis.zrange(self._keys.ready, 0, limit - 1)]
+
+    async def sizes(self) -> Mapping[PromptState, int]:
+        """Prompts by state."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.zcard(self._keys.ready)
+            pipe.hlen(self._keys.visits)
+            pipe.zcard(self._keys.waiting)
+            pipe.zcard(self._keys.quarantined)
+            ready, claimed, waiting, quarantined = await pipe.execute()
+        return {
+            PromptState.READY: ready,
+            PromptState.CLAIMED: claimed,
+            PromptState.WAITING: waiting,
+            PromptState.QUARANTINED: quarantined,
+        }
+
+    async def next_return(self) -> int | None:
+        """The earliest weight version at which a waiting prompt returns; None if none ever does."""
+        first = await self._redis.zrange(self._keys.waiting, 0, 0, withscores=True)
+        return None if not first or first[0][1] == NEVER else int(first[0][1])
+
+    async def seed_prompts(self, transactor: Transactor, prompt_ids: Iterable[str], sequence: int) -> None:
+        """Make new prompts of the pool claimable, up to the pool's sequence number."""
+        transaction = transactor.begin()
+        for prompt_id in prompt_ids:
+            transaction.run("ZADD", self._keys.ready, "NX", claim_order(prompt_id, 0, self._seed), prompt_id)
+        transaction.run("HSET", self._keys.meta, "pool_sequence", sequence)
+        await transactor.apply(transaction)
+
+    async def return_due(self, transactor: Transactor, version: int, *, limit: int = 1000) -> int:
+        """Make waiting prompts claimable whose version has come; returns how many."""
+        due = await self._redis.zrangebyscore(self._keys.waiting, "-inf", version, start=0, num=limit)
+        prompt_ids = [text(member) for member in due]
+        return await self._make_ready(transactor, prompt_ids, self._keys.waiting)
+
+    async def return_earliest(self, transactor: Transactor, count: int) -> int:
+        """Make the `count` prompts that wait least claimable before their time: when nothing else is left to claim."""
+        due = await self._redis.zrangebyscore(self._keys.waiting, "-inf", f"({NEVER}", start=0, num=count)
+        return await self._make_ready(transactor, [text(member) for member in due], self._keys.waiting)
+
+    async def _make_ready(self, transactor: Transactor, prompt_ids: Sequence[str], source: str) -> int:
+        if not prompt_ids:
+            return 0
+        rows = await self.rows(prompt_ids)
+        transaction = transactor.begin()
+        for prompt_id in prompt_ids:
+            visits = rows[prompt_id].evidence.visits if prompt_id in rows else 0
+            transaction.run("ZREM", source, prompt_id)
+            transaction.run("ZADD", self._keys.ready, claim_order(prompt_id, visits, self._seed), prompt_id)
+        await transactor.apply(transaction)
+        return len(prompt_ids)
+
+    async def reinstate(self, transactor: Transactor, prompt_id: str, *, now: float, version: int) -> None:
+        """An operator makes a waiting or quarantined prompt claimable; raises Conflict if it is neither."""
+        view = await self.view(prompt_id)
+        places = {PromptState.WAITING: self._keys.waiting, PromptState.QUARANTINED: self._keys.quarantined}
+        if view.state not in places:
+            raise Conflict(f"prompt {prompt_id} is {view.state}: only a waiting or quarantined one can be reinstated")
+        await self._make_ready(transactor, [prompt_id], places[view.state])
+        transaction = transactor.begin()
+        self.remember(transaction, prompt_id, Event(at=now, version=version, what="reinstated"))
+        await transactor.apply(transaction)
+
+    async def view(self, prompt_id: str) -> PromptView:
+        """Everything known of one prompt."""
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.zscore(self._keys.ready, prompt_id)
+            pipe.zscore(self._keys.waiting, prompt_id)
+            pipe.zscore(self._keys.quarantined, prompt_id)
+            pipe.hget(self._keys.table, prompt_id)
+            pipe.lrange(self._keys.history(prompt_id), 0, -1)
+            ready, waiting, quarantined, row, events = await pipe.execute()
+        places = (
+            (ready, PromptState.READY),
+            (waiting, PromptState.WAITING),
+            (quarantined, PromptState.QUARANTINED),
+        )
+        state = next((state for score, state in places if score is not None), PromptState.CLAIMED)
+        return PromptView(
+            prompt_id=prompt_id,
+            state=state,
+            row=None if row is None else msgspec.json.decode(row, type=Row),
+            history=tuple(msgspec.json.decode(event, type=Event) for event in events),
+        )
+
+    def place(self, transaction: Transaction, prompt_id: str, row: Row, state: PromptState) -> None:
+        """Put a prompt whose visit ends where it belongs, with its new row."""
+        transaction.run("HSET", self._keys.table, prompt_id, msgspec.json.encode(row))
+        if state is PromptState.READY:
+            score = claim_order(prompt_id, row.evidence.visits, self._seed)
+            transaction.run("ZADD", self._keys.ready, score, prompt_id)
+        elif state is PromptState.WAITING:
+            returns = "+inf" if row.next_version is None else row.next_version
+            transaction.run("ZADD", self._keys.waiting, returns, prompt_id)
+        else:
+            transaction.run("ZADD", self._keys.quarantined, row.evidence.visits, prompt_id)
+
+    def remember(self, transaction: Transaction, prompt_id: str, event: Event) -> None:
+        """Append to a prompt's capped history."""
+        transaction.run("LPUSH", self._keys.history(prompt_id), msgspec.json.encode(event))
+        transaction.run("LTRIM", self._keys.history(prompt_id), 0, HISTORY_LENGTH - 1)
+
+    async def pass_over(
+        self, transactor: Transactor, prompt_id: str, row: Row, state: PromptState, verdict: Verdict, event: Event
+    ) -> None:
+        """Record that history alone judged a prompt: it goes on without a pilot."""
+        transaction = transactor.begin()
+        transaction.require_ranked(self._keys.ready, prompt_id, Conflict(f"prompt {prompt_id} is not claimable"))
+        self.place(transaction, prompt_id, row, state)
+        self.remember(transaction, prompt_id, event)
+        transaction.count("considered", 1)
+        transaction.count(f"passed_over:{verdict}", 1)
+        await transactor.apply(transaction)

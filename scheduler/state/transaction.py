@@ -1,0 +1,141 @@
+"""One atomic state change of a run.
+
+Owns: building a change from intents and applying it with one Lua script. Never decides. Invariants: a change is applied
+whole or not at all, only under the current fence, at most once however often it is retried, never with a counter below
+zero, and never beyond a limit it was given.
+
+The run's lease has a single holder, so values are computed in Python and only their application has to be atomic.
+"""
+
+import json
+import uuid
+from collections.abc import Iterable
+from importlib.resources import files
+from typing import Literal
+
+from redis.asyncio import Redis
+from redis.commands.core import AsyncScript
+
+from scheduler.core.errors import BudgetExhausted, Conflict, FenceLost, IllegalMove
+from scheduler.core.ledger import Move, deltas
+from scheduler.state.keys import RunKeys
+
+Operand = str | bytes | int | float
+Command = Literal["HSET", "HDEL", "ZADD", "ZREM", "LPUSH", "LTRIM", "RPUSH", "DEL"]
+
+
+class Transaction:
+    """A state change being built; `Transactor.apply` applies it."""
+
+    def __init__(self, keys: RunKeys) -> None:
+        self.keys = keys
+        self.transaction_id = uuid.uuid4().hex
+        self._keys = [keys.lease, keys.done(self.transaction_id)]
+        self._operands: list[Operand] = []
+        self._checks: list[list[str | int]] = []
+        self._refusals: list[Exception] = []
+        self._counters: dict[tuple[str, str], int] = {}
+        self._operations: list[list[str | int]] = []
+
+    def _key(self, key: str) -> int:
+        if key not in self._keys:
+            self._keys.append(key)
+        return self._keys.index(key) + 1
+
+    def _operand(self, value: Operand) -> int:
+        self._operands.append(value)
+        return len(self._operands) + 2
+
+    def _check(self, kind: str, key: str, operands: Iterable[Operand], otherwise: Exception) -> None:
+        self._checks.append([kind, self._key(key), *(self._operand(value) for value in operands)])
+        self._refusals.append(otherwise)
+
+    def run(self, command: Command, key: str, *operands: Operand) -> None:
+        """Append one Redis command on one key."""
+        self._operations.append([command, self._key(key), *(self._operand(value) for value in operands)])
+
+    def require_ranked(self, key: str, member: str, otherwise: Exception) -> None:
+        """Refuse with `otherwise` unless the sorted set has the member."""
+        self._check("ranked", key, [member], otherwise)
+
+    def require_field(self, key: str, field: str, otherwise: Exception) -> None:
+        """Refuse with `otherwise` unless the hash has the field."""
+        self._check("has", key, [field], otherwise)
+
+    def require_no_field(self, key: str, field: str, otherwise: Exception) -> None:
+        """Refuse with `otherwise` if the hash has the field."""
+        self._check("lacks", key, [field], otherwise)
+
+    def require_equal(self, key: str, field: str, value: Operand, otherwise: Exception) -> None:
+        """Refuse with `otherwise` unless the hash's field holds `value` (a missing field reads as empty)."""
+        self._check("equals", key, [field, value], otherwise)
+
+    def require_limit(self, fields: Iterable[str], add: int, limit: int | None) -> None:
+        """Refuse with BudgetExhausted if the ledger counters' sum plus `add` exceeds `limit`; None never does."""
+        if limit is not None:
+            names = list(fields)
+            error = BudgetExhausted(f"{' + '.join(names)} + {add} would exceed {limit}")
+            self._check("limit", self.keys.ledger, [add, limit, *names], error)
+
+    def count(self, name: str, delta: int) -> None:
+        """Change one ledger counter."""
+        self.count_in(self.keys.ledger, name, delta)
+
+    def count_in(self, key: str, field: str, delta: int) -> None:
+        """Change one counter of a hash; the whole change is refused if it would go below zero."""
+        self._counters[key, field] = self._counters.get((key, field), 0) + delta
+
+    def move(self, *moves: Move) -> None:
+        """Move attempts between open states and outcomes."""
+        for name, delta in deltas(moves).items():
+            self.count(name, delta)
+
+    def script_arguments(self, fence: int | None) -> tuple[list[str], list[Operand]]:
+        """KEYS and ARGV of the script."""
+        changes = [
+            [self._key(key), self._operand(field), self._operand(delta)]
+            for (key, field), delta in self._counters.items()
+            if delta
+        ]
+        program = {"checks": self._checks, "counters": changes, "operations": self._operations}
+        head: list[Operand] = ["" if fence is None else str(fence), json.dumps(program)]
+        return self._keys, head + self._operands
+
+    def refusal(self, number: int) -> Exception:
+        """The error of the `number`-th check, from 1."""
+        return self._refusals[number - 1]
+
+
+class Transactor:
+    """Applies transactions under one fence."""
+
+    def __init__(self, redis: "Redis", keys: RunKeys, fence: int | None) -> None:
+        self.redis = redis
+        self.keys = keys
+        self.fence = fence
+        source = files("scheduler.state").joinpath("lua/transaction.lua").read_text()
+        self._script: AsyncScript = redis.register_script(source)
+
+    def begin(self) -> Transaction:
+        """A new, empty change."""
+        return Transaction(self.keys)
+
+    async def apply(self, transaction: Transaction) -> None:
+        """Apply the change whole, or raise.
+
+        Raises FenceLost if another incarnation holds the run, the check's own error where one fails, IllegalMove if a
+        counter would go below zero.
+        """
+        keys, operands = transaction.script_arguments(self.fence)
+        answer = await self._script(keys=keys, args=operands)
+        match [part.decode() if isinstance(part, bytes) else part for part in answer]:
+            case ["ok"] | ["replayed"]:
+                return
+            case ["fence"]:
+                raise FenceLost(f"run {self.keys.run_id}: fence {self.fence} is no longer the current one")
+            case ["refused", int(number)]:
+                raise transaction.refusal(number)
+            case ["negative", str(field)]:
+                raise IllegalMove(f"run {self.keys.run_id}: counter {field} would go below zero")
+            case other:
+                raise Conflict(f"unexpected answer of the transaction script: {other}")

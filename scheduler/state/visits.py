@@ -1,0 +1,209 @@
+"""Open visits: prompts that a scheduler has claimed, and what it has asked for them.
+
+Owns: the durable steps of a visit — claim, launch, land, extend, settle, publish — each one transaction over prompt
+state, ledger and group stream. Never decides which. Invariants: nothing is launched that was not reserved; a visit ends
+once, with all its attempts accounted for and what is left of its reservation refunded.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import msgspec
+from redis.asyncio import Redis
+
+from scheduler.core.budget import Budget
+from scheduler.core.errors import Conflict
+from scheduler.core.ledger import Move, OpenState, Outcome
+from scheduler.core.lifecycle import PromptState
+from scheduler.core.types import Group, Rollout, Stage, Verdict
+from scheduler.state.groups import GroupEntry
+from scheduler.state.keys import RunKeys
+from scheduler.state.table import Event, Row, Table
+from scheduler.state.transaction import Transaction, Transactor
+from scheduler.state.wire import raw
+
+_REASONED = frozenset({Verdict.SKIP, Verdict.DEFER, Verdict.EVICT})
+"""Verdicts whose reason is one word of their rule's closed set, so that it can be counted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visit:
+    """One open visit to a prompt, as it is stored."""
+
+    visit_id: str
+    prompt_id: str
+    fence: int
+    """The scheduler incarnation that opened or resumed it."""
+    reserved: int
+    """Rollouts reserved and not yet launched."""
+    in_flight: Mapping[Stage, int] = field(default_factory=dict)
+    held: Mapping[Stage, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Landing:
+    """What became of attempts that are no longer in flight; each count is charged."""
+
+    stage: Stage
+    rollouts: tuple[Rollout, ...] = ()
+    failed: int = 0
+    failed_tokens: int = 0
+    lost: int = 0
+    cancelled: int = 0
+    prompt_tokens: int = 0
+
+    @property
+    def count(self) -> int:
+        """Attempts that landed."""
+        return len(self.rollouts) + self.failed + self.lost + self.cancelled
+
+
+class VisitStore:
+    """Reads and writes the open visits of one run under its lease."""
+
+    def __init__(
+        self, redis: "Redis", transactor: Transactor, table: Table, *, budget: Budget, max_new_tokens: int
+    ) -> None:
+        self._redis = redis
+        self._transactor = transactor
+        self._keys: RunKeys = transactor.keys
+        self._table = table
+        self._budget = budget
+        self._max_new_tokens = max_new_tokens
+
+    async def open_visits(self) -> list[tuple[Visit, tuple[Rollout, ...]]]:
+        """Every open visit with the rollouts it holds: what a successor resumes."""
+        visits = await self._redis.hgetall(self._keys.visits)
+        held = await self._redis.hgetall(self._keys.rollouts)
+        return [
+            (
+                msgspec.json.decode(raw(visit), type=Visit),
+                msgspec.msgpack.decode(raw(held[name]), type=tuple[Rollout, ...]) if name in held else (),
+            )
+            for name, visit in visits.items()
+        ]
+
+    async def claim(self, *, visit_id: str, prompt_id: str, fence: int, rollouts: int) -> Visit:
+        """Claim a prompt and reserve the largest group it may become.
+
+        Raises BudgetExhausted if the reservation does not fit, Conflict if the prompt is not claimable.
+        """
+        visit = Visit(visit_id=visit_id, prompt_id=prompt_id, fence=fence, reserved=rollouts)
+        transaction = self._transactor.begin()
+        transaction.require_ranked(self._keys.ready, prompt_id, Conflict(f"prompt {prompt_id} is not claimable"))
+        self._reserve(transaction, rollouts)
+        transaction.count("considered", 1)
+        transaction.run("ZREM", self._keys.ready, prompt_id)
+        self._store(transaction, visit)
+        await self._transactor.apply(transaction)
+        return visit
+
+    async def extend(self, visit: Visit, rollouts: int) -> Visit:
+        """Reserve for attempts made again; raises BudgetExhausted."""
+        transaction = self._transactor.begin()
+        self._reserve(transaction, rollouts)
+        return await self._update(transaction, replace(visit, reserved=visit.reserved + rollouts))
+
+    async def resume(self, visit: Visit, *, fence: int) -> Visit:
+        """Take over a dead incarnation's visit: what it had in flight is lost and charged in full."""
+        for stage, count in visit.in_flight.items():
+            if count:
+                visit = await self.land(visit, Landing(stage=stage, lost=count), held=())
+        return await self._update(self._transactor.begin(), replace(visit, fence=fence))
+
+    async def launch(self, visit: Visit, stage: Stage, count: int) -> Visit:
+        """Turn reserved rollouts into attempts in flight; they are charged from here on."""
+        transaction = self._transactor.begin()
+        transaction.count("reserved:rollouts", -count)
+        transaction.count("spent:rollouts", count)
+        transaction.move(Move(stage=stage, source=None, to=OpenState.IN_FLIGHT, count=count))
+        launched = replace(
+            visit,
+            reserved=visit.reserved - count,
+            in_flight={**visit.in_flight, stage: visit.in_flight.get(stage, 0) + count},
+        )
+        return await self._update(transaction, launched)
+
+    async def land(self, visit: Visit, landing: Landing, *, held: Sequence[Rollout]) -> Visit:
+        """Account for attempts that came back; `held` is every rollout the visit now holds, persisted here."""
+        transaction = self._transactor.begin()
+        stage, num_rollouts = landing.stage, len(landing.rollouts)
+        flying = OpenState.IN_FLIGHT
+        transaction.move(
+            Move(stage=stage, source=flying, to=OpenState.HELD, count=num_rollouts),
+            Move(stage=stage, source=flying, to=Outcome.FAILED, count=landing.failed),
+            Move(stage=stage, source=flying, to=Outcome.LOST, count=landing.lost),
+            Move(stage=stage, source=flying, to=Outcome.CANCELLED, count=landing.cancelled),
+        )
+        generated = sum(len(rollout.token_ids) for rollout in landing.rollouts) + landing.failed_tokens
+        # A cancelled attempt may have generated anything up to its limit, as a lost one may.
+        tokens = generated + (landing.lost + landing.cancelled) * self._max_new_tokens
+        transaction.count("reserved:tokens", -landing.count * self._max_new_tokens)
+        transaction.count("spent:tokens", tokens)
+        transaction.count(f"tokens:{stage}", tokens)
+        transaction.count(f"prompt_tokens:{stage}", landing.prompt_tokens)
+        if stage is Stage.PILOT:
+            transaction.count("pilots:judged", num_rollouts)
+            transaction.count("pilots:correct", sum(rollout.correct for rollout in landing.rollouts))
+        if held:
+            transaction.run("HSET", self._keys.rollouts, visit.visit_id, msgspec.msgpack.encode(tuple(held)))
+        landed = replace(
+            visit,
+            in_flight={**visit.in_flight, stage: visit.in_flight.get(stage, 0) - landing.count},
+            held={**visit.held, stage: visit.held.get(stage, 0) + num_rollouts},
+        )
+        return await self._update(transaction, landed)
+
+    async def settle(self, visit: Visit, outcome: Outcome, *, row: Row, state: PromptState, event: Event) -> None:
+        """End a visit without a group: its rollouts get `outcome`, the rest of its reservation is refunded."""
+        transaction = self._end(visit, row, state, event)
+        transaction.move(
+            *(Move(stage=stage, source=OpenState.HELD, to=outcome, count=count) for stage, count in visit.held.items())
+        )
+        transaction.count(f"verdict:{event.what}", 1)
+        if event.what in _REASONED:
+            transaction.count(f"reason:{event.what}:{event.reason}", 1)
+        await self._transactor.apply(transaction)
+
+    async def publish(self, visit: Visit, group: Group, entry: GroupEntry, *, row: Row, event: Event) -> None:
+        """End a visit with a group: prompt state, ledger and group stream in one transaction."""
+        transaction = self._end(visit, row, PromptState.READY, event)
+        transaction.move(
+            *(
+                Move(stage=stage, source=OpenState.HELD, to=OpenState.PUBLISHED, count=count)
+                for stage, count in visit.held.items()
+            )
+        )
+        transaction.count("verdict:commit", 1)
+        transaction.run("HSET", self._keys.groups, group.group_id, msgspec.msgpack.encode(group))
+        transaction.run("HSET", self._keys.index, group.group_id, msgspec.json.encode(entry))
+        await self._transactor.apply(transaction)
+
+    def _reserve(self, transaction: Transaction, rollouts: int) -> None:
+        tokens = rollouts * self._max_new_tokens
+        transaction.require_limit(("spent:rollouts", "reserved:rollouts"), rollouts, self._budget.rollouts)
+        transaction.require_limit(("spent:tokens", "reserved:tokens"), tokens, self._budget.tokens)
+        transaction.count("reserved:rollouts", rollouts)
+        transaction.count("reserved:tokens", tokens)
+
+    def _end(self, visit: Visit, row: Row, state: PromptState, event: Event) -> Transaction:
+        transaction = self._transactor.begin()
+        gone = Conflict(f"visit {visit.visit_id} has ended already")
+        transaction.require_field(self._keys.visits, visit.visit_id, gone)
+        transaction.count("reserved:rollouts", -visit.reserved)
+        transaction.count("reserved:tokens", -visit.reserved * self._max_new_tokens)
+        transaction.run("HDEL", self._keys.visits, visit.visit_id)
+        transaction.run("HDEL", self._keys.rollouts, visit.visit_id)
+        self._table.place(transaction, visit.prompt_id, row, state)
+        self._table.remember(transaction, visit.prompt_id, event)
+        return transaction
+
+    def _store(self, transaction: Transaction, visit: Visit) -> None:
+        transaction.run("HSET", self._keys.visits, visit.visit_id, msgspec.json.encode(visit))
+
+    async def _update(self, transaction: Transaction, visit: Visit) -> Visit:
+        gone = Conflict(f"visit {visit.visit_id} has ended already")
+        transaction.require_field(self._keys.visits, visit.visit_id, gone)
+        self._store(transaction, visit)
+        await self._transactor.apply(transaction)
+        return visit

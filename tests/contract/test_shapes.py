@@ -1,0 +1,93 @@
+"""Statuses and shapes: both servers answer what the recordings show."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.contract.recorded import Recorded, missing, recorded
+from tests.contract.subject import ADMIN_KEY, API_KEY, Subject
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+STATELESS = [
+    "11_err_neither",
+    "12_err_unknown_sampling_field",
+    "16_err_badjson",
+    "17_err_temp",
+    "18_max_over_ctx",
+    "20_err_empty_ids",
+    "23_max_new_tokens_0",
+    "410_gen_before",
+    "416_update_bad_path",
+    "418_update_missing_field",
+    "430_flush_cache_post",
+    "442_abort_unknown",
+    "443_abort_empty",
+    "480_pause_bad_mode",
+    "481_pause_nobody",
+    "482_continue_nobody",
+    "483_continue",
+]
+PARTLY_FAKED = ["303_model_info", "307_v1_loads", "404_weights_checker_checksum"]
+NORMAL_PATHS = ("/generate", "/model_info", "/v1/loads")
+
+
+async def replayed(server: Subject, call: Recorded) -> tuple[int, object]:
+    key = API_KEY if call.path in NORMAL_PATHS else ADMIN_KEY
+    headers = {"Authorization": f"Bearer {key}"}
+    if isinstance(call.request, str):
+        answer = await server.http.request(call.method, call.path, content=call.request, headers=headers)
+    elif call.request is None:
+        answer = await server.http.request(call.method, call.path, headers=headers)
+    else:
+        answer = await server.http.request(call.method, call.path, json=call.request, headers=headers)
+    is_json = answer.headers.get("content-type", "").startswith("application/json")
+    return answer.status_code, answer.json() if is_json else answer.text
+
+
+@pytest.mark.parametrize("name", STATELESS)
+async def test_a_call_is_answered_with_the_recorded_status_and_shape(server: Subject, name: str) -> None:
+    call = recorded(name)
+    status, body = await replayed(server, call)
+    assert status == call.status
+    assert missing(call.response, body) == []
+    assert missing(body, call.response) == []
+
+
+@pytest.mark.parametrize("name", PARTLY_FAKED)
+async def test_a_report_has_the_recorded_fields_and_the_fake_invents_none(server: Subject, name: str) -> None:
+    call = recorded(name)
+    status, body = await replayed(server, call)
+    assert status == call.status
+    assert missing(body, call.response) == [] if server.is_fake else missing(call.response, body) == []
+
+
+@pytest.mark.parametrize("name", ["12_err_unknown_sampling_field", "20_err_empty_ids", "443_abort_empty"])
+async def test_a_fixed_message_is_the_recorded_one_word_for_word(server: Subject, name: str) -> None:
+    call = recorded(name)
+    assert (await replayed(server, call))[1] == call.response
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "key"),
+    [
+        ("900_none_generate", "/generate", None),
+        ("900_none_generate", "/generate", ADMIN_KEY),
+        ("905_user_update", "/update_weights_from_disk", API_KEY),
+        ("905_user_update", "/update_weights_from_disk", None),
+        ("905_user_update", "/abort_request", API_KEY),
+    ],
+)
+async def test_each_plane_takes_its_own_key_only(server: Subject, name: str, path: str, key: str | None) -> None:
+    call = recorded(name)
+    answer = await server.post(path, {"model_path": str(Path("nowhere")), "input_ids": [5]}, key=key)
+    assert (answer.status_code, answer.json()) == (call.status, call.response)
+
+
+async def test_readiness_is_open_to_everybody(server: Subject) -> None:
+    assert (await server.get("/ready", key=None)).status_code == 200
+
+
+async def test_an_unknown_route_is_a_404(server: Subject) -> None:
+    answer = await server.get("/no_such_route")
+    assert (answer.status_code, answer.json()) == (404, {"detail": "Not Found"})
