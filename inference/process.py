@@ -5,7 +5,6 @@ process of the group outlives `stop`, and none outlives this process, not even w
 """
 
 import asyncio
-import ctypes
 import os
 import signal
 import socket
@@ -18,9 +17,9 @@ import httpx
 import structlog
 
 from inference.launch import ServerSpec, launch_command
+from inference.parent import die_with_parent
 from scheduler.core.errors import InvalidInput, ServerUnavailable
 
-_PR_SET_PDEATHSIG = 1
 _TAIL_BYTES = 4000
 _TAIL_LINES = 15
 _POLL_S = 0.5
@@ -55,7 +54,7 @@ class SGLangProcess:
                 stdout=log,
                 stderr=asyncio.subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_die_with(os.getpid()),
+                preexec_fn=die_with_parent(),
             )
         logger.info("sglang_started", url=spec.base_url, pid=process.pid, log=str(log_path))
         return cls(process, spec.base_url, log_path)
@@ -127,18 +126,6 @@ def _require_free(host: str, port: int) -> None:
             probe.bind((host, port))
         except OSError as exc:
             raise InvalidInput(f"cannot listen on {host}:{port}: {exc.strerror}", field="port") from exc
-
-
-def _die_with(parent: int) -> Callable[[], None]:
-    """What the child does between fork and exec, prepared here: after a fork only what is already loaded is safe."""
-    prctl = ctypes.CDLL(None, use_errno=True).prctl
-
-    def tie() -> None:
-        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return tie
 
 
 async def _is_ready(http: httpx.AsyncClient) -> bool:

@@ -47,7 +47,7 @@ class Fault:
         except ValueError as exc:
             points = ", ".join(FaultPoint)
             raise InvalidInput(
-                f"{text!r} is not `point:n` with a point of {points} and n >= 1", field=VARIABLE
+                f"{VARIABLE}={text!r} is not `point:n` with a point of {points} and n >= 1", field=VARIABLE
             ) from exc
 
     def strikes(self, point: FaultPoint) -> bool:

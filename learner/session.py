@@ -27,9 +27,6 @@ from scheduler.core.staleness import is_fresh, staleness
 from scheduler.core.types import Group
 from scheduler.frames import BatchFrame, FinalFrame, Frame, GroupFrame, HeartbeatFrame
 
-LAST_WORD_S = 30.0
-"""How long a learner whose report was refused waits to hear that the run has ended."""
-
 Result = TypeVar("Result")
 
 _log = structlog.get_logger()
@@ -55,6 +52,8 @@ class Workshop:
     fault: Fault
     checkpoint_every: int
     """Steps between checkpoints."""
+    last_word_s: float = 30.0
+    """How long a learner whose report was refused waits to hear that the run has ended."""
 
 
 class Session:
@@ -75,6 +74,7 @@ class Session:
         # Not bounded here: the scheduler sends the next batch only after this one is applied.
         self._frames: asyncio.Queue[Frame | None] = asyncio.Queue()
         self._stopping = asyncio.Event()
+        self._ended = asyncio.Event()
         # One thread for all torch work: OpenMP keeps a team of threads for every thread that calls it.
         self._torch = ThreadPoolExecutor(max_workers=1, thread_name_prefix="torch")
 
@@ -92,7 +92,8 @@ class Session:
         """
         try:
             async with asyncio.TaskGroup() as tasks:
-                attached = await self._unless_stopped(self._attach())
+                # A scheduler that is away must not hold up a stop.
+                attached = await self._unless(self._stopping, self._attach())
                 if attached is None:
                     return Ending.STOPPED
                 reading = tasks.create_task(self._read_stream(), name="group-stream")
@@ -102,17 +103,17 @@ class Session:
         finally:
             self._torch.shutdown()
 
-    async def _unless_stopped(self, starting: Coroutine[None, None, Result]) -> Result | None:
-        """The result, or None if a stop is requested first: a scheduler that is away must not hold up a stop."""
-        task = asyncio.ensure_future(starting)
-        stop = asyncio.ensure_future(self._stopping.wait())
+    async def _unless(self, event: asyncio.Event, call: Coroutine[None, None, Result]) -> Result | None:
+        """The result of `call`, or None if the event comes first; a call that is still under way is cancelled then."""
+        task = asyncio.ensure_future(call)
+        watch = asyncio.ensure_future(event.wait())
         try:
-            await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
             return task.result() if task.done() else None
         finally:
             task.cancel()
-            stop.cancel()
-            await asyncio.wait({task, stop})
+            watch.cancel()
+            await asyncio.wait({task, watch})
 
     async def _attach(self) -> Attached:
         attached = await self._link.attach(incarnation=self._incarnation, step=self._step, trained=self._trained)
@@ -137,6 +138,7 @@ class Session:
                 continue
             self._frames.put_nowait(frame)
             if isinstance(frame, FinalFrame):
+                self._ended.set()
                 return
         raise StreamEnded("the group stream broke off without a final frame")
 
@@ -198,19 +200,23 @@ class Session:
         return groups
 
     async def _report(self, weights: PublishedWeights, refused: Mapping[str, int], report: StepReport) -> bool:
+        call = self._link.applied(
+            incarnation=self._incarnation,
+            step=self._step,
+            group_ids=self._trained[self._step],
+            refused=refused,
+            path=str(weights.path),
+            manifest_digest=weights.manifest_digest,
+            stats=report.stats,
+        )
         try:
-            self._version = await self._link.applied(
-                incarnation=self._incarnation,
-                step=self._step,
-                group_ids=self._trained[self._step],
-                refused=refused,
-                path=str(weights.path),
-                manifest_digest=weights.manifest_digest,
-                stats=report.stats,
-            )
+            version = await self._unless(self._ended, call)
         except InvalidInput as refusal:
             await self._await_last_word(refusal)
             return False
+        if version is None:
+            return False
+        self._version = version
         self._applied_step = self._step
         _log.info(
             "stepped",
@@ -224,11 +230,10 @@ class Session:
         return True
 
     async def _await_last_word(self, refusal: InvalidInput) -> None:
-        """Return once the final frame is there: a run cancelled during a step refuses its report. Raises `refusal`."""
+        """Return once the run has ended: one cancelled during a step refuses its report. Raises `refusal` otherwise."""
         try:
-            async with asyncio.timeout(LAST_WORD_S):
-                while not isinstance(await self._frames.get(), FinalFrame):
-                    pass
+            async with asyncio.timeout(self._workshop.last_word_s):
+                await self._ended.wait()
         except TimeoutError:
             raise refusal from None
 

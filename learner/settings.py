@@ -38,6 +38,7 @@ class Settings(BaseSettings):
         cli_prog_name="learner",
         cli_kebab_case=True,
         cli_hide_none_type=True,
+        cli_exit_on_error=False,
     )
 
     scheduler_url: str = "http://127.0.0.1:8400"

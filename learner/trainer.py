@@ -149,7 +149,7 @@ class Trainer:
                     objective=self._objective,
                 )
             with tally.seconds.measuring("backward"):
-                loss.backward()  # type: ignore[no-untyped-call]
+                torch.autograd.backward(loss)
             tally.sums += sums
             tally.num_rows += len(batch.prompt_of_row_R)
             tally.num_prompt_tokens += batch.num_prompt_tokens

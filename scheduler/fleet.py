@@ -2,7 +2,7 @@
 
 Owns: the state of each server and the dispatch of attempts to them. Never pushes weights and never retries an attempt.
 Invariants: an attempt only goes to a READY server, whose confirmed version is known; commits go ahead of pilots; a
-server that is new, restarted or unconfirmed is STALE and gets nothing.
+server that is new, restarted, unconfirmed or found out is STALE and gets nothing.
 """
 
 import asyncio
@@ -16,14 +16,16 @@ import structlog
 
 from inference.client import ServerClient
 from inference.protocol import WeightLabel
-from scheduler.core.errors import InferenceError
-from scheduler.core.types import Stage
+from scheduler.core.errors import ForeignWeights, InferenceError
+from scheduler.core.types import Completion, Stage
 
 log = structlog.get_logger(__name__)
 
 _PRIORITY = {Stage.EVAL: 0, Stage.COMMIT: 1, Stage.PILOT: 2}
 """Evaluations hold back weight pushes, so they go first; commits go ahead of pilots."""
 _PROBES_BEFORE_UNREACHABLE = 2
+_LOSSES_BEFORE_STALE = 8
+"""A server that answers every attempt with an error answers fast, so it would draw ever more of them."""
 
 
 class ServerState(StrEnum):
@@ -49,9 +51,13 @@ class Server:
     state: ServerState = ServerState.UNREACHABLE
     version: int = 0
     """The weight version confirmed last; 0 before any."""
+    breaks: int = 0
+    """Grows when its weights can no longer be vouched for: what was in flight then is lost, whatever comes back."""
     in_flight: int = 0
     reason: str = "not asked yet"
     failed_probes: int = 0
+    losses: int = 0
+    """Attempts lost in a row."""
     control: asyncio.Lock = field(default_factory=asyncio.Lock)
     """One control operation at a time."""
 
@@ -59,6 +65,20 @@ class Server:
     def url(self) -> str:
         """Where it is."""
         return self.client.base_url
+
+    @property
+    def is_open(self) -> bool:
+        """Whether one more attempt may be sent to it."""
+        return self.state is ServerState.READY and self.in_flight < self.capacity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dispatch:
+    """What a server was when an attempt was sent to it."""
+
+    server: Server
+    version: int
+    breaks: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,17 +115,17 @@ class Fleet:
     async def own(self, run_id: str) -> None:
         """Hand the fleet to a run: whatever an earlier owner or incarnation left in flight is aborted."""
         self._run_id = run_id
-        for server in self.servers:
-            if server.state is not ServerState.UNREACHABLE:
-                await self._take_over(server)
-        await self._tell()
+        known = [server for server in self.servers if server.state is not ServerState.UNREACHABLE]
+        await asyncio.gather(*(self._take_over(server) for server in known))
+
+    # Dispatch.
 
     @asynccontextmanager
-    async def slot(self, stage: Stage) -> AsyncIterator[Server]:
+    async def slot(self, stage: Stage) -> AsyncIterator[Dispatch]:
         """A READY server with room, for one attempt; waits as long as there is none."""
         server = await self._next_server(stage)
         try:
-            yield server
+            yield Dispatch(server=server, version=server.version, breaks=server.breaks)
         finally:
             server.in_flight -= 1
             self._dispatch()
@@ -128,16 +148,60 @@ class Fleet:
             if self._waiting[0][2].done():
                 heapq.heappop(self._waiting)
                 continue
-            open_servers = [
-                server
-                for server in self.servers
-                if server.state is ServerState.READY and server.in_flight < server.capacity
-            ]
+            open_servers = [server for server in self.servers if server.is_open]
             if not open_servers:
                 return
-            server = min(open_servers, key=lambda server: server.in_flight / server.capacity)
+            # One that has just lost an attempt comes last: a new attempt goes elsewhere where there is an elsewhere.
+            server = min(open_servers, key=lambda server: (server.losses > 0, server.in_flight / server.capacity))
             server.in_flight += 1
             heapq.heappop(self._waiting)[2].set_result(server)
+
+    async def vouched(self, dispatch: Dispatch, completion: Completion, *, timeout_s: float) -> str:
+        """Empty once every token is known to be of a confirmed version; else why the completion is not to be used.
+
+        A token sampled during an update is of a version that is not confirmed yet: it is waited for.
+        """
+        server = dispatch.server
+        server.losses = 0
+        oldest, newest = completion.spans[0].version, completion.spans[-1].version
+        if oldest < dispatch.version:
+            reason = f"it answered with version {oldest} where {dispatch.version} was confirmed"
+            await self._distrust(server, reason)
+            return f"{server.url}: {reason}"
+
+        def is_settled() -> bool:
+            return server.version >= newest or server.breaks != dispatch.breaks
+
+        try:
+            async with asyncio.timeout(timeout_s), self._news:
+                await self._news.wait_for(is_settled)
+        except TimeoutError:
+            return f"{server.url} never confirmed weight version {newest}"
+        return "" if server.breaks == dispatch.breaks else f"{server.url} failed to update while it was at it"
+
+    async def lost(self, dispatch: Dispatch, rid: str, error: InferenceError) -> bool:
+        """An attempt did not come back: look at its server at once, and abort it there in case it still runs.
+
+        Says whether the server is gone.
+        """
+        server = dispatch.server
+        server.losses += 1
+        if server.state is not ServerState.UNREACHABLE:
+            # A lost attempt and a probe that fails are enough.
+            server.failed_probes += 1
+            await self._probe(server)
+        if server.state is ServerState.UNREACHABLE:
+            return True
+        if isinstance(error, ForeignWeights):
+            await self._distrust(server, str(error))
+        elif server.losses >= _LOSSES_BEFORE_STALE:
+            await self._distrust(server, f"{server.losses} attempts in a row were lost, the last one: {error}")
+        else:
+            await self._distrust_if_paused(server)
+        await self._quietly(server, server.client.abort(rid))
+        return False
+
+    # States.
 
     async def set_state(self, server: Server, state: ServerState, *, reason: str = "", version: int = 0) -> None:
         """Change a server's state; `version` is the one confirmed with READY."""
@@ -145,34 +209,20 @@ class Fleet:
             log.info("server", url=server.url, state=state, reason=reason, run=self._run_id, version=version)
         server.state, server.reason = state, reason
         if state is ServerState.READY:
-            server.version = version
-        await self._tell()
-
-    async def confirmed(self, server: Server, version: int, *, timeout_s: float) -> bool:
-        """Whether the server confirms `version` or a newer one in time; at once if it has."""
-        try:
-            async with asyncio.timeout(timeout_s), self._news:
-                await self._news.wait_for(lambda: server.version >= version)
-        except TimeoutError:
-            return False
-        return True
+            server.version, server.losses = version, 0
+        self._dispatch()
+        async with self._news:
+            self._news.notify_all()
 
     async def news(self) -> None:
         """Return at the next change of any server's state."""
         async with self._news:
             await self._news.wait()
 
-    async def doubt(self, server: Server, rid: str) -> None:
-        """An attempt did not come back: abort it in case it still runs, and look at the server at once."""
-        await self._probe(server)
-        if server.state is not ServerState.UNREACHABLE:
-            await self._quietly(server, server.client.abort(rid))
-
     async def abort_all(self) -> None:
         """Abort whatever is in flight on every server that answers."""
-        for server in self.servers:
-            if server.state is not ServerState.UNREACHABLE:
-                await self._quietly(server, server.client.abort_all())
+        known = [server for server in self.servers if server.state is not ServerState.UNREACHABLE]
+        await asyncio.gather(*(self._quietly(server, server.client.abort_all()) for server in known))
 
     def num_ready(self) -> int:
         """Servers that take requests."""
@@ -197,28 +247,53 @@ class Fleet:
         for server in self.servers:
             await server.client.aclose()
 
+    # Looking at servers.
+
     async def _probe(self, server: Server) -> None:
+        before = server.state, server.version
         if server.control.locked():
             return
         try:
-            info = await server.client.model_info()
+            label = (await server.client.model_info()).weight_version
         except InferenceError as error:
-            server.failed_probes += 1
-            if server.failed_probes >= _PROBES_BEFORE_UNREACHABLE or server.in_flight == 0:
-                await self.set_state(server, ServerState.UNREACHABLE, reason=str(error))
+            if not server.control.locked():
+                await self._missed(server, str(error))
+            return
+        if server.control.locked() or (server.state, server.version) != before:
+            # A control operation overtook the answer and knows better.
             return
         server.failed_probes = 0
         if server.state is ServerState.UNREACHABLE:
             await self._take_over(server)
-        elif server.state is ServerState.READY and info.weight_version != self._label(server):
-            await self.set_state(server, ServerState.STALE, reason=f"it restarted: it serves {info.weight_version}")
+        elif server.state is ServerState.READY and label != self._label(server):
+            await self._distrust(server, f"it restarted: it serves {label}")
+
+    async def _missed(self, server: Server, reason: str) -> None:
+        server.failed_probes += 1
+        if server.failed_probes >= _PROBES_BEFORE_UNREACHABLE or server.in_flight == 0:
+            await self.set_state(server, ServerState.UNREACHABLE, reason=reason)
 
     def _label(self, server: Server) -> str:
         return str(WeightLabel(run=self._run_id, version=server.version))
 
+    async def _distrust(self, server: Server, reason: str) -> None:
+        """Send it nothing until its weights are confirmed anew; an update under way will do just that."""
+        if server.state is ServerState.READY and not server.control.locked():
+            server.breaks += 1
+            await self.set_state(server, ServerState.STALE, reason=reason)
+
+    async def _distrust_if_paused(self, server: Server) -> None:
+        before = server.state, server.version
+        if server.control.locked() or await server.client.is_ready():
+            return
+        if (server.state, server.version) == before:
+            await self._distrust(server, "it is paused, and not by this scheduler")
+
     async def _take_over(self, server: Server) -> None:
         """A server that we meet for the first time may be paused or busy with another's requests."""
         async with server.control:
+            server.version = 0
+            server.breaks += 1
             await self._quietly(server, server.client.abort_all())
             try:
                 await server.client.resume()
@@ -232,8 +307,3 @@ class Fleet:
             await call
         except InferenceError as error:
             log.info("abort_failed", url=server.url, reason=str(error))
-
-    async def _tell(self) -> None:
-        self._dispatch()
-        async with self._news:
-            self._news.notify_all()

@@ -51,9 +51,7 @@ async def build_service(settings: Settings) -> AsyncIterator[Service]:
             )
             for server in settings.servers
         ]
-        fleet = Fleet(
-            clients, capacity_per_server=settings.max_in_flight, probe_interval_s=settings.probe_interval_s
-        )
+        fleet = Fleet(clients, capacity_per_server=settings.max_in_flight, probe_interval_s=settings.probe_interval_s)
         stack.push_async_callback(fleet.aclose)
         rewards = RewardPool(settings.num_reward_workers)
         await rewards.start()
@@ -68,7 +66,7 @@ async def build_service(settings: Settings) -> AsyncIterator[Service]:
 
 async def serve(settings: Settings) -> None:
     """Run until a signal; raises what a long loop raised."""
-    # uvicorn raises the signal again once it has shut down: without these the process would die before the engine stops.
+    # uvicorn raises the signal again once it has shut down: without these the engine would never get to stop.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     async with build_service(settings) as service, asyncio.TaskGroup() as tasks:
@@ -99,17 +97,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write("the scheduler takes its settings from PILOTCOMMIT_* variables; see docs/operations.md\n")
         return 2
     try:
-        settings = Settings()  # type: ignore[call-arg]  # required fields come from the environment
+        settings = Settings()
     except ValidationError as error:
         sys.stderr.write(f"{error}\n")
         return 2
     logs.configure(settings.log_level)
+    code = 0
     try:
         run_on_uvloop(settings)
     except* PilotCommitError as errors:
         log.exception("failed", error=str(errors.exceptions[0]))
-        return 1
-    return 0
+        code = 1
+    return code
 
 
 def run_on_uvloop(settings: Settings) -> None:

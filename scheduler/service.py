@@ -12,9 +12,8 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
-from scheduler.state.connection import Redis
 
-from scheduler.core.errors import Conflict, InvalidInput
+from scheduler.core.errors import Conflict, InvalidInput, NotAtWork
 from scheduler.core.ledger import Ledger
 from scheduler.core.lifecycle import ENDED, PromptState, RunState
 from scheduler.core.run import RunConfig
@@ -24,6 +23,7 @@ from scheduler.engine.engine import Engine
 from scheduler.fleet import Fleet, ServerView
 from scheduler.frames import FinalFrame, Frame
 from scheduler.rewards.pool import RewardPool
+from scheduler.state.connection import Redis
 from scheduler.state.evaluations import EvaluationRecord, evaluation, evaluations
 from scheduler.state.keys import RunKeys
 from scheduler.state.leases import Lease
@@ -212,13 +212,15 @@ class Service:
         self, run_id: str, *, incarnation: str, step: int, trained: Mapping[int, Sequence[str]]
     ) -> Attached:
         """A learner incarnation takes the run's groups from here on; Conflict while the run is queued or has ended."""
-        return await self._required(run_id).parts.delivery.attach(incarnation=incarnation, step=step, trained=trained)
+        return await (await self._at_work(run_id)).parts.delivery.attach(
+            incarnation=incarnation, step=step, trained=trained
+        )
 
     async def publish_weights(
         self, run_id: str, *, incarnation: str, step: int, path: str, digest: str
     ) -> WeightRecord:
         """Initial or restored weights become the next version; raises StaleIncarnation, InvalidInput for the path."""
-        return await self._required(run_id).parts.delivery.publish(
+        return await (await self._at_work(run_id)).parts.delivery.publish(
             incarnation=incarnation, step=step, path=path, digest=digest
         )
 
@@ -228,7 +230,7 @@ class Service:
         if record.state in ENDED:
             yield FinalFrame(state=record.state, reason=record.reason)
             return
-        async for frame in self._required(run_id).parts.delivery.frames(incarnation=incarnation):
+        async for frame in (await self._at_work(run_id)).parts.delivery.frames(incarnation=incarnation):
             yield frame
 
     async def applied(
@@ -244,7 +246,7 @@ class Service:
         stats: Mapping[str, float],
     ) -> WeightRecord:
         """The learner has stepped on these groups; its weights become the next version. Reporting twice is harmless."""
-        return await self._required(run_id).parts.delivery.applied(
+        return await (await self._at_work(run_id)).parts.delivery.applied(
             incarnation=incarnation,
             step=step,
             group_ids=group_ids,
@@ -259,7 +261,7 @@ class Service:
         engine = self._working(run_id)
         if engine is None and (await self.runs.get(run_id)).state in ENDED:
             return
-        await self._required(run_id).parts.delivery.checkpointed(incarnation=incarnation, step=step)
+        await (await self._at_work(run_id)).parts.delivery.checkpointed(incarnation=incarnation, step=step)
 
     async def view_weights(self, run_id: str, *, count: int = 20) -> list[WeightRecord]:
         """The newest weight versions, newest first; raises NotFound."""
@@ -271,7 +273,7 @@ class Service:
 
         Raises NotFound for the pool, InvalidInput if it is empty, Conflict if the version is no longer to be had.
         """
-        evaluator = self._required(run_id).parts.evaluator
+        evaluator = (await self._at_work(run_id)).parts.evaluator
         return await evaluator.request(pool=pool, num_rollouts=num_rollouts, version=version)
 
     async def view_evaluation(self, run_id: str, evaluation_id: str) -> EvaluationRecord:
@@ -294,9 +296,13 @@ class Service:
     def _working(self, run_id: str) -> Engine | None:
         return self._engine if self._engine is not None and self._engine.run_id == run_id else None
 
-    def _required(self, run_id: str) -> Engine:
+    async def _at_work(self, run_id: str) -> Engine:
+        """The engine at work on a run; Conflict if the run has ended, NotAtWork if its engine may yet begin."""
         engine = self._working(run_id)
-        if engine is None:
-            owner = f"run {self._engine.run_id} owns the fleet" if self._engine else "it has ended or not begun"
-            raise Conflict(f"run {run_id} is not at work: {owner}; try again later")
-        return engine
+        if engine is not None:
+            return engine
+        record = await self.runs.get(run_id)
+        if record.state in ENDED:
+            raise Conflict(f"run {run_id} has ended: it is {record.state}")
+        owner = f"run {self._engine.run_id} owns the fleet" if self._engine else "it is being taken up"
+        raise NotAtWork(f"run {run_id} is not at work: {owner}; try again later")

@@ -1,7 +1,7 @@
 """The scheduler's settings, from the environment and the command line.
 
-Owns: their names, defaults and cross-checks. Built once, in main. Invariant: an unknown key or a value that cannot work is
-refused at load, with the value in the message.
+Owns: their names, defaults and cross-checks. Built once, in main. Invariant: an unknown key or a value that cannot
+work is refused at load, with the value in the message.
 """
 
 from pathlib import Path

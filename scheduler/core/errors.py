@@ -4,6 +4,7 @@ PilotCommitError
 ├── InvalidInput               the caller's request is wrong; recovered by the caller, who is told what would be right
 │   ├── NotFound               a pool, run, prompt, server or evaluation that does not exist
 │   └── Conflict               right in itself, but not in the present state
+│       └── NotAtWork          the run's engine is not at work here: learners ask again, it may be restarting
 ├── InferenceError             a server did not give a usable completion
 │   ├── ServerUnavailable      connect, timeout, 5xx, server gone: a new attempt elsewhere, by the engine
 │   ├── ServerRefused          the server rejects the request itself: settled with its reason, never retried
@@ -44,6 +45,10 @@ class NotFound(InvalidInput):
 
 class Conflict(InvalidInput):
     """Raised when the request is right in itself but not in the present state."""
+
+
+class NotAtWork(Conflict):
+    """The run's engine is not at work in this scheduler now; it may be queued, starting or taken over."""
 
 
 class InferenceError(PilotCommitError):

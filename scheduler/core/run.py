@@ -77,6 +77,8 @@ class RunConfig:
         for name, (value, least) in checks.items():
             if value < least:
                 raise InvalidInput(f"{value} is below {least}", field=name)
+        if self.attempt_timeout_s <= 0.0:
+            raise InvalidInput(f"{self.attempt_timeout_s} s leave no time for an attempt", field="attempt_timeout_s")
         if self.max_steps is not None and self.max_steps < 1:
             raise InvalidInput(f"{self.max_steps} is below 1", field="max_steps")
         if self.group_size < 2:

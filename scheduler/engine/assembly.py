@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-from scheduler.state.connection import Redis
 
 from scheduler.core.allocators.catalogue import build_allocator
 from scheduler.core.allocators.interface import Allocator
@@ -24,6 +23,7 @@ from scheduler.engine.visit import VisitRunner
 from scheduler.fleet import Fleet
 from scheduler.rewards.pool import RewardPool
 from scheduler.rewards.spec import parse_spec
+from scheduler.state.connection import Redis
 from scheduler.state.evaluations import EvaluationStore
 from scheduler.state.groups import GroupStore
 from scheduler.state.keys import RunKeys

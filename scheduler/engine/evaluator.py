@@ -11,12 +11,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import structlog
-from scheduler.state.connection import Redis
 
 from scheduler.core.errors import BudgetExhausted, InvalidInput, PilotCommitError
 from scheduler.core.run import EvaluationPlan
 from scheduler.core.types import Prompt, Stage
 from scheduler.engine.attempts import Sender
+from scheduler.state.connection import Redis
 from scheduler.state.evaluations import (
     EvaluationLanding,
     EvaluationRecord,

@@ -54,3 +54,6 @@ async def _check_eviction(redis: "Redis") -> None:
             f"Redis evicts keys under memory pressure (maxmemory-policy {policy}): "
             "run CONFIG SET maxmemory-policy noeviction"
         )
+
+
+__all__ = ["Redis", "check", "connect"]

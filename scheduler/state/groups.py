@@ -12,7 +12,7 @@ from enum import StrEnum
 import msgspec
 from redis.asyncio import Redis
 
-from scheduler.core.errors import StaleIncarnation
+from scheduler.core.errors import Conflict, StaleIncarnation
 from scheduler.core.ledger import Move, OpenState, Outcome
 from scheduler.core.types import Group, Stage
 from scheduler.state.keys import RunKeys
@@ -89,15 +89,19 @@ class GroupStore:
 
     async def form_batch(self, step: int, entries: Iterable[GroupEntry]) -> list[GroupEntry]:
         """Put groups into the batch of a step."""
+        entries = list(entries)
         batched = [replace(entry, step=step) for entry in entries]
         transaction = self._transactor.begin()
+        self._require(transaction, entries)
         self._put(transaction, batched)
         await self._transactor.apply(transaction)
         return batched
 
     async def drop(self, entries: Iterable[GroupEntry], outcome: Outcome, *, now: float, version: int) -> None:
         """End published groups untrained: expired, surplus or cancelled."""
+        entries = list(entries)
         transaction = self._transactor.begin()
+        self._require(transaction, entries)
         for entry in entries:
             self._end(transaction, entry, outcome, Event(at=now, version=version, what=outcome.value))
         await self._transactor.apply(transaction)
@@ -113,8 +117,10 @@ class GroupStore:
         now: float,
     ) -> list[GroupEntry]:
         """The learner has stepped: its groups are applied, those it refused expire, its weights are a new version."""
+        entries = list(entries)
         transaction = self._transactor.begin()
         self._require_incarnation(transaction, incarnation)
+        self._require(transaction, entries)
         stepped = []
         for entry in entries:
             if entry.group_id in refused:
@@ -132,8 +138,10 @@ class GroupStore:
 
     async def checkpointed(self, entries: Iterable[GroupEntry], *, incarnation: str, step: int, now: float) -> None:
         """The learner has saved `step`: its groups are trained and their payloads trimmed."""
+        entries = list(entries)
         transaction = self._transactor.begin()
         self._require_incarnation(transaction, incarnation)
+        self._require(transaction, entries)
         self._train(transaction, entries, now)
         transaction.run("HSET", self._keys.meta, "checkpointed_step", step)
         await self._transactor.apply(transaction)
@@ -143,6 +151,7 @@ class GroupStore:
     ) -> list[GroupEntry]:
         """A new learner incarnation: what it saved is trained, what it lost is delivered again or rolled back."""
         transaction = self._transactor.begin()
+        self._require(transaction, entries)
         kept: list[GroupEntry] = []
         for entry in entries:
             if entry.group_id in attachment.trained:
@@ -155,7 +164,7 @@ class GroupStore:
             elif entry.group_id in attachment.expired:
                 self._end(transaction, entry, Outcome.EXPIRED, Event(at=now, version=version, what="expired"))
             else:
-                if entry.group_id in attachment.redelivered:
+                if entry.status is GroupStatus.APPLIED:
                     transaction.move(*_moves(entry, OpenState.APPLIED, OpenState.PUBLISHED))
                 kept.append(replace(entry, status=GroupStatus.PUBLISHED, step=None))
         self._put(transaction, kept)
@@ -168,6 +177,12 @@ class GroupStore:
     def _require_incarnation(self, transaction: Transaction, incarnation: str) -> None:
         stale = StaleIncarnation(f"learner {incarnation} was replaced by a newer one: stop it")
         transaction.require_equal(self._keys.meta, "incarnation", incarnation, stale)
+
+    def _require(self, transaction: Transaction, entries: Iterable[GroupEntry]) -> None:
+        # Compared whole: a group that ended or was batched meanwhile must neither come back nor be counted twice.
+        for entry in entries:
+            moved = Conflict(f"group {entry.group_id} has ended already, or gone on")
+            transaction.require_equal(self._keys.index, entry.group_id, msgspec.json.encode(entry), moved)
 
     def _put(self, transaction: Transaction, entries: Iterable[GroupEntry]) -> None:
         for entry in entries:

@@ -5,7 +5,7 @@ ever; adding the same content again changes nothing, adding another content unde
 """
 
 from collections.abc import AsyncIterator, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import msgspec
@@ -69,8 +69,11 @@ class PoolStore:
         keys = PoolKeys(pool.name)
         if not await self._redis.hsetnx(keys.meta, "record", msgspec.json.encode(pool).decode()):
             held = await self.get(pool.name)
-            if (held.tokenizer, held.reward) != (pool.tokenizer, pool.reward):
-                raise Conflict(f"pool {pool.name} exists with another tokenizer or reward: choose another name")
+            if replace(held, created_at=pool.created_at) != pool:
+                raise Conflict(
+                    f"pool {pool.name} exists with another tokenizer, reward or length of prompts: choose another name",
+                    field="name",
+                )
         await self._redis.sadd(POOLS, pool.name)
 
     async def get(self, name: str) -> PoolRecord:

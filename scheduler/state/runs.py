@@ -54,11 +54,20 @@ class RunStore:
     async def create(self, config: RunConfig, *, now: float, run_id: str | None = None) -> RunRecord:
         """Create a run in QUEUED; raises Conflict if the id is taken."""
         run_id = run_id or f"run-{uuid.uuid4().hex[:10]}"
-        keys = RunKeys(run_id)
-        if not await self._redis.hsetnx(keys.meta, "config", msgspec.json.encode(config).decode()):
-            raise Conflict(f"run {run_id} exists already: choose another id", field="run_id")
-        await self._redis.hset(keys.meta, mapping={"state": RunState.QUEUED.value, "created_at": repr(now)})
-        await self._redis.zadd(RUNS, {run_id: now})
+        transactor = Transactor(self._redis, RunKeys(run_id), None)
+        transaction, meta = transactor.begin(), transactor.keys.meta
+        taken = Conflict(f"run {run_id} exists already: choose another id", field="run_id")
+        transaction.require_no_field(meta, "config", taken)
+        transaction.run("HSET", meta, "config", msgspec.json.encode(config))
+        transaction.run("HSET", meta, "state", RunState.QUEUED.value, "created_at", repr(now))
+        # The list has another hash tag, so it is written apart, and by a refused creation too: that may be the second
+        # try of one whose scheduler died before this line.
+        try:
+            await transactor.apply(transaction)
+        except Conflict:
+            await self._redis.zadd(RUNS, {run_id: (await self.get(run_id)).created_at}, nx=True)
+            raise
+        await self._redis.zadd(RUNS, {run_id: now}, nx=True)
         return await self.get(run_id)
 
     async def ids(self) -> list[str]:

@@ -6,14 +6,14 @@ exactly one place (ready, waiting, quarantined, or an open visit), so none is ev
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 from redis.asyncio import Redis
 
-from scheduler.core.errors import Conflict
+from scheduler.core.errors import Conflict, IllegalMove
 from scheduler.core.informativeness import Evidence
-from scheduler.core.lifecycle import PromptState
+from scheduler.core.lifecycle import PromptState, move_prompt
 from scheduler.core.types import Verdict
 from scheduler.state.keys import RunKeys
 from scheduler.state.transaction import Transaction, Transactor
@@ -118,25 +118,27 @@ class Table:
     async def return_due(self, transactor: Transactor, version: int, *, limit: int = 1000) -> int:
         """Make waiting prompts claimable whose version has come; returns how many."""
         due = await self._redis.zrangebyscore(self._keys.waiting, "-inf", version, start=0, num=limit)
-        prompt_ids = [text(member) for member in due]
-        return await self._make_ready(transactor, prompt_ids, self._keys.waiting)
+        return await self._return(transactor, [text(member) for member in due])
 
     async def return_earliest(self, transactor: Transactor, count: int) -> int:
         """Make the `count` prompts that wait least claimable before their time: when nothing else is left to claim."""
         due = await self._redis.zrangebyscore(self._keys.waiting, "-inf", f"({NEVER}", start=0, num=count)
-        return await self._make_ready(transactor, [text(member) for member in due], self._keys.waiting)
+        return await self._return(transactor, [text(member) for member in due])
 
-    async def _make_ready(self, transactor: Transactor, prompt_ids: Sequence[str], source: str) -> int:
+    async def _return(self, transactor: Transactor, prompt_ids: Sequence[str]) -> int:
         if not prompt_ids:
             return 0
         rows = await self.rows(prompt_ids)
         transaction = transactor.begin()
         for prompt_id in prompt_ids:
-            visits = rows[prompt_id].evidence.visits if prompt_id in rows else 0
-            transaction.run("ZREM", source, prompt_id)
-            transaction.run("ZADD", self._keys.ready, claim_order(prompt_id, visits, self._seed), prompt_id)
+            self._make_ready(transaction, prompt_id, rows.get(prompt_id), self._keys.waiting)
         await transactor.apply(transaction)
         return len(prompt_ids)
+
+    def _make_ready(self, transaction: Transaction, prompt_id: str, row: Row | None, source: str) -> None:
+        visits = 0 if row is None else row.evidence.visits
+        transaction.run("ZREM", source, prompt_id)
+        transaction.run("ZADD", self._keys.ready, claim_order(prompt_id, visits, self._seed), prompt_id)
 
     async def reinstate(self, transactor: Transactor, prompt_id: str, *, now: float, version: int) -> None:
         """An operator makes a waiting or quarantined prompt claimable; raises Conflict if it is neither."""
@@ -144,8 +146,15 @@ class Table:
         places = {PromptState.WAITING: self._keys.waiting, PromptState.QUARANTINED: self._keys.quarantined}
         if view.state not in places:
             raise Conflict(f"prompt {prompt_id} is {view.state}: only a waiting or quarantined one can be reinstated")
-        await self._make_ready(transactor, [prompt_id], places[view.state])
+        source = places[view.state]
         transaction = transactor.begin()
+        # It may have returned and been claimed since it was looked at: it must not become ready a second time.
+        transaction.require_ranked(source, prompt_id, Conflict(f"prompt {prompt_id} is no longer {view.state}"))
+        self._make_ready(transaction, prompt_id, view.row, source)
+        if view.row is not None:
+            # A fresh start: one more lost visit must not quarantine it again at once.
+            row = replace(view.row, lost_visits=0, next_version=0)
+            transaction.run("HSET", self._keys.table, prompt_id, msgspec.json.encode(row))
         self.remember(transaction, prompt_id, Event(at=now, version=version, what="reinstated"))
         await transactor.apply(transaction)
 
@@ -172,7 +181,9 @@ class Table:
         )
 
     def place(self, transaction: Transaction, prompt_id: str, row: Row, state: PromptState) -> None:
-        """Put a prompt whose visit ends where it belongs, with its new row."""
+        """Put a prompt whose visit ends where it belongs, with its new row; raises IllegalMove for CLAIMED."""
+        if state is PromptState.CLAIMED:
+            raise IllegalMove(f"prompt {prompt_id} cannot be placed as claimed: only a visit holds it so")
         transaction.run("HSET", self._keys.table, prompt_id, msgspec.json.encode(row))
         if state is PromptState.READY:
             score = claim_order(prompt_id, row.evidence.visits, self._seed)
@@ -191,7 +202,8 @@ class Table:
     async def pass_over(
         self, transactor: Transactor, prompt_id: str, row: Row, state: PromptState, verdict: Verdict, event: Event
     ) -> None:
-        """Record that history alone judged a prompt: it goes on without a pilot."""
+        """Record that history alone judged a prompt: it goes on without a pilot, at its next turn."""
+        move_prompt(PromptState.READY, state)
         transaction = transactor.begin()
         transaction.require_ranked(self._keys.ready, prompt_id, Conflict(f"prompt {prompt_id} is not claimable"))
         self.place(transaction, prompt_id, row, state)

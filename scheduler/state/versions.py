@@ -51,7 +51,8 @@ def put_weights(transaction: Transaction, record: WeightRecord) -> None:
     """Record a new version: it must be the next one."""
     keys = transaction.keys
     stale = Conflict(f"weight version {record.version} is not the next one")
-    transaction.require_no_field(keys.weights, str(record.version), stale)
+    # Before the first version the field is missing, which reads as empty.
+    transaction.require_equal(keys.meta, "version", record.version - 1 or "", stale)
     transaction.run("HSET", keys.weights, record.version, msgspec.json.encode(record))
     transaction.run("HSET", keys.meta, "version", record.version)
 

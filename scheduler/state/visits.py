@@ -12,9 +12,9 @@ import msgspec
 from redis.asyncio import Redis
 
 from scheduler.core.budget import Budget
-from scheduler.core.errors import Conflict
+from scheduler.core.errors import Conflict, IllegalMove
 from scheduler.core.ledger import Move, OpenState, Outcome
-from scheduler.core.lifecycle import PromptState
+from scheduler.core.lifecycle import PromptState, move_prompt
 from scheduler.core.types import Group, Rollout, Stage, Verdict
 from scheduler.state.groups import GroupEntry
 from scheduler.state.keys import RunKeys
@@ -102,17 +102,22 @@ class VisitStore:
         """Reserve for attempts made again; raises BudgetExhausted."""
         transaction = self._transactor.begin()
         self._reserve(transaction, rollouts)
-        return await self._update(transaction, replace(visit, reserved=visit.reserved + rollouts))
+        return await self._update(transaction, visit, replace(visit, reserved=visit.reserved + rollouts))
 
     async def resume(self, visit: Visit, *, fence: int) -> Visit:
         """Take over a dead incarnation's visit: what it had in flight is lost and charged in full."""
         for stage, count in visit.in_flight.items():
             if count:
                 visit = await self.land(visit, Landing(stage=stage, lost=count), held=())
-        return await self._update(self._transactor.begin(), replace(visit, fence=fence))
+        return await self._update(self._transactor.begin(), visit, replace(visit, fence=fence))
 
     async def launch(self, visit: Visit, stage: Stage, count: int) -> Visit:
-        """Turn reserved rollouts into attempts in flight; they are charged from here on."""
+        """Turn reserved rollouts into attempts in flight; they are charged from here on.
+
+        Raises IllegalMove for more than the visit has reserved.
+        """
+        if count > visit.reserved:
+            raise IllegalMove(f"visit {visit.visit_id} has {visit.reserved} rollouts reserved, not {count}")
         transaction = self._transactor.begin()
         transaction.count("reserved:rollouts", -count)
         transaction.count("spent:rollouts", count)
@@ -122,7 +127,7 @@ class VisitStore:
             reserved=visit.reserved - count,
             in_flight={**visit.in_flight, stage: visit.in_flight.get(stage, 0) + count},
         )
-        return await self._update(transaction, launched)
+        return await self._update(transaction, visit, launched)
 
     async def land(self, visit: Visit, landing: Landing, *, held: Sequence[Rollout]) -> Visit:
         """Account for attempts that came back; `held` is every rollout the visit now holds, persisted here."""
@@ -152,7 +157,7 @@ class VisitStore:
             in_flight={**visit.in_flight, stage: visit.in_flight.get(stage, 0) - landing.count},
             held={**visit.held, stage: visit.held.get(stage, 0) + num_rollouts},
         )
-        return await self._update(transaction, landed)
+        return await self._update(transaction, visit, landed)
 
     async def settle(self, visit: Visit, outcome: Outcome, *, row: Row, state: PromptState, event: Event) -> None:
         """End a visit without a group: its rollouts get `outcome`, the rest of its reservation is refunded."""
@@ -166,7 +171,12 @@ class VisitStore:
         await self._transactor.apply(transaction)
 
     async def publish(self, visit: Visit, group: Group, entry: GroupEntry, *, row: Row, event: Event) -> None:
-        """End a visit with a group: prompt state, ledger and group stream in one transaction."""
+        """End a visit with a group: prompt state, ledger and group stream in one transaction.
+
+        Raises IllegalMove if the entry does not count exactly the rollouts that the visit holds.
+        """
+        if _present(entry.counts) != _present(visit.held):
+            raise IllegalMove(f"group {entry.group_id} counts {entry.counts}, its visit holds {visit.held}")
         transaction = self._end(visit, row, PromptState.READY, event)
         transaction.move(
             *(
@@ -187,9 +197,11 @@ class VisitStore:
         transaction.count("reserved:tokens", tokens)
 
     def _end(self, visit: Visit, row: Row, state: PromptState, event: Event) -> Transaction:
+        if _present(visit.in_flight):
+            raise IllegalMove(f"visit {visit.visit_id} cannot end with attempts in flight: {visit.in_flight}")
+        move_prompt(PromptState.CLAIMED, state)
         transaction = self._transactor.begin()
-        gone = Conflict(f"visit {visit.visit_id} has ended already")
-        transaction.require_field(self._keys.visits, visit.visit_id, gone)
+        self._require(transaction, visit)
         transaction.count("reserved:rollouts", -visit.reserved)
         transaction.count("reserved:tokens", -visit.reserved * self._max_new_tokens)
         transaction.run("HDEL", self._keys.visits, visit.visit_id)
@@ -201,9 +213,17 @@ class VisitStore:
     def _store(self, transaction: Transaction, visit: Visit) -> None:
         transaction.run("HSET", self._keys.visits, visit.visit_id, msgspec.json.encode(visit))
 
-    async def _update(self, transaction: Transaction, visit: Visit) -> Visit:
-        gone = Conflict(f"visit {visit.visit_id} has ended already")
-        transaction.require_field(self._keys.visits, visit.visit_id, gone)
-        self._store(transaction, visit)
+    def _require(self, transaction: Transaction, visit: Visit) -> None:
+        # Compared whole: a cancelled coroutine's last step may arrive after its visit was read by whoever cleans up.
+        gone = Conflict(f"visit {visit.visit_id} has ended already, or gone on")
+        transaction.require_equal(self._keys.visits, visit.visit_id, msgspec.json.encode(visit), gone)
+
+    async def _update(self, transaction: Transaction, before: Visit, after: Visit) -> Visit:
+        self._require(transaction, before)
+        self._store(transaction, after)
         await self._transactor.apply(transaction)
-        return visit
+        return after
+
+
+def _present(counts: Mapping[Stage, int]) -> dict[Stage, int]:
+    return {stage: count for stage, count in counts.items() if count}

@@ -1,13 +1,14 @@
 """A scheduler that follows a script: the fake at the learner's only outside edge.
 
-It delivers batches one after the other, each once the one before is applied, as the real one does, and keeps every call.
+It delivers batches one after the other, each once the one before is applied, as the real one does, and keeps every
+call.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from scheduler.core.errors import PilotCommitError
+from scheduler.core.errors import Conflict, PilotCommitError
 from scheduler.core.types import Group
 from scheduler.frames import BatchFrame, FinalFrame, Frame, GroupFrame, HeartbeatFrame
 
@@ -44,6 +45,10 @@ class ScriptedLink:
     ends: bool = True
     """Whether the last batch is followed by the final frame; otherwise the stream only beats."""
     failing: dict[str, PilotCommitError] = field(default_factory=dict)
+    cancelled_after: int | None = None
+    """The run is cancelled while the learner computes the step after this one."""
+    answers_after_the_end: bool = True
+    """Whether a cancelled run refuses a report, or lets the learner wait as if it might come back."""
     on_applied: Callable[[int], None] = lambda step: None
     attached: list[tuple[int, dict[int, tuple[str, ...]]]] = field(default_factory=list)
     published: list[tuple[int, str, str]] = field(default_factory=list)
@@ -70,6 +75,9 @@ class ScriptedLink:
             self._fail("stream")
             yield HeartbeatFrame(waiting_for="the script")
             step = self.step + 1
+            if self.cancelled_after is not None and self.cancelled_after < delivered:
+                yield FinalFrame(state="cancelled", reason="by an operator")
+                return
             if step in self.batches and delivered < step:
                 for frame in self._frames(step):
                     yield frame
@@ -99,6 +107,11 @@ class ScriptedLink:
         stats: Mapping[str, float],
     ) -> int:
         self._fail("applied")
+        if self.cancelled_after is not None and step > self.cancelled_after:
+            self.news.set()
+            if self.answers_after_the_end:
+                raise Conflict("the run has ended: it is cancelled")
+            await asyncio.Event().wait()
         self.applied_steps.append(
             Applied(
                 step=step,

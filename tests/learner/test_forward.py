@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 from learner.batch import Rows, collate, mixed_groups
 from learner.forward import completion_logprobs
 from scheduler.core.advantage import AdvantageKind
+from scheduler.core.types import Group
 from tests.learner.plain_rows import plain_logprobs
 from tests.learner.random_groups import random_batch, random_group
 
@@ -16,7 +17,7 @@ CPU = torch.device("cpu")
 Fresh = Callable[[], PreTrainedModel]
 
 
-def rows_of(groups: list) -> list[Rows]:
+def rows_of(groups: list[Group]) -> list[Rows]:
     return [group.rows for group in mixed_groups(groups, AdvantageKind.GRPO)]
 
 
@@ -32,9 +33,10 @@ def test_logprobs_and_gradients_equal_those_of_plain_rows(fresh_policy: Fresh, t
     weights_RT = torch.linspace(-1.0, 2.0, batch.completion_mask_RT.numel()).view(batch.completion_mask_RT.shape)
 
     logprobs_RT = completion_logprobs(shared, batch, temperature=temperature)
-    (logprobs_RT * weights_RT).sum().backward()
+    torch.autograd.backward((logprobs_RT * weights_RT).sum())
     expected = [row for group in rows for row in plain_logprobs(plain, group, temperature)]
-    sum((row * weights_RT[index, : len(row)]).sum() for index, row in enumerate(expected)).backward()
+    weighted = [(row * weights_RT[index, : len(row)]).sum() for index, row in enumerate(expected)]
+    torch.autograd.backward(torch.stack(weighted).sum())
 
     for index, row in enumerate(expected):
         torch.testing.assert_close(logprobs_RT[index, : len(row)], row, rtol=1e-5, atol=1e-5)
@@ -72,7 +74,7 @@ def test_autocast_in_bfloat16_returns_float32_and_stays_near(fresh_policy: Fresh
     exact_RT = completion_logprobs(model, batch, temperature=1.0)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         rounded_RT = completion_logprobs(model, batch, temperature=1.0)
-    rounded_RT.sum().backward()
+    torch.autograd.backward(rounded_RT.sum())
 
     assert rounded_RT.dtype == torch.float32
     assert 0 < (rounded_RT - exact_RT).abs().max() < 0.2

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from learner.loss import Objective, TokenSums, policy_loss
@@ -27,7 +27,7 @@ def one_token(
         num_tokens=1,
         objective=objective,
     )
-    loss.backward()
+    torch.autograd.backward(loss)
     assert new.grad is not None
     return loss.item(), new.grad.item(), sums
 
@@ -73,6 +73,8 @@ def test_mismatch_and_kl_measure_the_gap_to_the_server() -> None:
     assert sums.kl == pytest.approx(math.exp(-0.5) - 1 + 0.5, rel=1e-4)
 
 
+# No deadline: the machine may be busy with servers.
+@settings(deadline=None)
 @given(
     gaps=st.lists(st.floats(-3, 3), min_size=4, max_size=4),
     advantages=st.lists(st.floats(-3, 3), min_size=2, max_size=2),
@@ -114,6 +116,6 @@ def test_padding_never_teaches() -> None:
         num_tokens=1,
         objective=UNCAPPED,
     )
-    loss.backward()
+    torch.autograd.backward(loss)
     assert new_RT.grad is not None
     assert new_RT.grad.tolist() == [[-1.0, 0.0]]

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ from scheduler.core.errors import (
     StaleIncarnation,
 )
 from scheduler.core.types import Group
-from scheduler.frames import BatchFrame, FinalFrame, GroupFrame
+from scheduler.frames import BatchFrame, GroupFrame
 from tests.factories import make_group
 from tests.learner.random_groups import random_group
 from tests.learner.scripted_link import ScriptedLink
@@ -72,7 +73,7 @@ def ids(groups: list[Group]) -> tuple[str, ...]:
     return tuple(group.group_id for group in groups)
 
 
-def raises_in_group(error: type[PilotCommitError], match: str = "") -> AbstractContextManager[object]:
+def raises_in_group(error: type[PilotCommitError], match: str | None = None) -> AbstractContextManager[object]:
     return pytest.RaisesGroup(pytest.RaisesExc(error, match=match))
 
 
@@ -235,18 +236,22 @@ async def test_a_learner_that_was_replaced_stops_wherever_it_hears_of_it(begin: 
         await session.run()
 
 
-async def test_a_run_cancelled_during_a_step_still_gets_what_was_applied_saved(begin: Begin) -> None:
-    link = ScriptedLink(batches(3))
+@pytest.mark.parametrize("answers", [True, False])
+async def test_a_run_cancelled_during_a_step_still_gets_what_was_applied_saved(begin: Begin, answers: bool) -> None:
+    link = ScriptedLink(batches(3), cancelled_after=1, answers_after_the_end=answers)
     session, _ = begin(link)
-
-    def cancel(step: int) -> None:
-        if step == 1:
-            link.failing["applied"] = Conflict("the run has ended: it is cancelled")
-            session._frames.put_nowait(FinalFrame(state="cancelled", reason="by an operator"))
-
-    link.on_applied = cancel
     assert await session.run() is Ending.FINISHED
-    assert link.checkpointed_steps == [1]
+    assert [applied.step for applied in link.applied_steps] == link.checkpointed_steps == [1]
+
+
+async def test_a_report_refused_in_a_run_that_goes_on_stops_the_learner_unsaved(begin: Begin, tmp_path: Path) -> None:
+    link = ScriptedLink(batches(1), failing={"applied": Conflict("not the next step")})
+    _, start = begin(link)
+    hurried = replace(start.workshop, last_word_s=0.0)
+    session = Session(link, hurried, start.progress, incarnation="hurried")
+    with raises_in_group(Conflict, "not the next step"):
+        await session.run()
+    assert latest(tmp_path / "checkpoints") is None
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """A step moves the policy towards what was rewarded, repeatably, or says why it did not move."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -91,6 +91,16 @@ def test_a_batch_without_a_mixed_group_changes_nothing_and_says_so(fresh_policy:
     assert all(value == 0 for name, value in report.stats.items() if name != "num_uniform_groups" and name != "pack_s")
 
 
+@pytest.fixture(params=[1, 2])
+def threads(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Torch's threads, for one test."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("threads")
 def test_the_same_batches_give_the_same_weights_bit_for_bit(fresh_policy: Fresh) -> None:
     models = fresh_policy(), fresh_policy()
     for model in models:

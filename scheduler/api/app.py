@@ -1,0 +1,34 @@
+"""The REST application.
+
+Owns: which routers there are. Invariant: built from a service, without module state, so that tests build their own.
+"""
+
+from importlib.metadata import version
+
+from fastapi import FastAPI
+
+from scheduler.api import learners, operations, pools, problems, runs
+from scheduler.intake import Intake
+from scheduler.service import Service
+
+
+def create_app(service: Service) -> FastAPI:
+    """The API over a service."""
+    app = FastAPI(
+        title="pilotcommit",
+        version=version("pilotcommit"),
+        responses=dict(problems.RESPONSES),
+        summary="A rollout scheduler for group-based RL: pilots, commits, an enforced budget and a ledger.",
+        openapi_tags=[
+            {"name": "pools", "description": "Prompts to train and to evaluate on."},
+            {"name": "runs", "description": "Training jobs over a pool, with a budget and an allocator."},
+            {"name": "learners", "description": "For the process that trains: groups out, reports in."},
+            {"name": "operations", "description": "For orchestrators, Prometheus and operators."},
+        ],
+    )
+    problems.install(app)
+    app.include_router(operations.router(service))
+    app.include_router(pools.router(service, Intake(service.pools, service.rewards)))
+    app.include_router(runs.router(service))
+    app.include_router(learners.router(service))
+    return app

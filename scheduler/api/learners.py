@@ -1,0 +1,94 @@
+"""Routes of the learner: taking groups and reporting what became of them."""
+
+from collections.abc import AsyncIterator
+from dataclasses import asdict
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query
+from fastapi.responses import StreamingResponse
+
+from scheduler.api import responses
+from scheduler.api.requests import Applied, Attach, Checkpointed, PublishWeights
+from scheduler.frames import MSGPACK, NDJSON, Frame, encode, encode_line
+from scheduler.service import Service
+
+
+def router(service: Service) -> APIRouter:
+    """Attach, group stream, weights, applied and checkpointed."""
+    routes = APIRouter(prefix="/v1/runs", tags=["learners"])
+    _add_reports(routes, service)
+
+    @routes.get(
+        "/{run}/groups",
+        summary="The group stream",
+        response_class=StreamingResponse,
+        responses={200: {"content": {MSGPACK: {}, NDJSON: {}}}},
+    )
+    async def groups(
+        run: str,
+        incarnation: Annotated[str, Query(description="The learner that is attached")],
+        accept: Annotated[str, Header()] = MSGPACK,
+    ) -> StreamingResponse:
+        """Groups, a batch frame when all of a step were sent, heartbeats between, a final frame at the end.
+
+        Frames are length-prefixed msgpack; with `Accept: application/x-ndjson` they are lines for people to read.
+        """
+        readable = NDJSON in accept
+        frames = aiter(service.stream(run, incarnation=incarnation))
+        # The first frame is awaited here, so that a refusal is still a problem document and not a broken stream.
+        first = await anext(frames)
+        body = _encoded(first, frames, readable=readable)
+        return StreamingResponse(body, media_type=NDJSON if readable else MSGPACK)
+
+    return routes
+
+
+async def _encoded(first: Frame, frames: AsyncIterator[Frame], *, readable: bool) -> AsyncIterator[bytes]:
+    write = encode_line if readable else encode
+    yield write(first)
+    async for frame in frames:
+        yield write(frame)
+
+
+def _add_reports(routes: APIRouter, service: Service) -> None:
+    @routes.post("/{run}/learner", summary="Attach a learner")
+    async def attach(run: str, request: Attach) -> responses.Attachment:
+        """Groups that an earlier incarnation applied and lost are delivered again if fresh, else rolled back."""
+        attached = await service.attach(
+            run, incarnation=request.incarnation, step=request.step, trained=request.trained
+        )
+        return responses.Attachment(**asdict(attached))
+
+    @routes.post("/{run}/weights", status_code=202, summary="Publish initial or restored weights")
+    async def publish(run: str, request: PublishWeights) -> responses.Weights:
+        """They become the next version and are pushed to every server."""
+        record = await service.publish_weights(
+            run, incarnation=request.incarnation, step=request.step, path=request.path, digest=request.digest
+        )
+        return responses.Weights.of(record)
+
+    @routes.get("/{run}/weights", summary="List weight versions")
+    async def weights(run: str, count: Annotated[int, Query(ge=1, le=1000)] = 20) -> responses.WeightVersions:
+        """Newest first."""
+        found = await service.view_weights(run, count=count)
+        return responses.WeightVersions(weights=[responses.Weights.of(record) for record in found])
+
+    @routes.post("/{run}/applied", status_code=202, summary="Report a step")
+    async def applied(run: str, request: Applied) -> responses.Weights:
+        """The groups of a batch are applied, and the new weights are the next version. Reporting twice is harmless."""
+        record = await service.applied(
+            run,
+            incarnation=request.incarnation,
+            step=request.step,
+            group_ids=request.group_ids,
+            refused=request.refused,
+            path=request.path,
+            digest=request.digest,
+            stats={name: value for name, value in request.stats.items() if value is not None},
+        )
+        return responses.Weights.of(record)
+
+    @routes.post("/{run}/checkpointed", status_code=204, summary="Report a saved step")
+    async def checkpointed(run: str, request: Checkpointed) -> None:
+        """Everything applied up to that step is trained. Reporting twice is harmless."""
+        await service.checkpointed(run, incarnation=request.incarnation, step=request.step)

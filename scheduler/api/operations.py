@@ -1,0 +1,42 @@
+"""Routes of operations: liveness, readiness, metrics, servers."""
+
+from dataclasses import asdict
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse, Response
+
+from scheduler import metrics
+from scheduler.api import responses
+from scheduler.api.problems import problem
+from scheduler.service import Service
+
+
+def router(service: Service) -> APIRouter:
+    """What orchestrators, Prometheus and operators ask."""
+    routes = APIRouter(tags=["operations"])
+
+    @routes.get("/healthz", summary="Liveness")
+    async def healthz() -> dict[str, str]:
+        """The process answers."""
+        return {"status": "alive"}
+
+    @routes.get("/readyz", summary="Readiness")
+    async def readyz() -> JSONResponse:
+        """The scheduler can work: 503 says what is missing."""
+        missing = await service.is_ready()
+        if missing:
+            return problem(503, "Not ready", missing, kind="NotReady")
+        return JSONResponse({"status": "ready"})
+
+    @routes.get("/metrics", summary="Prometheus metrics", response_class=Response)
+    async def page() -> Response:
+        """Read from the ledger at every scrape."""
+        body, content_type = await metrics.render(service)
+        return Response(body, media_type=content_type)
+
+    @routes.get("/v1/servers", summary="The fleet")
+    async def servers() -> responses.Servers:
+        """Every server, its state, confirmed weight version and load."""
+        return responses.Servers(servers=[responses.Server(**asdict(view)) for view in service.view_servers()])
+
+    return routes

@@ -1,0 +1,67 @@
+"""Routes of pools and their prompts."""
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+
+from scheduler.api import responses
+from scheduler.api.problems import problem
+from scheduler.api.requests import NewPool
+from scheduler.intake import Intake
+from scheduler.service import Service
+
+
+def router(service: Service, intake: Intake) -> APIRouter:
+    """POST and GET of pools, and the streamed upload of prompts."""
+    routes = APIRouter(prefix="/v1/pools", tags=["pools"])
+
+    @routes.post("", status_code=201, summary="Create a pool")
+    async def create(request: NewPool) -> responses.Pool:
+        """Creating the same pool again changes nothing; under a taken name another one is refused."""
+        record = await intake.create_pool(
+            request.name,
+            tokenizer=request.tokenizer,
+            reward=request.reward,
+            max_prompt_tokens=request.max_prompt_tokens,
+        )
+        return responses.Pool.of(record, await service.pools.size(record.name))
+
+    @routes.get("", summary="List pools")
+    async def list_pools() -> responses.Pools:
+        """All pools, by name."""
+        return responses.Pools(pools=[await _pool(service, name) for name in await service.pools.names()])
+
+    @routes.get("/{pool}", summary="Show a pool")
+    async def show(pool: str) -> responses.Pool:
+        """One pool with its size."""
+        return await _pool(service, pool)
+
+    @routes.post(
+        "/{pool}/prompts",
+        summary="Add prompts",
+        response_model=responses.Added,
+        responses={422: {"description": "Some lines were refused; the others are stored."}},
+        openapi_extra={"requestBody": {"content": {"application/x-ndjson": {"example": _EXAMPLE}}, "required": True}},
+    )
+    async def add(pool: str, request: Request) -> JSONResponse:
+        """One JSON object a line: exactly one of text, messages and input_ids; id, answer and metadata as wanted.
+
+        Adding a prompt again changes nothing. A refused line answers with its number and reason and loses nothing: the
+        status is then 422, and every other line is stored.
+        """
+        report = responses.Added.of(await intake.add_prompts(pool, request.stream()))
+        if not report.refused:
+            return JSONResponse(report.model_dump())
+        first = report.refused[0]
+        detail = f"{len(report.refused)} lines were refused, the others are stored; line {first.line}: {first.reason}"
+        return problem(
+            422, "Lines refused", detail, kind="LinesRefused", field=f"line {first.line}", **report.model_dump()
+        )
+
+    return routes
+
+
+_EXAMPLE = '{"id": "sum-1", "text": "3 + 4 =", "answer": "7"}\n{"id": "sum-2", "text": "12 - 5 =", "answer": "7"}\n'
+
+
+async def _pool(service: Service, name: str) -> responses.Pool:
+    return responses.Pool.of(await service.pools.get(name), await service.pools.size(name))

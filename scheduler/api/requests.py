@@ -1,0 +1,173 @@
+"""What the API is sent.
+
+Owns: the request models. Invariant: an unknown field is refused, so that a typing mistake never runs with a default.
+"""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from scheduler.core.budget import Budget
+from scheduler.core.run import EvaluationPlan, RunConfig
+from scheduler.core.types import Sampling
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="Letters, digits, . _ -")]
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+class NewPool(_Request):
+    """A pool to create."""
+
+    name: Name = Field(examples=["arithmetic"])
+    """Names the pool for ever."""
+    tokenizer: str = Field(examples=["/models/SmolLM2-135M-Instruct"])
+    """Folder with the tokenizer and config.json of the model the prompts are for."""
+    reward: str = Field(examples=["exact"])
+    """exact, numeric, regex, regex:PATTERN or python:module:function."""
+    max_prompt_tokens: int | None = None
+    """Longest prompt the pool takes; by default what the model's context allows."""
+
+
+class NewSampling(_Request):
+    """How rollouts are sampled."""
+
+    max_new_tokens: int = Field(examples=[512])
+    """Generated tokens of one rollout at most: what the budget reserves for it."""
+    temperature: float = 1.0
+    top_p: float = Field(1.0, gt=0, le=1)
+    """Share of the probability mass to sample from."""
+    top_k: int = -1
+    """Most likely tokens to sample from; -1 is all."""
+    min_p: float = Field(0.0, ge=0, lt=1)
+    """Least probability of a token, relative to the most likely one."""
+    stop: tuple[str, ...] = ()
+    """Strings that end a completion; they are not part of its text."""
+    stop_token_ids: tuple[int, ...] = ()
+    ignore_eos: bool = False
+
+
+class NewBudget(_Request):
+    """What a run may spend; what is left out is unlimited."""
+
+    rollouts: int | None = Field(None, examples=[100_000])
+    """Pilot and commit rollouts."""
+    tokens: int | None = None
+    """Generated tokens of pilots and commits."""
+    wall_clock_s: float | None = None
+    """Seconds from the first claim until nothing new is claimed."""
+    eval_rollouts: int | None = None
+    """Evaluation rollouts: a cap of their own."""
+
+
+class NewEvaluationPlan(_Request):
+    """Evaluations that the run makes by itself."""
+
+    pool: Name = Field(examples=["arithmetic-held-out"])
+    """Held-out prompts."""
+    rollouts: int = 4
+    """Rollouts per prompt before the first step and after the last."""
+    every_steps: int | None = None
+    """Steps between the evaluations in between; none by default."""
+    rollouts_between: int = 1
+    """Rollouts per prompt of those in between."""
+
+
+class NewRun(_Request):
+    """A run to queue."""
+
+    run_id: Name | None = None
+    """Its id; one is made up by default."""
+    pool: Name = Field(examples=["arithmetic"])
+    allocator: str = Field("pilot_commit", examples=["pilot_commit"])
+    """The rule that decides who gets pilots and commits: pilot_commit or grpo."""
+    pilots: int = 8
+    """Rollouts of the first, small set."""
+    commits: int = 8
+    """Rollouts a committed prompt gets on top."""
+    batch_size: int = 8
+    """Groups of one training step."""
+    max_staleness: int = 1
+    """Weight versions a group's oldest token may be behind when it is trained; 0 is fully synchronous."""
+    sampling: NewSampling
+    budget: NewBudget = NewBudget()
+    max_steps: int | None = None
+    """Training steps after which the run ends; by default the budget ends it."""
+    evaluation: NewEvaluationPlan | None = None
+    """None leaves evaluation to requests."""
+    partial_batches: bool = False
+    """Train on fewer groups than a batch rather than wait when nothing is left to claim."""
+    seed: int = 0
+    """Fixes the order of prompts and the sampling seeds."""
+    discount: float = 0.98
+    """Per weight version, how much of a prompt's evidence is kept."""
+    parameters: dict[str, float | int | None] = {}
+    """Parameters of the allocator, by name."""
+    max_attempts: int = 3
+    """Attempts for one rollout before its group is incomplete."""
+    attempt_timeout_s: float = 120.0
+    """Seconds one attempt may take on a server."""
+
+    def config(self) -> RunConfig:
+        """The run as the core knows it; raises InvalidInput from its cross-checks."""
+        given = self.model_dump(exclude={"run_id", "sampling", "budget", "evaluation"})
+        return RunConfig(
+            **given,
+            sampling=Sampling(**self.sampling.model_dump()),
+            budget=Budget(**self.budget.model_dump()),
+            evaluation=EvaluationPlan(**self.evaluation.model_dump()) if self.evaluation else None,
+        )
+
+
+class NewEvaluation(_Request):
+    """An evaluation to queue."""
+
+    pool: Name
+    """Held-out prompts."""
+    rollouts: int = Field(4, ge=1)
+    """Rollouts per prompt."""
+    version: int | None = None
+    """The weight version to measure; by default whichever is live when it starts."""
+
+
+class Attach(_Request):
+    """A learner incarnation takes a run."""
+
+    incarnation: str = Field(min_length=1, examples=["3f2a"])
+    """Made up anew by every learner process."""
+    step: int = Field(ge=0)
+    """The step it resumed from; 0 for a fresh start."""
+    trained: dict[int, tuple[str, ...]] = {}
+    """Groups its checkpoint holds, by step, as far as the scheduler has not acknowledged them."""
+
+
+class PublishWeights(_Request):
+    """Initial or restored weights."""
+
+    incarnation: str
+    step: int = Field(ge=0)
+    path: str
+    """Folder of the checkpoint, readable by scheduler and servers."""
+    digest: str
+    """Digest of its manifest."""
+
+
+class Applied(PublishWeights):
+    """The learner has stepped on a batch; its new weights come with it."""
+
+    step: int = Field(ge=1)
+    group_ids: tuple[str, ...]
+    """Groups it trained on."""
+    refused: dict[str, int] = {}
+    """Groups it refused as too stale, with their staleness."""
+    stats: dict[str, float | None] = {}
+    """What it measured, by name; null is not a finite number."""
+
+
+class Checkpointed(_Request):
+    """The learner has saved a step."""
+
+    incarnation: str
+    step: int = Field(ge=0)

@@ -1,0 +1,363 @@
+"""What the API answers.
+
+Owns: the response models and how they are filled from the service's values. Never computes.
+"""
+
+from collections.abc import Mapping
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict
+
+from scheduler.core.ledger import Ledger, StageLine
+from scheduler.core.run import RunConfig
+from scheduler.core.spend import pilot_success_rate, skip_rates
+from scheduler.prompts import AddReport
+from scheduler.service import RunView
+from scheduler.state.evaluations import EvaluationRecord, Measured
+from scheduler.state.pools import PoolRecord
+from scheduler.state.table import Event, PromptView
+from scheduler.state.versions import WeightRecord
+
+
+class _Response(BaseModel):
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+
+class Pool(_Response):
+    """A pool."""
+
+    name: str
+    tokenizer: str
+    reward: str
+    max_prompt_tokens: int
+    num_prompts: int
+    created_at: float
+
+    @classmethod
+    def of(cls, record: PoolRecord, num_prompts: int) -> Self:
+        """The pool with its size."""
+        return cls(
+            name=record.name,
+            tokenizer=record.tokenizer,
+            reward=record.reward,
+            max_prompt_tokens=record.max_prompt_tokens,
+            num_prompts=num_prompts,
+            created_at=record.created_at,
+        )
+
+
+class Pools(_Response):
+    """All pools, by name."""
+
+    pools: list[Pool]
+
+
+class Refusal(_Response):
+    """A line that was refused."""
+
+    line: int
+    id: str | None
+    reason: str
+
+
+class Added(_Response):
+    """What became of every line; the accepted ones are stored, whatever became of the others."""
+
+    added: int
+    unchanged: int
+    refused: list[Refusal]
+
+    @classmethod
+    def of(cls, report: AddReport) -> Self:
+        """The report."""
+        refused = [Refusal(line=bad.line, id=bad.id, reason=bad.reason) for bad in report.refused]
+        return cls(added=report.added, unchanged=report.unchanged, refused=refused)
+
+
+class Spend(_Response):
+    """What a run has spent and reserved."""
+
+    rollouts: int
+    tokens: int
+    reserved_rollouts: int
+    reserved_tokens: int
+
+
+class Run(_Response):
+    """A run at one moment."""
+
+    run_id: str
+    state: str
+    reason: str
+    waiting_for: str
+    """What it waits for now; empty while work flows."""
+    pool: str
+    allocator: str
+    step: int
+    """Last step the learner applied."""
+    checkpointed_step: int
+    """Last step the learner saved."""
+    version: int
+    """Weight version of the learner's policy."""
+    live_version: int
+    """Weight version the fleet samples with."""
+    created_at: float
+    started_at: float | None
+    ended_at: float | None
+    spend: Spend
+    considered: int
+    """Prompts piloted, or passed over by their history."""
+    skip_rates: dict[str, float]
+    """By verdict: prompts considered and not committed ÷ prompts considered."""
+    pilot_success_rate: float | None
+    """Share of right pilots before any selection; None before the first."""
+    prompts: dict[str, int]
+    """Prompts by state."""
+    config: RunConfig
+
+    @classmethod
+    def of(cls, view: RunView) -> Self:
+        """The run as the service sees it."""
+        record, ledger = view.record, view.ledger
+        return cls(
+            run_id=record.run_id,
+            state=record.state,
+            reason=record.reason,
+            waiting_for=view.waiting_for,
+            pool=record.config.pool,
+            allocator=record.config.allocator,
+            step=record.step,
+            checkpointed_step=record.checkpointed_step,
+            version=record.version,
+            live_version=record.live_version,
+            created_at=record.created_at,
+            started_at=record.started_at,
+            ended_at=record.ended_at,
+            spend=Spend(
+                rollouts=ledger.spent_rollouts,
+                tokens=ledger.spent_tokens,
+                reserved_rollouts=ledger.reserved_rollouts,
+                reserved_tokens=ledger.reserved_tokens,
+            ),
+            considered=view.counters.get("considered", 0),
+            skip_rates={verdict.value: rate for verdict, rate in skip_rates(view.counters).items()},
+            pilot_success_rate=pilot_success_rate(view.counters),
+            prompts={state.value: count for state, count in view.prompts.items()},
+            config=record.config,
+        )
+
+
+class Runs(_Response):
+    """All runs, oldest first."""
+
+    runs: list[Run]
+
+
+class LedgerStage(_Response):
+    """The ledger of one stage: attempts = sum over open states and outcomes."""
+
+    attempts: int
+    tokens: int
+    prompt_tokens: int
+    open: dict[str, int]
+    outcomes: dict[str, int]
+
+    @classmethod
+    def of(cls, line: StageLine) -> Self:
+        """One stage's line."""
+        return cls(
+            attempts=line.attempts,
+            tokens=line.tokens,
+            prompt_tokens=line.prompt_tokens,
+            open={state.value: count for state, count in line.open.items()},
+            outcomes={outcome.value: count for outcome, count in line.outcomes.items()},
+        )
+
+
+class LedgerPage(_Response):
+    """What became of every attempt."""
+
+    balanced: bool
+    """Whether open states and outcomes sum to the attempts made, stage by stage."""
+    stages: dict[str, LedgerStage]
+    spent_rollouts: int
+    spent_tokens: int
+    reserved_rollouts: int
+    reserved_tokens: int
+    verdicts: dict[str, int]
+    """Visits by how they ended."""
+    reasons: dict[str, int]
+    """Verdicts by reason, as verdict:reason."""
+    passed_over: dict[str, int]
+    """Prompts judged by their history alone, by verdict."""
+    groups_trained: int
+
+    @classmethod
+    def of(cls, ledger: Ledger, counters: Mapping[str, int]) -> Self:
+        """The ledger with its verdicts."""
+        return cls(
+            balanced=ledger.is_balanced,
+            stages={stage.value: LedgerStage.of(line) for stage, line in ledger.stages.items()},
+            spent_rollouts=ledger.spent_rollouts,
+            spent_tokens=ledger.spent_tokens,
+            reserved_rollouts=ledger.reserved_rollouts,
+            reserved_tokens=ledger.reserved_tokens,
+            verdicts=_under(counters, "verdict:"),
+            reasons=_under(counters, "reason:"),
+            passed_over=_under(counters, "passed_over:"),
+            groups_trained=counters.get("groups:trained", 0),
+        )
+
+
+def _under(counters: Mapping[str, int], prefix: str) -> dict[str, int]:
+    return {name.removeprefix(prefix): count for name, count in counters.items() if name.startswith(prefix)}
+
+
+class PromptPage(_Response):
+    """Everything known of a prompt in a run: why it was skipped, and when it returns."""
+
+    prompt_id: str
+    state: str
+    next_version: int | None
+    """Weight version at which it is claimable again; None while it is claimable, or never again."""
+    visits: int
+    success_rate: float | None
+    """Expected by its evidence; None before the first visit."""
+    informativeness: float | None
+    """Reward variance expected of it; None before the first visit."""
+    last_verdict: str | None
+    reason: str
+    num_pilots: int
+    num_commits: int
+    tokens_per_rollout: float
+    history: list[Event]
+    """Newest first, the last fifty events."""
+
+    @classmethod
+    def of(cls, view: PromptView) -> Self:
+        """The prompt as its run sees it."""
+        evidence = view.row.evidence if view.row else None
+        return cls(
+            prompt_id=view.prompt_id,
+            state=view.state,
+            next_version=view.row.next_version if view.row and view.state == "waiting" else None,
+            visits=evidence.visits if evidence else 0,
+            success_rate=evidence.belief.mean if evidence else None,
+            informativeness=evidence.informativeness if evidence else None,
+            last_verdict=evidence.last_verdict if evidence else None,
+            reason=evidence.reason if evidence else "",
+            num_pilots=evidence.num_pilots if evidence else 0,
+            num_commits=evidence.num_commits if evidence else 0,
+            tokens_per_rollout=evidence.tokens_per_rollout if evidence else 0.0,
+            history=list(view.history),
+        )
+
+
+class Server(_Response):
+    """A server of the fleet."""
+
+    url: str
+    state: str
+    version: int
+    in_flight: int
+    capacity: int
+    reason: str
+
+
+class Servers(_Response):
+    """The fleet."""
+
+    servers: list[Server]
+
+
+class Attachment(_Response):
+    """What a learner needs to know."""
+
+    run_id: str
+    version: int
+    batch_size: int
+    max_staleness: int
+    max_steps: int | None
+    temperature: float
+
+
+class Weights(_Response):
+    """One weight version."""
+
+    version: int
+    state: str
+    step: int
+    path: str
+    digest: str
+    checksum: str
+    announced_at: float
+    live_at: float | None
+    push_s: float | None
+
+    @classmethod
+    def of(cls, record: WeightRecord) -> Self:
+        """The version's record."""
+        return cls(
+            version=record.version,
+            state=record.state,
+            step=record.step,
+            path=record.path,
+            digest=record.digest,
+            checksum=record.checksum,
+            announced_at=record.announced_at,
+            live_at=record.live_at,
+            push_s=record.push_s,
+        )
+
+
+class WeightVersions(_Response):
+    """The newest weight versions, newest first."""
+
+    weights: list[Weights]
+
+
+class Evaluation(_Response):
+    """One evaluation."""
+
+    evaluation_id: str
+    purpose: str
+    pool: str
+    state: str
+    reason: str
+    version: int | None
+    step: int
+    num_prompts: int
+    num_rollouts: int
+    """Rollouts per prompt."""
+    correct: int
+    judged: int
+    accuracy: float | None
+    created_at: float
+    results: dict[str, Measured]
+    """By prompt id."""
+
+    @classmethod
+    def of(cls, record: EvaluationRecord) -> Self:
+        """The evaluation's record."""
+        return cls(
+            evaluation_id=record.evaluation_id,
+            purpose=record.purpose,
+            pool=record.pool,
+            state=record.state,
+            reason=record.reason,
+            version=record.version,
+            step=record.step,
+            num_prompts=record.num_prompts,
+            num_rollouts=record.num_rollouts,
+            correct=record.correct,
+            judged=record.judged,
+            accuracy=record.correct / record.judged if record.judged else None,
+            created_at=record.created_at,
+            results=dict(record.results),
+        )
+
+
+class Evaluations(_Response):
+    """Every evaluation of a run, oldest first."""
+
+    evaluations: list[Evaluation]

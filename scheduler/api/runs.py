@@ -1,0 +1,93 @@
+"""Routes of runs: what operators ask and order."""
+
+from fastapi import APIRouter
+
+from scheduler.api import responses
+from scheduler.api.requests import NewEvaluation, NewRun
+from scheduler.service import Service
+
+
+def router(service: Service) -> APIRouter:
+    """Creating, watching and steering runs; their ledger, prompts and evaluations."""
+    routes = APIRouter(prefix="/v1/runs", tags=["runs"])
+    _add_runs(routes, service)
+    _add_prompts(routes, service)
+    _add_evaluations(routes, service)
+    return routes
+
+
+def _add_runs(routes: APIRouter, service: Service) -> None:
+    @routes.post("", status_code=201, summary="Queue a run")
+    async def create(request: NewRun) -> responses.Run:
+        """One run owns the fleet at a time; others wait in the state queued."""
+        record = await service.create_run(request.config(), request.run_id)
+        return await _run(service, record.run_id)
+
+    @routes.get("", summary="List runs")
+    async def list_runs() -> responses.Runs:
+        """All runs, oldest first."""
+        return responses.Runs(runs=[responses.Run.of(view) for view in await service.view_runs()])
+
+    @routes.get("/{run}", summary="Show a run")
+    async def show(run: str) -> responses.Run:
+        """Its state, what it waits for, its spend and skip rates."""
+        return await _run(service, run)
+
+    @routes.post("/{run}/pause", summary="Pause a run")
+    async def pause(run: str) -> responses.Run:
+        """Nothing new is claimed; what is under way finishes."""
+        await service.pause(run)
+        return await _run(service, run)
+
+    @routes.post("/{run}/resume", summary="Resume a paused run")
+    async def resume(run: str) -> responses.Run:
+        """Claim again."""
+        await service.resume(run)
+        return await _run(service, run)
+
+    @routes.post("/{run}/cancel", summary="Cancel a run", status_code=202)
+    async def cancel(run: str) -> responses.Run:
+        """What is in flight is aborted; the learner gets a while to save what it has applied."""
+        await service.cancel(run)
+        return await _run(service, run)
+
+    @routes.get("/{run}/ledger", summary="What became of every attempt")
+    async def ledger(run: str) -> responses.LedgerPage:
+        """By stage, open state and outcome; with verdicts and their reasons."""
+        view = await service.view_run(run)
+        return responses.LedgerPage.of(view.ledger, view.counters)
+
+
+def _add_prompts(routes: APIRouter, service: Service) -> None:
+    @routes.get("/{run}/prompts/{prompt}", summary="Why was this prompt skipped?")
+    async def prompt(run: str, prompt: str) -> responses.PromptPage:
+        """Its evidence, its last verdict and why, when it returns, and its history."""
+        return responses.PromptPage.of(await service.view_prompt(run, prompt))
+
+    @routes.post("/{run}/prompts/{prompt}/reinstate", summary="Make a waiting or quarantined prompt claimable")
+    async def reinstate(run: str, prompt: str) -> responses.PromptPage:
+        """Deferred, evicted and quarantined prompts can be reinstated."""
+        return responses.PromptPage.of(await service.reinstate(run, prompt))
+
+
+def _add_evaluations(routes: APIRouter, service: Service) -> None:
+    @routes.post("/{run}/evaluations", status_code=202, summary="Ask for an evaluation")
+    async def evaluate(run: str, request: NewEvaluation) -> responses.Evaluation:
+        """The weights are not updated while it runs."""
+        record = await service.evaluate(run, pool=request.pool, num_rollouts=request.rollouts, version=request.version)
+        return responses.Evaluation.of(record)
+
+    @routes.get("/{run}/evaluations", summary="List evaluations")
+    async def list_evaluations(run: str) -> responses.Evaluations:
+        """Oldest first, with results by prompt."""
+        found = await service.view_evaluations(run)
+        return responses.Evaluations(evaluations=[responses.Evaluation.of(record) for record in found])
+
+    @routes.get("/{run}/evaluations/{evaluation}", summary="Show an evaluation")
+    async def show_evaluation(run: str, evaluation: str) -> responses.Evaluation:
+        """One evaluation with results by prompt."""
+        return responses.Evaluation.of(await service.view_evaluation(run, evaluation))
+
+
+async def _run(service: Service, run_id: str) -> responses.Run:
+    return responses.Run.of(await service.view_run(run_id))

@@ -1,0 +1,177 @@
+"""The API's answers, as far as a person is shown them.
+
+Owns: what is read of each answer. Never asks for one, and never changes what --json prints. Invariant: a field the API
+adds is ignored, a field that is missing here or has another type is refused, so that a table never guesses.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from scheduler.core.ledger import OpenState, Outcome
+from scheduler.core.lifecycle import PromptState, RunState
+from scheduler.core.run import RunConfig
+from scheduler.core.types import Stage, Verdict
+
+
+class Pool(msgspec.Struct, frozen=True, kw_only=True):
+    """A pool."""
+
+    name: str
+    tokenizer: str
+    reward: str
+    max_prompt_tokens: int
+    num_prompts: int
+
+
+class Refusal(msgspec.Struct, frozen=True, kw_only=True):
+    """A line of prompts that was refused."""
+
+    line: int
+    id: str | None
+    reason: str
+
+
+class Added(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of the lines sent to a pool."""
+
+    added: int
+    unchanged: int
+    refused: tuple[Refusal, ...]
+
+
+class Spend(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run has spent and reserved."""
+
+    rollouts: int
+    tokens: int
+    reserved_rollouts: int
+    reserved_tokens: int
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """A run at one moment."""
+
+    run_id: str
+    pool: str
+    allocator: str
+    state: RunState
+    reason: str
+    waiting_for: str
+    step: int
+    checkpointed_step: int
+    version: int
+    live_version: int
+    created_at: float
+    started_at: float | None
+    ended_at: float | None
+    spend: Spend
+    skip_rates: Mapping[Verdict, float]
+    pilot_success_rate: float | None
+    prompts: Mapping[PromptState, int]
+    config: RunConfig
+
+
+class StageLine(msgspec.Struct, frozen=True, kw_only=True):
+    """The ledger of one stage."""
+
+    attempts: int
+    tokens: int
+    prompt_tokens: int
+    open: Mapping[OpenState, int]
+    outcomes: Mapping[Outcome, int]
+
+
+class Ledger(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of every attempt."""
+
+    balanced: bool
+    stages: Mapping[Stage, StageLine]
+    spent_rollouts: int
+    spent_tokens: int
+    reserved_rollouts: int
+    reserved_tokens: int
+    verdicts: Mapping[str, int]
+    """Visits by how they ended: a verdict, or what came in between."""
+    reasons: Mapping[str, int]
+    """By verdict:reason."""
+    passed_over: Mapping[str, int]
+    """By verdict."""
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """One entry of a prompt's history."""
+
+    at: float
+    version: int
+    what: str
+    reason: str
+    pilots: int
+    correct: int
+    group_id: str
+    step: int | None
+
+
+class Prompt(msgspec.Struct, frozen=True, kw_only=True):
+    """A prompt within a run."""
+
+    prompt_id: str
+    state: PromptState
+    next_version: int | None
+    visits: int
+    success_rate: float | None
+    informativeness: float | None
+    last_verdict: str | None
+    reason: str
+    num_pilots: int
+    num_commits: int
+    tokens_per_rollout: float
+    history: tuple[Event, ...]
+    """Newest first."""
+
+
+class Server(msgspec.Struct, frozen=True, kw_only=True):
+    """A server of the fleet."""
+
+    url: str
+    state: str
+    version: int
+    in_flight: int
+    capacity: int
+    reason: str
+
+
+class Weights(msgspec.Struct, frozen=True, kw_only=True):
+    """One weight version."""
+
+    version: int
+    state: str
+    step: int
+    path: str
+    announced_at: float
+    push_s: float | None
+
+
+class Measured(msgspec.Struct, frozen=True, kw_only=True):
+    """What one prompt's rollouts said."""
+
+    correct: int
+    judged: int
+
+
+class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
+    """One evaluation."""
+
+    evaluation_id: str
+    purpose: str
+    pool: str
+    state: str
+    reason: str
+    version: int | None
+    step: int
+    num_prompts: int
+    num_rollouts: int
+    correct: int
+    judged: int
+    accuracy: float | None
+    results: Mapping[str, Measured]

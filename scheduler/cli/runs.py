@@ -1,0 +1,178 @@
+"""`pilotcommit run`: training jobs over a pool."""
+
+import sys
+import time
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scheduler.cli import answers, tables
+from scheduler.cli.ledger_table import ledger as ledger_table
+from scheduler.cli.run_options import Fields, merged, parameters, read_fields
+from scheduler.cli.terminal import DEFAULT_URL, AsJson, Terminal, Url, talk
+from scheduler.client import Json
+from scheduler.core.errors import InvalidInput
+from scheduler.core.lifecycle import RunState
+
+commands = typer.Typer(no_args_is_help=True, help="Training jobs over a pool, with a budget and an allocator.")
+
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="The run's id.")]
+_SIZES, _BUDGET, _EVALUATION = "Groups and steps", "Budget", "Evaluation"
+
+
+@commands.command("create")
+def create(
+    pool: Annotated[str | None, typer.Option(help="The pool to train on.")] = None,
+    run_id: Annotated[str | None, typer.Option(help="Its id; one is made up by default.")] = None,
+    allocator: Annotated[str | None, typer.Option(help="The rule that spends: pilot_commit or grpo.")] = None,
+    parameter: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=NUMBER", help="A parameter of the allocator; repeatable.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Fixes the order of prompts and the sampling seeds.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="JSON file with the fields of POST /v1/runs; options go over it. - reads stdin.")
+    ] = None,
+    pilots: Annotated[
+        int | None, typer.Option(help="Rollouts of the first, small set.", rich_help_panel=_SIZES)
+    ] = None,
+    commits: Annotated[
+        int | None, typer.Option(help="Rollouts a committed prompt gets on top.", rich_help_panel=_SIZES)
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Groups of one step.", rich_help_panel=_SIZES)] = None,
+    max_steps: Annotated[int | None, typer.Option(help="Steps after which it ends.", rich_help_panel=_SIZES)] = None,
+    max_staleness: Annotated[
+        int | None, typer.Option(help="Weight versions a group may be behind.", rich_help_panel=_SIZES)
+    ] = None,
+    max_new_tokens: Annotated[
+        int | None, typer.Option(help="Generated tokens of a rollout at most.", rich_help_panel=_SIZES)
+    ] = None,
+    temperature: Annotated[float | None, typer.Option(help="Of sampling.", rich_help_panel=_SIZES)] = None,
+    stop: Annotated[
+        list[str] | None, typer.Option(help="Text that ends a completion; repeatable.", rich_help_panel=_SIZES)
+    ] = None,
+    budget_rollouts: Annotated[
+        int | None, typer.Option(help="Pilot and commit rollouts.", rich_help_panel=_BUDGET)
+    ] = None,
+    budget_tokens: Annotated[int | None, typer.Option(help="Generated tokens.", rich_help_panel=_BUDGET)] = None,
+    budget_wall_clock_s: Annotated[
+        float | None, typer.Option(help="Seconds until nothing new is claimed.", rich_help_panel=_BUDGET)
+    ] = None,
+    budget_eval_rollouts: Annotated[
+        int | None, typer.Option(help="Evaluation rollouts.", rich_help_panel=_BUDGET)
+    ] = None,
+    eval_pool: Annotated[str | None, typer.Option(help="Held-out prompts.", rich_help_panel=_EVALUATION)] = None,
+    eval_rollouts: Annotated[
+        int | None, typer.Option(help="Rollouts per prompt, first and last.", rich_help_panel=_EVALUATION)
+    ] = None,
+    eval_every_steps: Annotated[
+        int | None, typer.Option(help="Steps between those in between.", rich_help_panel=_EVALUATION)
+    ] = None,
+    url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """Queue a run. What is not given takes the API's default; an unlimited budget is one."""
+    options: Fields = {
+        "pool": pool,
+        "run_id": run_id,
+        "allocator": allocator,
+        "seed": seed,
+        "pilots": pilots,
+        "commits": commits,
+        "batch_size": batch_size,
+        "max_steps": max_steps,
+        "max_staleness": max_staleness,
+        "sampling.max_new_tokens": max_new_tokens,
+        "sampling.temperature": temperature,
+        "sampling.stop": stop or None,
+        "budget.rollouts": budget_rollouts,
+        "budget.tokens": budget_tokens,
+        "budget.wall_clock_s": budget_wall_clock_s,
+        "budget.eval_rollouts": budget_eval_rollouts,
+        "evaluation.pool": eval_pool,
+        "evaluation.rollouts": eval_rollouts,
+        "evaluation.every_steps": eval_every_steps,
+        **parameters(parameter or ()),
+    }
+    request = merged(_read(config) if config is not None else {}, options)
+    with talk(url, as_json) as terminal:
+        _show(terminal, terminal.client.create_run(request))
+
+
+@commands.command("list")
+def list_runs(url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
+    """List runs, oldest first."""
+    with talk(url, as_json) as terminal:
+        terminal.show(terminal.client.runs(), list[answers.Run], partial(tables.runs, now=time.time()))
+
+
+@commands.command("show")
+def show(run_id: RunId, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
+    """Show a run: its state, what it waits for, its spend and skip rates."""
+    with talk(url, as_json) as terminal:
+        _show(terminal, terminal.client.run(run_id))
+
+
+@commands.command("pause")
+def pause(run_id: RunId, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
+    """Claim nothing new; what is under way finishes."""
+    with talk(url, as_json) as terminal:
+        _show(terminal, terminal.client.pause(run_id))
+
+
+@commands.command("resume")
+def resume(run_id: RunId, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
+    """Claim again."""
+    with talk(url, as_json) as terminal:
+        _show(terminal, terminal.client.resume(run_id))
+
+
+@commands.command("cancel")
+def cancel(run_id: RunId, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
+    """End a run now: what is in flight is aborted and accounted as cancelled."""
+    with talk(url, as_json) as terminal:
+        _show(terminal, terminal.client.cancel(run_id))
+
+
+@commands.command("ledger")
+def ledger(run_id: RunId, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
+    """Show what became of every attempt."""
+    with talk(url, as_json) as terminal:
+        terminal.show(terminal.client.ledger(run_id), answers.Ledger, ledger_table)
+
+
+@commands.command("weights")
+def weights(run_id: RunId, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
+    """List the newest weight versions, newest first."""
+    with talk(url, as_json) as terminal:
+        found = terminal.client.weights(run_id)
+        terminal.show(found, list[answers.Weights], partial(tables.weights, now=time.time()))
+
+
+@commands.command("watch")
+def watch(
+    run_id: RunId,
+    interval_s: Annotated[float, typer.Option("--interval", min=0.1, help="Seconds between two looks.")] = 2.0,
+    url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """Follow a run until it ends. The exit code is 1 if it failed; Ctrl-C stops watching and leaves the run alone."""
+    # Imported here: no other command pays for the display.
+    from scheduler.cli.watch import watch as follow
+
+    with talk(url, as_json) as terminal, suppress(KeyboardInterrupt):
+        if follow(terminal, run_id, interval_s=interval_s) is RunState.FAILED:
+            raise typer.Exit(1)
+
+
+def _show(terminal: Terminal, run: Json) -> None:
+    terminal.show(run, answers.Run, partial(tables.run, now=time.time()))
+
+
+def _read(config: Path) -> Fields:
+    try:
+        return read_fields(sys.stdin.read() if str(config) == "-" else config.read_text())
+    except OSError as exc:
+        raise InvalidInput(f"{config} cannot be read: {exc.strerror}", field="--config") from exc

@@ -1,0 +1,59 @@
+"""What a command has at hand: the scheduler, and a terminal to answer on.
+
+Owns: where output goes, and its two forms. Invariants: with --json stdout carries the API's answers and nothing else;
+what is said beside an answer goes to stderr.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Annotated, TypeVar
+
+import msgspec
+import typer
+from rich.console import Console, RenderableType
+from rich.text import Text
+
+from scheduler.client import Client
+
+DEFAULT_URL = "http://127.0.0.1:8400"
+
+Url = Annotated[str, typer.Option("--url", envvar="PILOTCOMMIT_URL", help="Where the scheduler answers.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
+
+AnswerT = TypeVar("AnswerT")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terminal:
+    """One command's conversation."""
+
+    client: Client
+    console: Console
+    as_json: bool
+
+    def show(self, answer: object, kind: type[AnswerT], table: Callable[[AnswerT], RenderableType]) -> AnswerT:
+        """Print the API's answer: as it is, or as a table of what was read of it."""
+        read = msgspec.convert(answer, kind)
+        if self.as_json:
+            self.line(answer, indent=2)
+        else:
+            self.console.print(table(read))
+        return read
+
+    def line(self, answer: object, *, indent: int | None = None) -> None:
+        """Print JSON, on one line unless indented."""
+        typer.echo(json.dumps(answer, ensure_ascii=False, indent=indent))
+
+
+@contextmanager
+def talk(url: str, as_json: bool, *, timeout_s: float = 30.0) -> Iterator[Terminal]:
+    """A conversation with the scheduler at `url`."""
+    with Client(url, timeout_s=timeout_s) as client:
+        yield Terminal(client=client, console=Console(), as_json=as_json)
+
+
+def say(message: str) -> None:
+    """Tell a person on stderr what goes on."""
+    Console(stderr=True).print(Text(message, style="dim"), soft_wrap=True)

@@ -1,0 +1,192 @@
+"""The public Python client of the REST API.
+
+Owns: the calls, and turning problem documents back into the error tree. Never retries: what is asked for people is
+asked once. Invariant: an answer that is not a success raises.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from types import TracebackType
+from typing import Self
+
+import httpx
+import msgspec
+
+from scheduler.core import errors
+from scheduler.core.errors import InvalidInput, PilotCommitError, ServerUnavailable
+
+Json = dict[str, object]
+_REFUSED_LINES = "urn:pilotcommit:LinesRefused"
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """A problem document (RFC 9457), as far as the client reads it."""
+
+    type: str = ""
+    title: str = ""
+    detail: str = ""
+    field: str | None = None
+
+
+def error_of(response: httpx.Response) -> PilotCommitError:
+    """The error that an answer stands for: the class it was raised as, where the document names one of ours."""
+    try:
+        problem = msgspec.json.decode(response.content, type=Problem)
+    except msgspec.MsgspecError:
+        return ServerUnavailable(f"{response.request.url} answered {response.status_code}: {response.text[:300]}")
+    kind = getattr(errors, problem.type.rpartition(":")[2], None)
+    message = problem.detail or problem.title
+    if isinstance(kind, type) and issubclass(kind, InvalidInput):
+        return kind(message, field=problem.field)
+    if isinstance(kind, type) and issubclass(kind, PilotCommitError):
+        return kind(message)
+    if response.is_server_error:
+        return ServerUnavailable(f"{response.request.url} answered {response.status_code}: {message}")
+    return InvalidInput(message, field=problem.field)
+
+
+class Client:
+    """A scheduler, named by its URL. Answers are the API's own JSON."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout_s: float = 30.0,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self.url = url
+        timeout = httpx.Timeout(timeout_s, connect=5.0)
+        self._http = httpx.Client(base_url=url, timeout=timeout, transport=transport, trust_env=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def create_pool(self, name: str, *, tokenizer: str, reward: str, max_prompt_tokens: int | None = None) -> Json:
+        """Create a pool; creating the same one again changes nothing."""
+        body: Json = {"name": name, "tokenizer": tokenizer, "reward": reward}
+        if max_prompt_tokens is not None:
+            body["max_prompt_tokens"] = max_prompt_tokens
+        return self._post("/v1/pools", body)
+
+    def pools(self) -> list[Json]:
+        """All pools, by name."""
+        return self._list("/v1/pools", "pools")
+
+    def pool(self, name: str) -> Json:
+        """One pool with its size."""
+        return self._get(f"/v1/pools/{name}")
+
+    def add_prompts(self, pool: str, lines: Iterable[bytes | str | Mapping[str, object]]) -> Json:
+        """Stream prompts into a pool; the answer says what became of every line, refused ones included."""
+        response = self._send("POST", f"/v1/pools/{pool}/prompts", content=_ndjson(lines))
+        if response.is_success or _type_of(response) == _REFUSED_LINES:
+            return _decode(response)
+        raise error_of(response)
+
+    def create_run(self, config: Mapping[str, object]) -> Json:
+        """Queue a run; the fields are those of POST /v1/runs."""
+        return self._post("/v1/runs", dict(config))
+
+    def runs(self) -> list[Json]:
+        """All runs, oldest first."""
+        return self._list("/v1/runs", "runs")
+
+    def run(self, run_id: str) -> Json:
+        """One run."""
+        return self._get(f"/v1/runs/{run_id}")
+
+    def pause(self, run_id: str) -> Json:
+        """Claim nothing new."""
+        return self._post(f"/v1/runs/{run_id}/pause")
+
+    def resume(self, run_id: str) -> Json:
+        """Claim again."""
+        return self._post(f"/v1/runs/{run_id}/resume")
+
+    def cancel(self, run_id: str) -> Json:
+        """End a run now."""
+        return self._post(f"/v1/runs/{run_id}/cancel")
+
+    def ledger(self, run_id: str) -> Json:
+        """What became of every attempt."""
+        return self._get(f"/v1/runs/{run_id}/ledger")
+
+    def prompt(self, run_id: str, prompt_id: str) -> Json:
+        """Everything known of a prompt in a run."""
+        return self._get(f"/v1/runs/{run_id}/prompts/{prompt_id}")
+
+    def reinstate(self, run_id: str, prompt_id: str) -> Json:
+        """Make a waiting or quarantined prompt claimable."""
+        return self._post(f"/v1/runs/{run_id}/prompts/{prompt_id}/reinstate")
+
+    def servers(self) -> list[Json]:
+        """The fleet."""
+        return self._list("/v1/servers", "servers")
+
+    def weights(self, run_id: str) -> list[Json]:
+        """The newest weight versions, newest first."""
+        return self._list(f"/v1/runs/{run_id}/weights", "weights")
+
+    def evaluate(self, run_id: str, *, pool: str, rollouts: int, version: int | None = None) -> Json:
+        """Ask for an evaluation."""
+        body: Json = {"pool": pool, "rollouts": rollouts, "version": version}
+        return self._post(f"/v1/runs/{run_id}/evaluations", body)
+
+    def evaluations(self, run_id: str) -> list[Json]:
+        """Every evaluation of a run, oldest first."""
+        return self._list(f"/v1/runs/{run_id}/evaluations", "evaluations")
+
+    def evaluation(self, run_id: str, evaluation_id: str) -> Json:
+        """One evaluation."""
+        return self._get(f"/v1/runs/{run_id}/evaluations/{evaluation_id}")
+
+    def _get(self, path: str) -> Json:
+        return _checked(self._send("GET", path))
+
+    def _post(self, path: str, body: Json | None = None) -> Json:
+        return _checked(self._send("POST", path, content=msgspec.json.encode(body or {})))
+
+    def _list(self, path: str, name: str) -> list[Json]:
+        return msgspec.convert(self._get(path)[name], list[Json])
+
+    def _send(self, method: str, path: str, *, content: bytes | Iterator[bytes] | None = None) -> httpx.Response:
+        try:
+            return self._http.request(method, path, content=content, headers={"content-type": "application/json"})
+        except httpx.TransportError as exc:
+            raise ServerUnavailable(
+                f"no scheduler answers at {self.url} ({exc}): start one with `pilotcommit up` or name it with --url"
+            ) from exc
+
+
+def _checked(response: httpx.Response) -> Json:
+    if not response.is_success:
+        raise error_of(response)
+    return _decode(response)
+
+
+def _decode(response: httpx.Response) -> Json:
+    return msgspec.json.decode(response.content, type=Json)
+
+
+def _type_of(response: httpx.Response) -> str:
+    return msgspec.json.decode(response.content, type=Problem).type
+
+
+def _ndjson(lines: Iterable[bytes | str | Mapping[str, object]]) -> Iterator[bytes]:
+    for line in lines:
+        if isinstance(line, bytes):
+            encoded = line
+        elif isinstance(line, str):
+            encoded = line.encode()
+        else:
+            encoded = msgspec.json.encode(line)
+        yield encoded.rstrip(b"\n") + b"\n"

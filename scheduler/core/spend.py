@@ -1,0 +1,44 @@
+"""What the ledger's counters say of where the spend went: skip rates and how hard the pool is.
+
+Owns: the arithmetic of these rates. Pure; never reads and never changes a counter. Invariant: a prompt considered adds to
+at most one verdict, so the skip rates together never exceed 1.
+"""
+
+from collections.abc import Mapping
+
+from scheduler.core.types import Verdict
+
+NOT_COMMITTED = (Verdict.SKIP, Verdict.DEFER, Verdict.EVICT)
+"""The verdicts that make the skip rate, in the order they are reported in."""
+
+
+def considered(counters: Mapping[str, int]) -> int:
+    """Prompts considered: claimed, or passed over by their history. One counts again at every turn it gets."""
+    return counters.get("considered", 0)
+
+
+def piloted(counters: Mapping[str, int], verdict: Verdict) -> int:
+    """Visits that ended in the verdict."""
+    return counters.get(f"verdict:{verdict}", 0)
+
+
+def passed_over(counters: Mapping[str, int], verdict: Verdict) -> int:
+    """Prompts that got the verdict from their history alone, without a pilot."""
+    return counters.get(f"passed_over:{verdict}", 0)
+
+
+def skip_rates(counters: Mapping[str, int]) -> Mapping[Verdict, float]:
+    """By verdict, prompts piloted or passed over and not committed ÷ prompts considered; empty before the first.
+
+    Visits still open, and those that ended without a verdict, are in the denominator alone.
+    """
+    total = considered(counters)
+    if not total:
+        return {}
+    return {verdict: (piloted(counters, verdict) + passed_over(counters, verdict)) / total for verdict in NOT_COMMITTED}
+
+
+def pilot_success_rate(counters: Mapping[str, int]) -> float | None:
+    """Pilots that were right ÷ pilots judged, before any selection; None before the first."""
+    judged = counters.get("pilots:judged", 0)
+    return counters.get("pilots:correct", 0) / judged if judged else None

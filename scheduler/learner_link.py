@@ -1,0 +1,189 @@
+"""The learner's side of the API: take groups, report what became of them.
+
+Owns: the calls of a learner process, and making them again while the scheduler is away. Never trains. Invariant: a
+report is made again until it is answered or patience runs out, which is safe because reporting twice changes nothing.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import httpx
+import msgspec
+import structlog
+
+from scheduler.client import error_of
+from scheduler.core.errors import NotAtWork, ServerUnavailable, StreamEnded
+from scheduler.frames import MSGPACK, FinalFrame, Frame, FrameDecoder
+
+log = structlog.get_logger(__name__)
+
+_FIRST_PAUSE_S = 0.2
+_LONGEST_PAUSE_S = 5.0
+_IN_USE = frozenset({"announced", "pushing", "live"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attached:
+    """What a learner needs to know once attached."""
+
+    run_id: str
+    version: int
+    batch_size: int
+    max_staleness: int
+    max_steps: int | None
+    temperature: float
+
+
+class _Version(msgspec.Struct, frozen=True):
+    version: int
+    path: str
+    state: str
+
+
+class _Versions(msgspec.Struct, frozen=True):
+    weights: tuple[_Version, ...]
+
+
+class LearnerLink:
+    """One run as its learner reaches it; an asynchronous context manager."""
+
+    def __init__(
+        self,
+        url: str,
+        run_id: str,
+        *,
+        patience_s: float = 300.0,
+        heartbeat_s: float = 5.0,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        """`patience_s` bounds how long a call is made again while the scheduler is away or not ready for it."""
+        self._run_id = run_id
+        self._patience_s = patience_s
+        # Four heartbeats of silence are a dead scheduler.
+        timeout = httpx.Timeout(30.0, connect=5.0, read=4 * heartbeat_s)
+        self._http = httpx.AsyncClient(base_url=url, timeout=timeout, transport=transport, trust_env=False)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._http.aclose()
+
+    async def attach(self, *, incarnation: str, step: int, trained: Mapping[int, Sequence[str]]) -> Attached:
+        """Take the run's groups from here on; waits while the run is queued.
+
+        Raises NotFound for the run, NotAtWork if that lasts longer than the patience.
+        """
+        by_step = {str(number): group_ids for number, group_ids in trained.items()}
+        body = {"incarnation": incarnation, "step": step, "trained": by_step}
+        answer = await self._report("learner", body)
+        return msgspec.json.decode(answer, type=Attached)
+
+    async def publish(self, *, incarnation: str, step: int, path: str, manifest_digest: str) -> int:
+        """Announce initial or restored weights; returns their version."""
+        body = {"incarnation": incarnation, "step": step, "path": path, "digest": manifest_digest}
+        return msgspec.json.decode(await self._report("weights", body), type=_Version).version
+
+    async def applied(
+        self,
+        *,
+        incarnation: str,
+        step: int,
+        group_ids: Sequence[str],
+        refused: Mapping[str, int],
+        path: str,
+        manifest_digest: str,
+        stats: Mapping[str, float],
+    ) -> int:
+        """Report a step and announce its weights; returns their version."""
+        body = {
+            "incarnation": incarnation,
+            "step": step,
+            "group_ids": group_ids,
+            "refused": refused,
+            "path": path,
+            "digest": manifest_digest,
+            "stats": stats,
+        }
+        return msgspec.json.decode(await self._report("applied", body), type=_Version).version
+
+    async def checkpointed(self, *, incarnation: str, step: int) -> None:
+        """Report that everything applied up to `step` is saved."""
+        await self._report("checkpointed", {"incarnation": incarnation, "step": step})
+
+    async def weights_in_use(self) -> Collection[str]:
+        """Paths of weights that servers may still be loading."""
+        answer = await self._patiently("GET", "weights", None)
+        versions = msgspec.json.decode(answer, type=_Versions).weights
+        return frozenset(version.path for version in versions if version.state in _IN_USE)
+
+    async def stream(self, *, incarnation: str) -> AsyncIterator[Frame]:
+        """The group stream until its final frame; after a reconnect frames may come again.
+
+        Raises StaleIncarnation if another learner attached, StreamEnded when patience runs out.
+        """
+        last_heard, pause_s = time.monotonic(), _FIRST_PAUSE_S
+        while True:
+            try:
+                async for frame in self._connection(incarnation):
+                    last_heard, pause_s = time.monotonic(), _FIRST_PAUSE_S
+                    yield frame
+                    if isinstance(frame, FinalFrame):
+                        return
+                reason = "the scheduler closed the stream"
+            except (httpx.TransportError, ServerUnavailable, NotAtWork) as error:
+                reason = str(error) or type(error).__name__
+            if time.monotonic() - last_heard > self._patience_s:
+                raise StreamEnded(f"run {self._run_id}: no frame for {self._patience_s:g} s: {reason}")
+            log.info("stream_reconnects", run=self._run_id, reason=reason)
+            await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
+            pause_s = min(_LONGEST_PAUSE_S, 2 * pause_s)
+
+    async def _connection(self, incarnation: str) -> AsyncIterator[Frame]:
+        decoder = FrameDecoder()
+        request = self._http.stream(
+            "GET", self._path("groups"), params={"incarnation": incarnation}, headers={"accept": MSGPACK}
+        )
+        async with request as response:
+            if not response.is_success:
+                await response.aread()
+                raise error_of(response)
+            async for data in response.aiter_bytes():
+                for frame in decoder.feed(data):
+                    yield frame
+
+    async def _report(self, what: str, body: Mapping[str, object]) -> bytes:
+        return await self._patiently("POST", what, msgspec.json.encode(body))
+
+    async def _patiently(self, method: str, what: str, body: bytes | None) -> bytes:
+        """Ask until there is an answer: the scheduler may be restarting, or its new incarnation not yet at work."""
+        until, pause_s = time.monotonic() + self._patience_s, _FIRST_PAUSE_S
+        while True:
+            try:
+                return await self._once(method, what, body)
+            except (ServerUnavailable, NotAtWork) as error:
+                if time.monotonic() > until:
+                    raise
+                log.info("report_again", run=self._run_id, what=what, reason=str(error))
+            await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
+            pause_s = min(_LONGEST_PAUSE_S, 2 * pause_s)
+
+    async def _once(self, method: str, what: str, body: bytes | None) -> bytes:
+        headers = {"content-type": "application/json"}
+        try:
+            response = await self._http.request(method, self._path(what), content=body, headers=headers)
+        except httpx.TransportError as exc:
+            raise ServerUnavailable(f"no scheduler answers at {self._http.base_url}: {exc!r}") from exc
+        if not response.is_success:
+            raise error_of(response)
+        return response.content
+
+    def _path(self, what: str) -> str:
+        return f"/v1/runs/{self._run_id}/{what}"

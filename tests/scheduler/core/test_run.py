@@ -1,0 +1,89 @@
+"""A run as it was asked for."""
+
+import dataclasses
+
+import pytest
+
+from scheduler.core.budget import Budget, Cost
+from scheduler.core.errors import InvalidInput
+from scheduler.core.run import EvaluationPlan, RunConfig
+from scheduler.core.types import Sampling
+
+CONFIG = RunConfig(
+    pool="sums",
+    allocator="pilot_commit",
+    pilots=8,
+    commits=8,
+    batch_size=4,
+    max_staleness=2,
+    sampling=Sampling(max_new_tokens=10),
+)
+
+
+def test_a_group_is_its_pilots_and_its_commits() -> None:
+    assert dataclasses.replace(CONFIG, pilots=3, commits=5).group_size == 8
+
+
+def test_a_claim_reserves_the_largest_group_at_its_worst_case() -> None:
+    assert CONFIG.largest_claim == Cost(rollouts=16, tokens=160)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"pilots": -1}, "pilots"),
+        ({"commits": -1}, "commits"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"max_staleness": -1}, "max_staleness"),
+        ({"sampling": Sampling(max_new_tokens=0)}, "sampling.max_new_tokens"),
+        ({"max_attempts": 0}, "max_attempts"),
+        ({"attempt_timeout_s": 0.0}, "attempt_timeout_s"),
+        ({"max_steps": 0}, "max_steps"),
+        ({"pilots": 1, "commits": 0}, "commits"),
+        ({"pilots": 0, "commits": 1}, "commits"),
+        ({"evaluation": EvaluationPlan(pool="sums")}, "evaluation.pool"),
+        ({"discount": 0.0}, "discount"),
+        ({"discount": 1.01}, "discount"),
+        ({"sampling": Sampling(max_new_tokens=10, temperature=0.0)}, "sampling.temperature"),
+        ({"budget": Budget(rollouts=15)}, "budget.rollouts"),
+        ({"budget": Budget(tokens=159)}, "budget.tokens"),
+    ],
+)
+def test_a_run_that_could_not_work_is_refused_with_the_field_that_is_wrong(
+    changes: dict[str, object], field: str
+) -> None:
+    with pytest.raises(InvalidInput) as refusal:
+        dataclasses.replace(CONFIG, **changes)  # type: ignore[arg-type]  # the table names the fields
+    assert refusal.value.field == field
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"pilots": 0, "commits": 2},
+        {"pilots": 2, "commits": 0},
+        {"max_staleness": 0},
+        {"discount": 1.0},
+        {"max_steps": 1},
+        {"max_attempts": 1},
+        {"budget": Budget(rollouts=16, tokens=160)},
+        {"evaluation": EvaluationPlan(pool="held-out", every_steps=1)},
+    ],
+)
+def test_the_smallest_run_that_works_is_accepted(changes: dict[str, object]) -> None:
+    accepted = dataclasses.replace(CONFIG, **changes)  # type: ignore[arg-type]  # the table names the fields
+    assert all(getattr(accepted, name) == value for name, value in changes.items())
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"rollouts": 0}, "evaluation.rollouts"),
+        ({"rollouts_between": 0}, "evaluation.rollouts_between"),
+        ({"every_steps": 0}, "evaluation.every_steps"),
+    ],
+)
+def test_an_evaluation_that_measures_nothing_is_refused(changes: dict[str, int], field: str) -> None:
+    with pytest.raises(InvalidInput) as refusal:
+        EvaluationPlan(pool="held-out", **changes)
+    assert refusal.value.field == field

@@ -1,0 +1,346 @@
+"""Groups on their way through the learner: trained means saved, and nothing is counted twice."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+import pytest
+from redis.asyncio import Redis
+
+from scheduler.core.errors import Conflict, IllegalMove, StaleIncarnation
+from scheduler.core.ledger import LEGAL_MOVES, OpenState, Outcome
+from scheduler.core.types import Stage
+from scheduler.state.groups import Attachment, GroupEntry, GroupStatus
+from tests.scheduler.state.stores import Stores, make_config, make_rollouts, make_weights, snapshot
+
+LEARNER = "learner"
+
+
+async def outcomes(stores: Stores) -> dict[Outcome, int]:
+    """Attempts by outcome over both stages, of books that balance."""
+    ledger = await stores.audit()
+    lines = [ledger.stages[stage].outcomes for stage in (Stage.PILOT, Stage.COMMIT)]
+    total = {outcome: sum(line[outcome] for line in lines) for outcome in Outcome}
+    return {outcome: count for outcome, count in total.items() if count}
+
+
+async def three_groups(stores: Stores) -> list[GroupEntry]:
+    """Three published groups of four rollouts each, with a learner attached."""
+    await stores.attach(LEARNER)
+    return [await stores.make_group(name) for name in ("a", "b", "c")]
+
+
+async def step_on(
+    stores: Stores, entries: list[GroupEntry], *, step: int, refused: tuple[str, ...] = ()
+) -> list[GroupEntry]:
+    """The learner takes a batch and steps on it."""
+    batch = await stores.groups.form_batch(step, entries)
+    return await stores.groups.applied(
+        batch,
+        dict.fromkeys(refused, 3),
+        incarnation=LEARNER,
+        step=step,
+        weights=make_weights(step, step=step),
+        now=2.0,
+    )
+
+
+async def attach(
+    stores: Stores,
+    entries: list[GroupEntry],
+    *,
+    step: int = 0,
+    trained: tuple[str, ...] = (),
+    redelivered: tuple[str, ...] = (),
+    rolled_back: tuple[str, ...] = (),
+    expired: tuple[str, ...] = (),
+) -> list[GroupEntry]:
+    """A second learner attaches."""
+    attachment = Attachment(
+        incarnation="second",
+        step=step,
+        trained=trained,
+        redelivered=redelivered,
+        rolled_back=rolled_back,
+        expired=expired,
+    )
+    return await stores.groups.attach(entries, attachment, now=3.0, version=1)
+
+
+async def test_a_published_group_is_read_as_it_was_published(stores: Stores) -> None:
+    entry = await stores.make_group("a", version=4)
+    assert await stores.groups.entries() == [entry]
+    [group] = await stores.groups.load([entry.group_id])
+    assert (group.group_id, group.prompt_id, group.prompt_ids) == (entry.group_id, "a", (1, 2))
+    assert group.rollouts == make_rollouts(2, version=4) + make_rollouts(2, stage=Stage.COMMIT, version=4)
+    assert entry.oldest_version == 4
+
+
+async def test_groups_are_listed_in_order_of_publication(stores: Stores) -> None:
+    for name in ("z", "a", "m"):
+        await stores.make_group(name)
+    assert [entry.prompt_id for entry in await stores.groups.entries()] == ["z", "a", "m"]
+
+
+async def test_payloads_come_in_the_order_asked(stores: Stores) -> None:
+    first, second, _ = await three_groups(stores)
+    found = await stores.groups.load([second.group_id, first.group_id])
+    assert [group.group_id for group in found] == [second.group_id, first.group_id]
+    assert await stores.groups.load([]) == []
+
+
+async def test_a_group_goes_from_its_batch_to_a_saved_step_with_the_ledger_balanced_throughout(stores: Stores) -> None:
+    await stores.runs.create(make_config(), now=1.0, run_id="run")
+    first, second, third = await three_groups(stores)
+    batch = await stores.groups.form_batch(1, [first, second])
+    assert await stores.groups.entries() == [replace(first, step=1), replace(second, step=1), third]
+    await stores.audit()
+    stepped = await stores.groups.applied(
+        batch, {second.group_id: 3}, incarnation=LEARNER, step=1, weights=make_weights(1, step=1), now=2.0
+    )
+    assert stepped == [replace(first, step=1, status=GroupStatus.APPLIED)]
+    assert await stores.groups.entries() == [*stepped, third]
+    assert await outcomes(stores) == {Outcome.EXPIRED: 4}
+    record = await stores.runs.get("run")
+    assert (record.step, record.checkpointed_step, record.version) == (1, 0, 1)
+    assert await stores.versions.get(1) == make_weights(1, step=1)
+    await stores.groups.checkpointed(stepped, incarnation=LEARNER, step=1, now=3.0)
+    assert await stores.groups.entries() == [third]
+    assert await outcomes(stores) == {Outcome.EXPIRED: 4, Outcome.TRAINED: 4}
+    assert (await stores.runs.get("run")).checkpointed_step == 1
+    assert (await stores.runs.counters("run"))["groups:trained"] == 1
+
+
+async def test_a_payload_is_kept_until_the_step_that_trained_it_is_saved(stores: Stores) -> None:
+    first, *_ = await three_groups(stores)
+    stepped = await step_on(stores, [first], step=1)
+    assert len(await stores.groups.load([first.group_id])) == 1
+    await stores.groups.checkpointed(stepped, incarnation=LEARNER, step=1, now=3.0)
+    assert await stores.groups.load([first.group_id]) == []
+
+
+async def test_what_became_of_a_group_stands_in_the_history_of_its_prompt(stores: Stores) -> None:
+    first, second, third = await three_groups(stores)
+    stepped = await step_on(stores, [first, second], step=1, refused=(second.group_id,))
+    await stores.groups.checkpointed(stepped, incarnation=LEARNER, step=1, now=3.0)
+    await stores.groups.drop([third], Outcome.SURPLUS, now=4.0, version=1)
+    newest = {name: (await stores.table.view(name)).history[0] for name in ("a", "b", "c")}
+    assert {name: event.what for name, event in newest.items()} == {"a": "trained", "b": "expired", "c": "surplus"}
+    assert newest["b"].reason == "refused by the learner: 3 versions stale"
+    assert (newest["a"].group_id, newest["a"].step) == (first.group_id, 1)
+
+
+async def test_a_group_is_in_at_most_one_batch(redis: Redis, stores: Stores) -> None:
+    first, second, _ = await three_groups(stores)
+    await stores.groups.form_batch(1, [first])
+    before = await snapshot(redis)
+    with pytest.raises(Conflict, match=f"{first.group_id} has ended already, or gone on"):
+        await stores.groups.form_batch(2, [second, first])
+    assert await snapshot(redis) == before
+
+
+@pytest.mark.parametrize("outcome", sorted(LEGAL_MOVES[OpenState.PUBLISHED] & set(Outcome)))
+async def test_a_group_that_no_batch_took_ends_untrained(stores: Stores, outcome: Outcome) -> None:
+    first, *rest = await three_groups(stores)
+    await stores.groups.drop([first], outcome, now=2.0, version=1)
+    assert await outcomes(stores) == {outcome: 4}
+    assert await stores.groups.entries() == rest
+
+
+async def test_an_applied_group_cannot_expire(redis: Redis, stores: Stores) -> None:
+    first, *_ = await three_groups(stores)
+    stepped = await step_on(stores, [first], step=1)
+    before = await snapshot(redis)
+    with pytest.raises(IllegalMove):
+        await stores.groups.drop(stepped, Outcome.EXPIRED, now=2.0, version=1)
+    assert await snapshot(redis) == before
+
+
+async def test_an_applied_group_whose_learner_never_saved_it_is_rolled_back(stores: Stores) -> None:
+    first, *_ = await three_groups(stores)
+    await stores.groups.drop(await step_on(stores, [first], step=1), Outcome.ROLLED_BACK, now=2.0, version=1)
+    assert await outcomes(stores) == {Outcome.ROLLED_BACK: 4}
+
+
+REPORTS: dict[str, Callable[[Stores, list[GroupEntry], str], Awaitable[object]]] = {
+    "applied": lambda s, entries, incarnation: s.groups.applied(
+        entries, {}, incarnation=incarnation, step=1, weights=make_weights(1, step=1), now=2.0
+    ),
+    "checkpointed": lambda s, entries, incarnation: s.groups.checkpointed(
+        entries, incarnation=incarnation, step=1, now=2.0
+    ),
+}
+
+
+@pytest.mark.parametrize("report", REPORTS.values(), ids=REPORTS)
+@pytest.mark.parametrize("incarnation", [LEARNER, "never heard of", ""])
+async def test_a_report_of_a_replaced_learner_is_refused_and_changes_nothing(
+    redis: Redis,
+    stores: Stores,
+    report: Callable[[Stores, list[GroupEntry], str], Awaitable[object]],
+    incarnation: str,
+) -> None:
+    entries = await three_groups(stores)
+    kept = await attach(stores, entries)
+    before = await snapshot(redis)
+    with pytest.raises(StaleIncarnation, match="replaced by a newer one"):
+        await report(stores, kept, incarnation)
+    assert await snapshot(redis) == before
+
+
+async def test_a_step_reported_twice_is_applied_once(redis: Redis, stores: Stores) -> None:
+    first, *_ = await three_groups(stores)
+    batch = await stores.groups.form_batch(1, [first])
+    report = {"incarnation": LEARNER, "step": 1, "weights": make_weights(1, step=1), "now": 2.0}
+    await stores.groups.applied(batch, {}, **report)  # type: ignore[arg-type]  # the report's own fields
+    before = await snapshot(redis)
+    with pytest.raises(Conflict):
+        await stores.groups.applied(batch, {}, **report)  # type: ignore[arg-type]  # the report's own fields
+    assert await snapshot(redis) == before
+
+
+async def test_a_step_whose_weights_are_not_the_next_version_is_not_applied(redis: Redis, stores: Stores) -> None:
+    first, *_ = await three_groups(stores)
+    batch = await stores.groups.form_batch(1, [first])
+    before = await snapshot(redis)
+    with pytest.raises(Conflict, match="weight version 2"):
+        await stores.groups.applied(
+            batch, {}, incarnation=LEARNER, step=1, weights=make_weights(2, step=1), now=2.0
+        )
+    assert await snapshot(redis) == before
+
+
+async def test_a_checkpoint_reported_twice_trains_its_groups_once(redis: Redis, stores: Stores) -> None:
+    first, second, _ = await three_groups(stores)
+    stepped = await step_on(stores, [first], step=1)
+    # Another applied group keeps every counter above zero: it must not stand in for the one that is gone.
+    await step_on(stores, [second], step=2)
+    await stores.groups.checkpointed(stepped, incarnation=LEARNER, step=1, now=3.0)
+    before = await snapshot(redis)
+    with pytest.raises(Conflict):
+        await stores.groups.checkpointed(stepped, incarnation=LEARNER, step=1, now=3.0)
+    assert await snapshot(redis) == before
+    assert await outcomes(stores) == {Outcome.TRAINED: 4}
+
+
+async def test_a_group_that_has_ended_never_comes_back(redis: Redis, stores: Stores) -> None:
+    first, second, _ = await three_groups(stores)
+    await stores.groups.drop([first], Outcome.CANCELLED, now=2.0, version=1)
+    before = await snapshot(redis)
+    for step in (
+        stores.groups.form_batch(1, [second, first]),
+        stores.groups.drop([second, first], Outcome.EXPIRED, now=2.0, version=1),
+        attach(stores, [second, first]),
+    ):
+        with pytest.raises(Conflict):
+            await step
+    assert await snapshot(redis) == before
+
+
+async def test_a_saved_step_without_groups_left_is_noted(stores: Stores) -> None:
+    await stores.runs.create(make_config(), now=1.0, run_id="run")
+    await stores.attach(LEARNER)
+    await stores.groups.checkpointed([], incarnation=LEARNER, step=4, now=3.0)
+    assert (await stores.runs.get("run")).checkpointed_step == 4
+
+
+# A new learner attaches, after its predecessor died ...
+
+
+async def test_before_it_stepped_on_its_batch(stores: Stores) -> None:
+    first, second, third = await three_groups(stores)
+    await stores.groups.form_batch(1, [first, second])
+    kept = await attach(stores, await stores.groups.entries())
+    # The batch is dissolved: the new learner gets one as fresh as can be.
+    assert kept == [first, second, third] == await stores.groups.entries()
+    assert await outcomes(stores) == {}
+
+
+async def test_after_it_stepped_and_before_it_saved_with_its_groups_still_fresh(stores: Stores) -> None:
+    await stores.runs.create(make_config(), now=1.0, run_id="run")
+    first, second, third = await three_groups(stores)
+    await step_on(stores, [first], step=1)
+    await step_on(stores, [second], step=2)
+    kept = await attach(
+        stores, await stores.groups.entries(), step=0, redelivered=(first.group_id, second.group_id)
+    )
+    assert kept == [first, second, third] == await stores.groups.entries()
+    ledger = await stores.audit()
+    assert ledger.stages[Stage.PILOT].open[OpenState.PUBLISHED] == 6
+    assert ledger.stages[Stage.PILOT].open[OpenState.APPLIED] == 0
+    record = await stores.runs.get("run")
+    assert (record.step, record.checkpointed_step, record.incarnation) == (0, 0, "second")
+    # The steps are taken back, the versions are not: restored weights get a new one.
+    assert record.version == 2
+
+
+async def test_after_it_stepped_and_before_it_saved_with_its_groups_stale(stores: Stores) -> None:
+    first, second, third = await three_groups(stores)
+    await step_on(stores, [first, second], step=1)
+    entries = await stores.groups.entries()
+    kept = await attach(stores, entries, redelivered=(second.group_id,), rolled_back=(first.group_id,))
+    assert kept == [second, third]
+    assert await outcomes(stores) == {Outcome.ROLLED_BACK: 4}
+    assert (await stores.table.view("a")).history[0].what == "rolled_back"
+    assert await stores.groups.load([first.group_id]) == []
+
+
+async def test_after_it_saved_a_step_that_it_had_reported_and_not_confirmed(stores: Stores) -> None:
+    first, _, third = await three_groups(stores)
+    await step_on(stores, [first], step=1)
+    kept = await attach(stores, await stores.groups.entries(), step=1, trained=(first.group_id,))
+    assert kept[-1] == third
+    assert await outcomes(stores) == {Outcome.TRAINED: 4}
+
+
+async def test_after_it_saved_a_step_that_it_had_not_reported(stores: Stores) -> None:
+    await stores.runs.create(make_config(), now=1.0, run_id="run")
+    first, second, third = await three_groups(stores)
+    await stores.groups.form_batch(1, [first, second])
+    # Its checkpoint says that it trained the first and, by leaving it out, that it refused the second.
+    entries = await stores.groups.entries()
+    kept = await attach(stores, entries, step=1, trained=(first.group_id,), expired=(second.group_id,))
+    assert kept == [third]
+    assert await outcomes(stores) == {Outcome.TRAINED: 4, Outcome.EXPIRED: 4}
+    record = await stores.runs.get("run")
+    assert (record.step, record.checkpointed_step) == (1, 1)
+    history = {name: (await stores.table.view(name)).history[0] for name in ("a", "b")}
+    assert (history["a"].what, history["a"].step) == ("trained", 1)
+    assert history["b"].what == "expired"
+
+
+async def test_after_it_saved_some_steps_and_lost_later_ones(stores: Stores) -> None:
+    first, second, third = await three_groups(stores)
+    fourth = await stores.make_group("d")
+    for step, entry in enumerate((first, second, third), start=1):
+        await step_on(stores, [entry], step=step)
+    kept = await attach(
+        stores,
+        await stores.groups.entries(),
+        step=1,
+        trained=(first.group_id,),
+        redelivered=(third.group_id,),
+        rolled_back=(second.group_id,),
+    )
+    assert kept == [third, fourth]
+    assert await outcomes(stores) == {Outcome.TRAINED: 4, Outcome.ROLLED_BACK: 4}
+
+
+async def test_no_applied_group_is_forgotten_by_an_attachment_that_does_not_name_it(stores: Stores) -> None:
+    first, *rest = await three_groups(stores)
+    await step_on(stores, [first], step=1)
+    assert await attach(stores, await stores.groups.entries()) == [first, *rest]
+    await stores.audit()
+
+
+async def test_what_a_new_learner_takes_it_can_train(stores: Stores) -> None:
+    first, second, _ = await three_groups(stores)
+    await step_on(stores, [first], step=1)
+    kept = await attach(stores, await stores.groups.entries(), redelivered=(first.group_id,))
+    await stores.versions.announce(make_weights(2))
+    batch = await stores.groups.form_batch(1, kept[:2])
+    stepped = await stores.groups.applied(
+        batch, {}, incarnation="second", step=1, weights=make_weights(3, step=1), now=4.0
+    )
+    await stores.groups.checkpointed(stepped, incarnation="second", step=1, now=5.0)
+    assert {entry.group_id for entry in stepped} == {first.group_id, second.group_id}
+    assert await outcomes(stores) == {Outcome.TRAINED: 8}
