@@ -264,7 +264,7 @@ class Fleet:
             return
         server.failed_probes = 0
         if server.state is ServerState.UNREACHABLE:
-            await self._take_over(server)
+            await self._take_over(server, met_already=False)
         elif server.state is ServerState.READY and label != self._label(server):
             await self._distrust(server, f"it restarted: it serves {label}")
 
@@ -289,9 +289,11 @@ class Fleet:
         if (server.state, server.version) == before:
             await self._distrust(server, "it is paused, and not by this scheduler")
 
-    async def _take_over(self, server: Server) -> None:
+    async def _take_over(self, server: Server, *, met_already: bool = True) -> None:
         """A server that we meet for the first time may be paused or busy with another's requests."""
         async with server.control:
+            if not met_already and server.state is not ServerState.UNREACHABLE:
+                return
             server.version = 0
             server.breaks += 1
             await self._quietly(server, server.client.abort_all())

@@ -1,16 +1,17 @@
-"""Structured logs: one JSON line per state change on stderr.
+"""Structured logs: one JSON line per state change.
 
 Owns: how log lines look. Never decides what is logged.
 """
 
 import logging
 import sys
+from typing import TextIO
 
 import structlog
 
 
-def configure(level: str) -> None:
-    """Log JSON lines of at least this level to stderr, our own and those of libraries alike."""
+def configure(level: str, output: TextIO = sys.stderr) -> None:
+    """Log JSON lines of at least this level, our own and warnings of libraries, to stderr or to a file."""
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -20,6 +21,6 @@ def configure(level: str) -> None:
             structlog.processors.JSONRenderer(default=str),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(output),
     )
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
+    logging.basicConfig(level=logging.WARNING, stream=output, format="%(levelname)s %(name)s %(message)s")

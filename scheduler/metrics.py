@@ -1,40 +1,25 @@
 """The scheduler's Prometheus page, rendered from the ledger when it is scraped.
 
-Owns: the names, labels and help texts of its metrics. Never counts by itself, so the page agrees with the ledger after
-any crash. Invariants: labels come from closed sets and from what an operator named (runs, pools, servers), never from
-prompts; a run's label goes once it has ended and a later one has ended too.
+Owns: what is read for a page, and the metrics of the fleet. Never counts by itself, so the page agrees with the ledger
+after any crash. Invariants: labels come from closed sets and from what an operator named (runs, pools, servers), never
+from prompts; an ended run keeps its labels until another one has ended.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from scheduler.core.ledger import OpenState, Outcome
-from scheduler.core.lifecycle import ENDED, PromptState, RunState
-from scheduler.core.spend import NOT_COMMITTED, considered, passed_over, pilot_success_rate, piloted, skip_rates
-from scheduler.core.types import Stage, Verdict
+from scheduler.core.lifecycle import ENDED
 from scheduler.fleet import ServerState, ServerView
+from scheduler.run_metrics import RUN_METRICS, RunReading
 from scheduler.service import RunView, Service
-from scheduler.state.evaluations import EvaluationRecord, EvaluationState
 
 PREFIX = "pilotcommit_"
-
-Rows = Iterable[tuple[tuple[str, ...], float]]
-"""Label values after the run's, and the number."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunReading:
-    """What is shown of one run."""
-
-    view: RunView
-    evaluations: tuple[EvaluationRecord, ...] = ()
-    """Oldest first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,18 +32,6 @@ class Reading:
     """Seconds since the epoch."""
 
 
-@dataclass(frozen=True, slots=True)
-class _RunMetric:
-    """One metric that every run has."""
-
-    family: type[CounterMetricFamily] | type[GaugeMetricFamily]
-    name: str
-    text: str
-    labels: tuple[str, ...]
-    rows: Callable[[RunReading, float], Rows]
-    """From a run's reading and the present moment."""
-
-
 async def render(service: Service) -> tuple[bytes, str]:
     """The page and its content type."""
     registry = CollectorRegistry()
@@ -67,17 +40,11 @@ async def render(service: Service) -> tuple[bytes, str]:
 
 
 async def _read(service: Service) -> Reading:
-    views = shown(await service.view_runs())
-    return Reading(
-        runs=tuple(
-            [
-                RunReading(view=view, evaluations=tuple(await service.view_evaluations(view.record.run_id)))
-                for view in views
-            ]
-        ),
-        servers=tuple(service.view_servers()),
-        now=time.time(),
-    )
+    runs = [
+        RunReading(view=view, evaluations=tuple(await service.view_evaluations(view.record.run_id)))
+        for view in shown(await service.view_runs())
+    ]
+    return Reading(runs=tuple(runs), servers=tuple(service.view_servers()), now=time.time())
 
 
 def shown(views: Sequence[RunView]) -> list[RunView]:
@@ -95,7 +62,7 @@ class Page(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Every family, present even while there is no run, so that a query finds it."""
-        for metric in _RUN_METRICS:
+        for metric in RUN_METRICS:
             family = metric.family(PREFIX + metric.name, metric.text, labels=("run", *metric.labels))
             for run in self._reading.runs:
                 for labels, number in metric.rows(run, self._reading.now):
@@ -121,220 +88,4 @@ _SERVER_METRICS: tuple[tuple[str, str, Callable[[ServerView], float]], ...] = (
     ("in_flight_attempts", "Attempts in flight on the server.", lambda server: server.in_flight),
     ("capacity_attempts", "Attempts in flight on the server at most.", lambda server: server.capacity),
     ("weight_version", "Weight version confirmed on the server last; 0 before any.", lambda server: server.version),
-)
-
-
-def _info(run: RunReading, _: float) -> Rows:
-    config = run.view.record.config
-    yield (config.pool, config.allocator), 1
-
-
-def _state(run: RunReading, _: float) -> Rows:
-    return (((state,), run.view.record.state is state) for state in RunState)
-
-
-def _attempts(run: RunReading, _: float) -> Rows:
-    return (((stage,), line.attempts) for stage, line in run.view.ledger.stages.items())
-
-
-def _open(run: RunReading, _: float) -> Rows:
-    stages = run.view.ledger.stages.items()
-    return (((stage, state), line.open[state]) for stage, line in stages for state in OpenState)
-
-
-def _ended(run: RunReading, _: float) -> Rows:
-    stages = run.view.ledger.stages.items()
-    return (((stage, outcome), line.outcomes[outcome]) for stage, line in stages for outcome in Outcome)
-
-
-def _tokens(run: RunReading, _: float) -> Rows:
-    return (((stage,), line.tokens) for stage, line in run.view.ledger.stages.items())
-
-
-def _prompt_tokens(run: RunReading, _: float) -> Rows:
-    return (((stage,), line.prompt_tokens) for stage, line in run.view.ledger.stages.items())
-
-
-def _balanced(run: RunReading, _: float) -> Rows:
-    yield (), run.view.ledger.is_balanced
-
-
-def _considered(run: RunReading, _: float) -> Rows:
-    yield (), considered(run.view.counters)
-
-
-def _verdicts(run: RunReading, _: float) -> Rows:
-    counters = run.view.counters
-    for verdict in Verdict:
-        yield (verdict, "pilots"), piloted(counters, verdict)
-    for verdict in NOT_COMMITTED:
-        yield (verdict, "history"), passed_over(counters, verdict)
-
-
-def _reasons(run: RunReading, _: float) -> Rows:
-    for name, count in sorted(run.view.counters.items()):
-        if name.startswith("reason:"):
-            _kind, verdict, reason = name.split(":", 2)
-            yield (verdict, reason), count
-
-
-def _interrupted(run: RunReading, _: float) -> Rows:
-    for name, count in sorted(run.view.counters.items()):
-        kind, _colon, end = name.partition(":")
-        if kind == "verdict" and end not in set(Verdict):
-            yield (end,), count
-
-
-def _skip_rates(run: RunReading, _: float) -> Rows:
-    return (((verdict,), rate) for verdict, rate in skip_rates(run.view.counters).items())
-
-
-def _judged(run: RunReading, _: float) -> Rows:
-    yield (), run.view.counters.get("pilots:judged", 0)
-
-
-def _correct(run: RunReading, _: float) -> Rows:
-    yield (), run.view.counters.get("pilots:correct", 0)
-
-
-def _success_rate(run: RunReading, _: float) -> Rows:
-    rate = pilot_success_rate(run.view.counters)
-    if rate is not None:
-        yield (), rate
-
-
-def _parts(limit: int | None, spent: int, reserved: int) -> Rows:
-    yield ("spent",), spent
-    yield ("reserved",), reserved
-    if limit is not None:
-        yield ("left",), limit - spent - reserved
-
-
-def _budget_rollouts(run: RunReading, _: float) -> Rows:
-    ledger = run.view.ledger
-    return _parts(run.view.record.config.budget.rollouts, ledger.spent_rollouts, ledger.reserved_rollouts)
-
-
-def _budget_tokens(run: RunReading, _: float) -> Rows:
-    ledger = run.view.ledger
-    return _parts(run.view.record.config.budget.tokens, ledger.spent_tokens, ledger.reserved_tokens)
-
-
-def _budget_evaluation(run: RunReading, _: float) -> Rows:
-    attempts = run.view.ledger.stages[Stage.EVAL].attempts
-    return _parts(run.view.record.config.budget.eval_rollouts, attempts, 0)
-
-
-def _budget_wall_clock(run: RunReading, now: float) -> Rows:
-    record = run.view.record
-    limit, until = record.config.budget.wall_clock_s, record.ended_at or now
-    if limit is not None:
-        elapsed = 0.0 if record.started_at is None else until - record.started_at
-        yield (), max(0.0, limit - elapsed)
-
-
-def _prompts(run: RunReading, _: float) -> Rows:
-    return (((state,), run.view.prompts.get(state, 0)) for state in PromptState)
-
-
-def _versions(run: RunReading, _: float) -> Rows:
-    yield ("policy",), run.view.record.version
-    yield ("live",), run.view.record.live_version
-
-
-def _steps(run: RunReading, _: float) -> Rows:
-    yield ("applied",), run.view.record.step
-    yield ("saved",), run.view.record.checkpointed_step
-
-
-def _trained(run: RunReading, _: float) -> Rows:
-    yield (), run.view.counters.get("groups:trained", 0)
-
-
-def _newest_evaluations(run: RunReading) -> Iterable[EvaluationRecord]:
-    """Per pool the newest finished evaluation that judged anything."""
-    done = [record for record in run.evaluations if record.state is EvaluationState.DONE and record.judged]
-    return {record.pool: record for record in done}.values()
-
-
-def _accuracy(run: RunReading, _: float) -> Rows:
-    return (((record.pool,), record.correct / record.judged) for record in _newest_evaluations(run))
-
-
-def _evaluated_version(run: RunReading, _: float) -> Rows:
-    return (((record.pool,), record.version or 0) for record in _newest_evaluations(run))
-
-
-_COUNTER, _GAUGE = CounterMetricFamily, GaugeMetricFamily
-_RUN_METRICS = (
-    _RunMetric(_GAUGE, "run_info", "1; says what the run is.", ("pool", "allocator"), _info),
-    _RunMetric(_GAUGE, "run_state", "1 for the state the run is in, 0 for the others.", ("state",), _state),
-    _RunMetric(_COUNTER, "attempts_total", "Rollouts asked of servers.", ("stage",), _attempts),
-    _RunMetric(_GAUGE, "open_attempts", "Attempts whose outcome is open.", ("stage", "state"), _open),
-    _RunMetric(_COUNTER, "ended_attempts_total", "Attempts by outcome.", ("stage", "outcome"), _ended),
-    _RunMetric(
-        _COUNTER,
-        "generated_tokens_total",
-        "Tokens generated, attempts lost or cancelled at their worst case.",
-        ("stage",),
-        _tokens,
-    ),
-    _RunMetric(_COUNTER, "prompt_tokens_total", "Tokens of the prompts sent.", ("stage",), _prompt_tokens),
-    _RunMetric(
-        _GAUGE, "ledger_balanced", "1 if open attempts and outcomes sum to the attempts made, else 0.", (), _balanced
-    ),
-    _RunMetric(
-        _COUNTER, "considered_prompts_total", "Prompts claimed, or passed over by their history.", (), _considered
-    ),
-    _RunMetric(
-        _COUNTER,
-        "verdicts_total",
-        "Verdicts, by what they rest on: pilots or history.",
-        ("verdict", "basis"),
-        _verdicts,
-    ),
-    _RunMetric(
-        _COUNTER, "verdict_reasons_total", "Verdicts on pilots by the rule's reason.", ("verdict", "reason"), _reasons
-    ),
-    _RunMetric(
-        _COUNTER,
-        "interrupted_visits_total",
-        "Visits that ended without a verdict, by their end.",
-        ("end",),
-        _interrupted,
-    ),
-    _RunMetric(
-        _GAUGE, "skip_rate", "Prompts considered and not committed / prompts considered.", ("verdict",), _skip_rates
-    ),
-    _RunMetric(_COUNTER, "judged_pilots_total", "Pilots with a reward.", (), _judged),
-    _RunMetric(_COUNTER, "correct_pilots_total", "Pilots that were right.", (), _correct),
-    _RunMetric(
-        _GAUGE, "pilot_success_rate", "Pilots that were right / judged pilots, before selection.", (), _success_rate
-    ),
-    _RunMetric(
-        _GAUGE,
-        "budget_rollouts",
-        "The rollout budget; nothing is left of an unlimited one.",
-        ("part",),
-        _budget_rollouts,
-    ),
-    _RunMetric(
-        _GAUGE, "budget_tokens", "The token budget; nothing is left of an unlimited one.", ("part",), _budget_tokens
-    ),
-    _RunMetric(_GAUGE, "budget_evaluation_rollouts", "The cap on evaluation rollouts.", ("part",), _budget_evaluation),
-    _RunMetric(_GAUGE, "budget_wall_clock_left_seconds", "Time until nothing new is claimed.", (), _budget_wall_clock),
-    _RunMetric(_GAUGE, "prompts", "Prompts of the run by state.", ("state",), _prompts),
-    _RunMetric(
-        _GAUGE,
-        "weight_version",
-        "Newest weight version: the learner's policy, and live on servers.",
-        ("of",),
-        _versions,
-    ),
-    _RunMetric(_GAUGE, "steps", "Last training step applied, and saved.", ("reached",), _steps),
-    _RunMetric(_COUNTER, "trained_groups_total", "Groups in a step that is saved.", (), _trained),
-    _RunMetric(_GAUGE, "evaluation_accuracy", "Accuracy of the newest evaluation of each pool.", ("pool",), _accuracy),
-    _RunMetric(
-        _GAUGE, "evaluation_weight_version", "Weight version that evaluation measured.", ("pool",), _evaluated_version
-    ),
 )

@@ -7,7 +7,7 @@ server whose version is not confirmed stays STALE; while a version is pinned by 
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +27,7 @@ _PROBE_IDS = (0, 1)
 
 
 class WeightPusher:
-    """Gives every server of the fleet the newest version of one run."""
+    """Gives every server of the fleet the newest version of one run, each at its own pace."""
 
     def __init__(
         self,
@@ -42,33 +42,38 @@ class WeightPusher:
         self._versions = versions
         self._run_id = run_id
         self.live_version = 0
-        """The version that the run samples with; 0 until this incarnation has confirmed one."""
+        """No server samples with an older one; 0 until this incarnation has confirmed one."""
         self._on_live = on_live
         self._retry_s = retry_s
-        self._newest: WeightRecord | None = None
-        self._live: WeightRecord | None = None
+        self._records: dict[int, WeightRecord] = {}
+        """Versions that are not superseded."""
+        self._first = 0
+        """A version to be live before any newer one: an evaluation under way is of it."""
         self._pins = 0
-        self._pushing = False
+        self._pins_asked: list[int | None] = []
+        self._pushes_owed = False
+        """A version waited for the last pin to be lifted: it goes before the next pin."""
+        self._pushing: dict[Server, int] = {}
         self._changed = asyncio.Condition()
+        self._writing = asyncio.Lock()
+
+    async def recover(self, records: Iterable[WeightRecord], *, first: int | None) -> None:
+        """Take up the versions of an earlier incarnation; `first` is to be live before newer ones, if it is there."""
+        self._records = {record.version: record for record in records if record.state is not WeightState.SUPERSEDED}
+        self._first = first if first in self._records else 0
+        await self._tell()
 
     async def announce(self, record: WeightRecord) -> None:
         """There is a newer version."""
-        async with self._changed:
-            self._newest = record
-            self._changed.notify_all()
+        self._records[record.version] = record
+        await self._tell()
 
     async def run(self) -> None:
         """Consumes: announced versions and STALE servers. Produces: READY servers. Waits for: either."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._echo_fleet_news(), name="weights-fleet-news")
-            while True:
-                record, servers = await self._next_push()
-                try:
-                    failures = await self._push(record, servers)
-                finally:
-                    await self._pushed()
-                if failures:
-                    await asyncio.sleep(self._retry_s)
+            tasks.create_task(self._follow_fleet(), name="weights-fleet-news")
+            for server in self._fleet.servers:
+                tasks.create_task(self._keep_current(server), name=f"weights-{server.url}")
 
     @asynccontextmanager
     async def pinned(self, version: int | None) -> AsyncIterator[int]:
@@ -77,136 +82,164 @@ class WeightPusher:
         Raises Conflict if a newer version is live already.
         """
         async with self._changed:
-            await self._changed.wait_for(lambda: self._can_pin(version))
+            self._pins_asked.append(version)
+            try:
+                await self._changed.wait_for(lambda: self._can_pin(version))
+            finally:
+                self._pins_asked.remove(version)
+                self._changed.notify_all()
             if version is not None and self.live_version > version:
                 raise Conflict(f"weight version {version} is gone: {self.live_version} is live", field="version")
             self._pins += 1
-            pinned = self.live_version
         try:
-            yield pinned
+            yield self.live_version
         finally:
-            async with self._changed:
-                self._pins -= 1
-                self._changed.notify_all()
+            self._pins -= 1
+            self._pushes_owed = self._newest > self.live_version
+            await self._tell()
+
+    # Which version goes where, and when.
+
+    @property
+    def _newest(self) -> int:
+        return max(self._records, default=0)
+
+    def _wanted(self) -> int:
+        if self._pins:
+            return self.live_version
+        return self._first if self.live_version < self._first else self._newest
+
+    def _is_behind(self, server: Server) -> bool:
+        wanted = self._wanted()
+        stale = server.state is ServerState.STALE
+        return wanted > 0 and (stale or (server.state is ServerState.READY and server.version != wanted))
 
     def _can_pin(self, version: int | None) -> bool:
-        return self.live_version > 0 and self.live_version >= (version or 0) and not self._pushing
+        moving = self._pushes_owed or any(pushed > self.live_version for pushed in self._pushing.values())
+        return self.live_version >= max(1, version or 0) and not moving
 
-    async def _echo_fleet_news(self) -> None:
+    def _is_due(self, server: Server) -> bool:
+        newer = self._wanted() > self.live_version
+        return self._is_behind(server) and not (newer and any(self._can_pin(version) for version in self._pins_asked))
+
+    async def _tell(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def _follow_fleet(self) -> None:
+        """Consumes: news of the fleet. Produces: the live version, looks at who is behind. Waits for: news."""
         while True:
             await self._fleet.news()
+            await self._note_live()
+            await self._tell()
+
+    async def _keep_current(self, server: Server) -> None:
+        """Consumes: versions that the server lacks. Produces: a READY server. Waits for: its turn; retries."""
+        while True:
             async with self._changed:
-                self._changed.notify_all()
+                await self._changed.wait_for(lambda: self._is_due(server))
+                version = self._pushing[server] = self._wanted()
+            try:
+                is_current = await self._update(server, self._records[version])
+            finally:
+                del self._pushing[server]
+                await self._tell()
+            if not is_current:
+                await asyncio.sleep(self._retry_s)
 
-    async def _pushed(self) -> None:
-        async with self._changed:
-            self._pushing = False
-            self._changed.notify_all()
-
-    def _wanted(self) -> WeightRecord | None:
-        return self._live if self._pins and self._live is not None else self._newest
-
-    def _behind(self) -> list[Server]:
-        wanted = self._wanted()
-        if wanted is None:
-            return []
-        return [
-            server
-            for server in self._fleet.servers
-            if server.state is ServerState.STALE
-            or (server.state is ServerState.READY and server.version != wanted.version)
-        ]
-
-    async def _next_push(self) -> tuple[WeightRecord, list[Server]]:
-        async with self._changed:
-            await self._changed.wait_for(self._behind)
-            wanted = self._wanted()
-            if wanted is None:
-                raise ControlFailed("a server is behind no version at all")
-            self._pushing = True
-            return wanted, self._behind()
-
-    async def _push(self, record: WeightRecord, servers: list[Server]) -> int:
-        """Give the servers a version, all at once; returns how many failed."""
-        started = time.monotonic()
-        if record.state is WeightState.ANNOUNCED:
-            record = replace(record, state=WeightState.PUSHING)
-            await self._versions.update(record)
-        waiting, failures = list(servers), 0
-        while waiting:
-            # The first that succeeds says what the checksum is; the others have to agree, and can go together.
-            checksum = await self._update(waiting.pop(0), record)
-            if checksum is not None:
-                record = replace(record, checksum=checksum or record.checksum)
-                results = await asyncio.gather(*(self._update(server, record) for server in waiting))
-                failures += sum(result is None for result in results)
-                await self._went_live(record, time.monotonic() - started)
-                break
-            failures += 1
-        return failures
-
-    async def _went_live(self, record: WeightRecord, push_s: float) -> None:
-        record = replace(record, state=WeightState.LIVE, live_at=time.time(), push_s=push_s)
-        await self._versions.update(record, live=True)
-        if self._live is not None and self._live.version < record.version:
-            await self._versions.supersede(self._live)
-        log.info("weights_live", run=self._run_id, version=record.version, push_s=round(push_s, 3))
-        async with self._changed:
-            self._live = record
-            self.live_version = record.version
-            if self._newest is not None and self._newest.version == record.version:
-                self._newest = record
-            self._changed.notify_all()
+    async def _note_live(self) -> None:
+        """Once no server samples with an older one, a version is live and those before it are superseded."""
+        async with self._writing:
+            ready = [server.version for server in self._fleet.servers if server.state is ServerState.READY]
+            version = min(ready, default=0)
+            if version <= self.live_version:
+                return
+            record = replace(self._records[version], state=WeightState.LIVE, live_at=time.time())
+            await self._put(record, live=True)
+            self.live_version, self._pushes_owed = version, False
+            log.info("weights_live", run=self._run_id, version=version, push_s=record.push_s)
+            for older in [older for older in self._records if older < version]:
+                await self._versions.supersede(self._records.pop(older))
         self._on_live()
+        await self._tell()
 
-    async def _update(self, server: Server, record: WeightRecord) -> str | None:
-        """Close dispatch, pause, update, confirm, continue, open. The checksum, or None if it failed."""
+    async def _put(self, record: WeightRecord, *, live: bool = False) -> None:
+        await self._versions.update(record, live=live)
+        self._records[record.version] = record
+
+    async def _intend(self, record: WeightRecord) -> None:
+        async with self._writing:
+            if self._records.get(record.version) is record and record.state is WeightState.ANNOUNCED:
+                await self._put(replace(record, state=WeightState.PUSHING))
+
+    # One server.
+
+    async def _update(self, server: Server, record: WeightRecord) -> bool:
+        """Close dispatch, pause, update, confirm, continue, open; whether that went well."""
         label = WeightLabel(run=self._run_id, version=record.version)
+        await self._intend(record)
         async with server.control:
+            if not self._is_behind(server) or self._wanted() != record.version:
+                return True
+            suspect, started = server.losses > 0, time.monotonic()
             await self._fleet.set_state(server, ServerState.UPDATING, reason=f"loading {label}")
             try:
-                checksum = await self._load(server, record, label)
+                await self._load(server, record, label, suspect=suspect)
+                self._learn(record, push_s=round(time.monotonic() - started, 3))
+                # Others may have gone on meanwhile: nothing is sampled with less than what is live.
+                if record.version >= self.live_version:
+                    await self._fleet.set_state(server, ServerState.READY, version=record.version)
             except InferenceError as error:
                 log.warning("weights_failed", url=server.url, version=record.version, reason=str(error))
                 await self._fleet.set_state(server, ServerState.STALE, reason=str(error))
-                return None
-            await self._fleet.set_state(server, ServerState.READY, version=record.version)
-            return checksum
+                return False
+            finally:
+                if server.state is ServerState.UPDATING:
+                    server.state, server.reason = ServerState.STALE, f"overtaken or stopped while loading {label}"
+        await self._note_live()
+        return True
 
-    async def _load(self, server: Server, record: WeightRecord, label: WeightLabel) -> str:
-        client = server.client
+    async def _load(self, server: Server, record: WeightRecord, label: WeightLabel, *, suspect: bool) -> None:
+        client, path = server.client, Path(record.path)
         try:
             try:
                 await client.pause()
-                if await client.update_weights(Path(record.path), label) is WeightsUpdate.APPLIED_NOT_FLUSHED:
-                    await self._flush(server)
-                checksum = await self._confirm(server, record, label)
+                if await client.update_weights(path, label) is WeightsUpdate.APPLIED_NOT_FLUSHED:
+                    # New weights over the old KV cache; once what is in flight is aborted, the next try can flush.
+                    raise ControlFailed(f"{server.url} loaded {label} without flushing its cache")
+                has_checksum = await self._confirm(server, record, label)
             except InferenceError:
-                # What is in flight may have sampled from half-loaded weights.
+                # What is in flight may sample from half-loaded weights: aborted here, and not believed if it answers.
+                server.breaks += 1
                 await client.abort_all()
                 raise
         finally:
             await client.resume()
-        if not checksum:
+        if suspect or not has_checksum:
             await self._probe(server, label)
-        return checksum
 
-    async def _flush(self, server: Server) -> None:
-        if not await server.client.flush_cache(timeout_s=10.0):
-            raise ControlFailed(f"{server.url} holds new weights over the old KV cache and will not flush it")
-
-    async def _confirm(self, server: Server, record: WeightRecord, label: WeightLabel) -> str:
-        """The checksum of what the server holds, empty where it cannot tell; ControlFailed if it is another's."""
+    async def _confirm(self, server: Server, record: WeightRecord, label: WeightLabel) -> bool:
+        """Whether the server has a checksum to show; ControlFailed if it or the label is another's."""
         held = (await server.client.model_info()).weight_version
         if held != str(label):
             raise ControlFailed(f"{server.url} says it serves {held}, not {label}")
         checksum = await server.client.checksum() or ""
-        if record.checksum and checksum and checksum != record.checksum:
-            raise ControlFailed(f"{server.url} loaded {label} with checksum {checksum}, others with {record.checksum}")
-        return checksum
+        known = self._records.get(record.version, record).checksum
+        if known and checksum and checksum != known:
+            raise ControlFailed(f"{server.url} loaded {label} with checksum {checksum}, others with {known}")
+        self._learn(record, checksum=checksum or known)
+        return bool(checksum)
+
+    def _learn(self, record: WeightRecord, *, checksum: str = "", push_s: float | None = None) -> None:
+        """Keep what a server said of a version; it is written when the version goes live."""
+        record = self._records.get(record.version, record)
+        if record.version in self._records:
+            self._records[record.version] = replace(
+                record, checksum=checksum or record.checksum, push_s=record.push_s if push_s is None else push_s
+            )
 
     async def _probe(self, server: Server, label: WeightLabel) -> None:
-        """One token under the new label: the only proof a server without checksums can give."""
+        """One token under the new label: proof that it generates, and the only one a server without checksums has."""
         request = GenerateRequest(
             rid=f"probe-{label.run}-{label.version}-{time.monotonic_ns()}",
             run=label.run,
@@ -216,6 +249,10 @@ class WeightPusher:
             sampling_seed=0,
             timeout_s=60.0,
         )
-        completion = await server.client.generate(request)
-        if completion.spans[-1].version != label.version:
-            raise ControlFailed(f"{server.url} answered a probe with version {completion.spans[-1].version}")
+        try:
+            completion = await server.client.generate(request)
+            if completion.spans[-1].version != label.version:
+                raise ControlFailed(f"{server.url} answered a probe with version {completion.spans[-1].version}")
+        except InferenceError:
+            server.breaks += 1
+            raise

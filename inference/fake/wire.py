@@ -4,6 +4,7 @@ Owns: the bodies of its answers and the reading of a /generate body. Never decid
 field what the real server sends, the missing ones included.
 """
 
+import time
 from typing import cast
 
 import msgspec
@@ -178,6 +179,7 @@ def model_info(server: FakeServer) -> dict[str, object]:
 def loads(server: FakeServer) -> dict[str, object]:
     """The answer of GET /v1/loads."""
     rank = {
+        "timestamp": time.time(),
         "dp_rank": 0,
         "num_running_reqs": len(server.decoder.running),
         "num_waiting_reqs": len(server.decoder.waiting),

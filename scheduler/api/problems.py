@@ -14,6 +14,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 from pydantic_core import ErrorDetails
+from redis.exceptions import ConnectionError as NoConnection
+from redis.exceptions import TimeoutError as NoAnswer
 from starlette.exceptions import HTTPException
 
 from scheduler.core.errors import (
@@ -74,6 +76,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(PilotCommitError, _ours)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)
+    for silence in (NoConnection, NoAnswer):
+        app.add_exception_handler(silence, _no_redis)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -116,6 +120,12 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
         return await _unexpected(request, error)
     detail = f"{request.method} {request.url.path}: {error.detail}; see /docs for what there is"
     return problem(error.status_code, str(error.detail), detail, kind="Http")
+
+
+async def _no_redis(request: Request, error: Exception) -> JSONResponse:
+    log.error("redis_silent", path=request.url.path, error=str(error))
+    detail = f"Redis does not answer: {error}; nothing acknowledged is lost, try again once it does"
+    return problem(503, "Redis is unavailable", detail, kind="ServerUnavailable")
 
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:

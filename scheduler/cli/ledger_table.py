@@ -70,9 +70,7 @@ def _budget(found: Ledger) -> RenderableType:
 def _balance(found: Ledger) -> RenderableType:
     if found.balanced:
         return Text("balanced: open attempts and outcomes sum to the attempts made", style="green")
-    return Text(
-        "not balanced: open attempts and outcomes do not sum to the attempts made; please report it", style="red"
-    )
+    return Text("not balanced: open attempts and outcomes do not sum to the attempts made, which is a bug", style="red")
 
 
 def _of(name: str, verdict: str) -> bool:

@@ -35,9 +35,7 @@ def create(
     config: Annotated[
         Path | None, typer.Option(help="JSON file with the fields of POST /v1/runs; options go over it. - reads stdin.")
     ] = None,
-    pilots: Annotated[
-        int | None, typer.Option(help="Rollouts of the first, small set.", rich_help_panel=_SIZES)
-    ] = None,
+    pilots: Annotated[int | None, typer.Option(help="Rollouts of the first small set.", rich_help_panel=_SIZES)] = None,
     commits: Annotated[
         int | None, typer.Option(help="Rollouts a committed prompt gets on top.", rich_help_panel=_SIZES)
     ] = None,

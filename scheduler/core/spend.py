@@ -1,7 +1,7 @@
 """What the ledger's counters say of where the spend went: skip rates and how hard the pool is.
 
-Owns: the arithmetic of these rates. Pure; never reads and never changes a counter. Invariant: a prompt considered adds to
-at most one verdict, so the skip rates together never exceed 1.
+Owns: the arithmetic of these rates. Pure; never changes a counter. Invariant: a prompt considered adds to at most one
+verdict, so the skip rates together never exceed 1.
 """
 
 from collections.abc import Mapping

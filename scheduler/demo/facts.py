@@ -5,7 +5,7 @@ comes from the ledger or from an evaluation; nothing is estimated here but the i
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -205,7 +205,7 @@ def snapshot(title: str, facts: Facts) -> Snapshot:
     )
 
 
-def point(facts: Facts, *, measured: Accuracy | None) -> RunPoint:
+def point(facts: Facts) -> RunPoint:
     """The facts as a point of the run's history."""
     return RunPoint(
         elapsed_s=facts.elapsed_s,
@@ -214,8 +214,16 @@ def point(facts: Facts, *, measured: Accuracy | None) -> RunPoint:
         rollouts=facts.rollouts,
         outcomes=facts.outcomes,
         skip_rates=facts.run.skip_rates,
-        accuracy=measured,
     )
+
+
+def with_accuracy(history: Sequence[RunPoint], measured: Sequence[EvaluationFacts]) -> list[RunPoint]:
+    """The history with each accuracy where the measured weights were made, not where measuring them ended."""
+    points = list(history)
+    for record in measured:
+        index = next((index for index, point in enumerate(points) if point.step >= record.step), len(points) - 1)
+        points[index] = replace(points[index], accuracy=record.accuracy)
+    return points
 
 
 def gain_of(facts: Facts) -> Gain | None:

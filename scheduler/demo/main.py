@@ -16,12 +16,13 @@ import msgspec
 from rich.console import Console
 
 from inference.interpreter import cache_dir
+from scheduler import logs
 from scheduler.client import Client, Json
 from scheduler.core.errors import InvalidInput, PilotCommitError
 from scheduler.core.lifecycle import ENDED
 from scheduler.demo import report as reports
 from scheduler.demo.arithmetic import make_held_out, make_pool
-from scheduler.demo.facts import Facts, point, snapshot
+from scheduler.demo.facts import Facts, point, snapshot, with_accuracy
 from scheduler.demo.history import RunHistory, RunPoint
 from scheduler.demo.options import DemoOptions
 from scheduler.demo.progress import ProgressDisplay
@@ -72,6 +73,13 @@ async def _demo(options: DemoOptions, console: Console) -> Report:
         raise InvalidInput(f"{model} is no model folder: run `make model` first, or name another with --model")
     folder = options.out / "state"
     shutil.rmtree(folder, ignore_errors=True)
+    (folder / "logs").mkdir(parents=True)
+    with (folder / "logs" / "demo.log").open("a") as log:
+        logs.configure("INFO", log)
+        return await _with_stack(model, folder, options, console)
+
+
+async def _with_stack(model: Path, folder: Path, options: DemoOptions, console: Console) -> Report:
     stack = Stack(_plan(model, folder, options), say=lambda line: console.print(f"[dim]{line}[/]", highlight=False))
     running = asyncio.create_task(stack.run(), name="stack")
     course = asyncio.create_task(_course(stack, options, model.name, console), name="course")
@@ -165,14 +173,14 @@ def run_request(options: DemoOptions) -> Json:
 
 async def _watch(client: Client, run_id: str, title: str, console: Console) -> tuple[Facts, list[RunPoint]]:
     """Show the run until it has ended; returns the last facts and the history."""
-    started, history, shown = time.monotonic(), list[RunPoint](), set[str]()
+    started, history = time.monotonic(), list[RunPoint]()
     with ProgressDisplay(console) as display:
         while True:
             facts = await asyncio.to_thread(_ask, client, run_id, time.monotonic() - started)
             display.show(snapshot(title, facts))
-            history.append(_next_point(facts, shown))
+            history.append(point(facts))
             if facts.run.state in ENDED:
-                return facts, history
+                return facts, with_accuracy(history, facts.measured())
             await asyncio.sleep(_REFRESH_S)
 
 
@@ -180,13 +188,6 @@ def _ask(client: Client, run_id: str, elapsed_s: float) -> Facts:
     return Facts.read(
         elapsed_s, client.run(run_id), client.ledger(run_id), client.evaluations(run_id), client.servers()
     )
-
-
-def _next_point(facts: Facts, shown: set[str]) -> RunPoint:
-    """A point of history; it carries an accuracy if one was measured since the last point."""
-    new = [record for record in facts.measured() if record.purpose not in shown]
-    shown.update(record.purpose for record in new)
-    return point(facts, measured=new[-1].accuracy if new else None)
 
 
 def _draw(options: DemoOptions, model: str, facts: Facts, history: list[RunPoint]) -> tuple[Path, ...]:

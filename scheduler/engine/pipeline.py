@@ -8,9 +8,21 @@ committing + published + unapplied groups never exceed (max staleness + 1) x bat
 import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from scheduler.core.staleness import PassRate, free_slots, pilot_demand, will_be_fresh
 from scheduler.state.groups import GroupEntry, GroupStatus
+
+
+class Slot(StrEnum):
+    """What a survivor that waits for a slot is told."""
+
+    GRANTED = "granted"
+    """Go ahead."""
+    TOO_STALE = "too_stale"
+    """Its pilots can no longer be consumed fresh."""
+    NOT_NEEDED = "not_needed"
+    """The run takes no more steps."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -20,8 +32,7 @@ class Survivor:
     visit_id: str
     oldest_version: int | None
     """Of its pilots; None if it has none, so that it cannot become stale by waiting."""
-    granted: asyncio.Future[bool] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
-    """True: go ahead. False: too stale by now."""
+    answer: asyncio.Future[Slot] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
 class Pipeline:
@@ -34,7 +45,7 @@ class Pipeline:
         self.policy_version = 0
         self.live_version = 0
         self.slots_left: int | None = None
-        """Groups that the remaining steps can still use; None is no limit."""
+        """Groups that the remaining steps can still use, those outstanding included; None is no limit."""
         self.pass_rate = PassRate()
         self.num_visits = 0
         """Open visits, in whichever phase."""
@@ -77,13 +88,13 @@ class Pipeline:
         """A visit was judged worth a group, or not."""
         self.pass_rate = self.pass_rate.observed(passed)
 
-    async def slot(self, visit_id: str, oldest_version: int | None) -> bool:
-        """Wait for a slot; False if the survivor became too stale before there was one."""
+    async def slot(self, visit_id: str, oldest_version: int | None) -> Slot:
+        """Wait for a slot, or for the word that there will be none."""
         survivor = Survivor(visit_id=visit_id, oldest_version=oldest_version)
         self.held.append(survivor)
         self.grant()
         try:
-            return await survivor.granted
+            return await survivor.answer
         finally:
             if survivor in self.held:
                 self.held.remove(survivor)
@@ -92,10 +103,12 @@ class Pipeline:
         """Give free slots to survivors, oldest version first, and expire those that can no longer be consumed fresh."""
         newest_first = self.live_version + 1
         for survivor in sorted(self.held, key=lambda held: (held.oldest_version or newest_first, held.visit_id)):
-            if not self._in_time(survivor):
-                self._answer(survivor, granted=False)
+            if self.slots_left == 0:
+                self._answer(survivor, Slot.NOT_NEEDED)
+            elif not self._in_time(survivor):
+                self._answer(survivor, Slot.TOO_STALE)
             elif self.free > 0:
-                self._answer(survivor, granted=True)
+                self._answer(survivor, Slot.GRANTED)
         self.wake()
 
     def _in_time(self, survivor: Survivor) -> bool:
@@ -105,13 +118,13 @@ class Pipeline:
             survivor.oldest_version, self.policy_version, self.outstanding, self._batch_size, self._max_staleness
         )
 
-    def _answer(self, survivor: Survivor, *, granted: bool) -> None:
+    def _answer(self, survivor: Survivor, answer: Slot) -> None:
         self.held.remove(survivor)
-        if survivor.granted.done():
+        if survivor.answer.done():
             return
-        if granted:
+        if answer is Slot.GRANTED:
             self.committing[survivor.visit_id] = survivor.oldest_version
-        survivor.granted.set_result(granted)
+        survivor.answer.set_result(answer)
 
     def ended(self, visit_id: str) -> None:
         """A visit is over; its slot, if it had one, is free unless a group took its place."""
@@ -119,26 +132,34 @@ class Pipeline:
         self.committing.pop(visit_id, None)
         self.grant()
 
-    def set_groups(self, entries: Iterable[GroupEntry]) -> None:
-        """Replace what is known of the open groups."""
-        self.groups = {entry.group_id: entry for entry in entries}
-        self.grant()
+    def published_group(self, entry: GroupEntry) -> None:
+        """A visit became a group, which takes over its slot."""
+        self.committing.pop(entry.group_id, None)
+        self.change(put=[entry])
 
-    def put_groups(self, entries: Iterable[GroupEntry]) -> None:
-        """Update or add groups."""
-        self.groups.update({entry.group_id: entry for entry in entries})
-        self.grant()
+    def change(
+        self, *, drop: Iterable[str] = (), put: Iterable[GroupEntry] = (), policy_version: int | None = None
+    ) -> None:
+        """Forget groups that have ended, update or add others, note the learner's version: all of it at once.
 
-    def drop_groups(self, group_ids: Iterable[str]) -> None:
-        """Forget groups that have ended."""
-        for group_id in group_ids:
+        In steps, slots would be granted against numbers that never were: groups stepped on, their version not counted.
+        """
+        for group_id in drop:
             self.groups.pop(group_id, None)
+        self.groups.update({entry.group_id: entry for entry in put})
+        if policy_version is not None:
+            self.policy_version = policy_version
         self.grant()
 
-    def set_versions(self, *, policy: int | None = None, live: int | None = None) -> None:
-        """The learner's or the fleet's version moved on."""
-        self.policy_version = self.policy_version if policy is None else policy
-        self.live_version = self.live_version if live is None else live
+    def limit_slots(self, groups: int | None) -> None:
+        """The remaining steps can still use so many groups; None is no limit."""
+        if groups != self.slots_left:
+            self.slots_left = groups
+            self.grant()
+
+    def set_live(self, version: int) -> None:
+        """The fleet samples with this version from now on."""
+        self.live_version = version
         self.grant()
 
     def wake(self) -> None:

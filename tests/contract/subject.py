@@ -5,6 +5,7 @@ talks to.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -89,11 +90,17 @@ class Subject:
         return await self.http.get(path, headers={"Authorization": f"Bearer {key}"} if key else {})
 
     async def queues(self, *, running: int | None = None, waiting: int | None = None) -> None:
-        """Wait until the server shows these queues."""
+        """Wait until the server shows these queues, in a report made after this was asked.
+
+        The real server publishes a report when it prefills or decodes, never while it sleeps: an empty queue is believed
+        from any report.
+        """
+        asked_at = time.time() if running or waiting else 0.0
 
         async def shown() -> bool:
-            load = await self.client.loads()
-            return running in (None, load.num_running) and waiting in (None, load.num_waiting)
+            report = (await self.get("/v1/loads")).json()["loads"][0]
+            fits = running in (None, report["num_running_reqs"]) and waiting in (None, report["num_waiting_reqs"])
+            return fits and report["timestamp"] >= asked_at
 
         await self.polled(shown)
 

@@ -27,6 +27,7 @@ from scheduler.state.table import Event, Row, Table
 from scheduler.state.transaction import Transactor
 from scheduler.state.versions import VersionStore, WeightRecord
 from scheduler.state.visits import Landing, Visit, VisitStore
+from scheduler.state.wire import text
 from tests.factories import make_rollout
 
 MAX_NEW_TOKENS = 10
@@ -230,7 +231,7 @@ class Stores:
             assert Counter(rollout.stage for rollout in held) == Counter(
                 {stage: count for stage, count in visit.held.items() if count}
             )
-        payloads = {key.decode() for key in await self.redis.hkeys(self.keys.groups)}
+        payloads = {text(key) for key in await self.redis.hkeys(self.keys.groups)}
         assert payloads == {entry.group_id for entry in entries}
         ended = sum(count for name, count in counters.items() if name.startswith(("verdict:", "passed_over:")))
         assert counters.get("considered", 0) == ended + len(visits)
@@ -240,7 +241,7 @@ class Stores:
         """How often each prompt is in some place: ready, waiting, quarantined or an open visit."""
         found: Counter[str] = Counter()
         for key in (self.keys.ready, self.keys.waiting, self.keys.quarantined):
-            found.update(member.decode() for member in await self.redis.zrange(key, 0, -1))
+            found.update(text(member) for member in await self.redis.zrange(key, 0, -1))
         found.update(visit.prompt_id for visit, _ in await self.visits.open_visits())
         return found
 

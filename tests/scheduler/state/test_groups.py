@@ -203,9 +203,7 @@ async def test_a_step_whose_weights_are_not_the_next_version_is_not_applied(redi
     batch = await stores.groups.form_batch(1, [first])
     before = await snapshot(redis)
     with pytest.raises(Conflict, match="weight version 2"):
-        await stores.groups.applied(
-            batch, {}, incarnation=LEARNER, step=1, weights=make_weights(2, step=1), now=2.0
-        )
+        await stores.groups.applied(batch, {}, incarnation=LEARNER, step=1, weights=make_weights(2, step=1), now=2.0)
     assert await snapshot(redis) == before
 
 
@@ -260,9 +258,7 @@ async def test_after_it_stepped_and_before_it_saved_with_its_groups_still_fresh(
     first, second, third = await three_groups(stores)
     await step_on(stores, [first], step=1)
     await step_on(stores, [second], step=2)
-    kept = await attach(
-        stores, await stores.groups.entries(), step=0, redelivered=(first.group_id, second.group_id)
-    )
+    kept = await attach(stores, await stores.groups.entries(), step=0, redelivered=(first.group_id, second.group_id))
     assert kept == [first, second, third] == await stores.groups.entries()
     ledger = await stores.audit()
     assert ledger.stages[Stage.PILOT].open[OpenState.PUBLISHED] == 6

@@ -162,4 +162,3 @@ async def test_the_successor_can_do_what_its_predecessor_no_longer_can(stores: S
     resumed = await successor.visits.resume(visit, fence=successor.lease.fence)
     await successor.settle(resumed)
     await successor.audit()
-

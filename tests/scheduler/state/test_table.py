@@ -67,9 +67,7 @@ async def test_the_seed_fixes_the_order_of_prompts(redis: Redis) -> None:
 
 
 @given(st.text(), st.text(), st.integers(0, 1000), st.integers(0, 2**31))
-def test_a_prompt_that_was_visited_less_often_always_comes_first(
-    one: str, other: str, visits: int, seed: int
-) -> None:
+def test_a_prompt_that_was_visited_less_often_always_comes_first(one: str, other: str, visits: int, seed: int) -> None:
     assert claim_order(one, visits, seed) < claim_order(other, visits + 1, seed)
 
 
@@ -250,9 +248,7 @@ async def test_a_claimed_prompt_is_seen_as_claimed(stores: Stores) -> None:
 async def test_a_prompt_passed_over_by_history_comes_again_at_its_next_turn(stores: Stores) -> None:
     await stores.seed("p", "q")
     event = make_event("passed_over", reason="too_easy")
-    await stores.table.pass_over(
-        stores.transactor, "p", make_row(visits=1), PromptState.READY, Verdict.SKIP, event
-    )
+    await stores.table.pass_over(stores.transactor, "p", make_row(visits=1), PromptState.READY, Verdict.SKIP, event)
     assert await stores.table.sample(10) == ["q", "p"]
     view = await stores.table.view("p")
     assert (view.row, view.history) == (make_row(visits=1), (event,))

@@ -41,9 +41,7 @@ async def test_a_visit_that_ends_in_a_group_balances_after_every_step(stores: St
     visit = await stores.visits.launch(visit, Stage.PILOT, 3)
     ledger = await stores.audit()
     assert (open_money(ledger), spent(ledger)) == ((2, 50), (3, 0))
-    visit = await stores.visits.land(
-        visit, Landing(stage=Stage.PILOT, rollouts=PILOTS, prompt_tokens=21), held=PILOTS
-    )
+    visit = await stores.visits.land(visit, Landing(stage=Stage.PILOT, rollouts=PILOTS, prompt_tokens=21), held=PILOTS)
     ledger = await stores.audit()
     assert (open_money(ledger), spent(ledger)) == ((2, 20), (3, 12))
     visit = await stores.visits.launch(visit, Stage.COMMIT, 2)
@@ -183,9 +181,7 @@ async def test_a_visit_cannot_end_with_attempts_in_flight(
 
 
 @pytest.mark.parametrize(("pilots", "commits"), [(1, 0), (3, 0), (2, 1)])
-async def test_a_group_is_exactly_what_its_visit_holds(
-    redis: Redis, stores: Stores, pilots: int, commits: int
-) -> None:
+async def test_a_group_is_exactly_what_its_visit_holds(redis: Redis, stores: Stores, pilots: int, commits: int) -> None:
     await stores.seed("p")
     visit = await stores.ask(await stores.claim(), Stage.PILOT, 2)
     before = await snapshot(redis)
@@ -236,9 +232,7 @@ async def test_a_step_on_a_visit_that_has_gone_on_is_refused(redis: Redis, store
 
 async def test_a_prompt_is_claimed_by_one_visit_at_a_time(redis: Redis, stores: Stores) -> None:
     await stores.seed("p")
-    claims = (
-        stores.visits.claim(visit_id=f"v{index}", prompt_id="p", fence=1, rollouts=4) for index in range(20)
-    )
+    claims = (stores.visits.claim(visit_id=f"v{index}", prompt_id="p", fence=1, rollouts=4) for index in range(20))
     answers = await asyncio.gather(*claims, return_exceptions=True)
     assert sum(isinstance(answer, Visit) for answer in answers) == 1
     assert sum(isinstance(answer, Conflict) for answer in answers) == 19
@@ -304,7 +298,11 @@ async def test_a_successor_resumes_with_the_rollouts_that_were_held_and_loses_wh
     assert (found, held) == (visit, make_rollouts(2))
     resumed = await successor.visits.resume(found, fence=successor.lease.fence)
     ledger = await successor.audit()
-    assert (resumed.fence, resumed.reserved, resumed.held) == (successor.lease.fence, 1, {Stage.PILOT: 2, Stage.COMMIT: 0})
+    assert (resumed.fence, resumed.reserved, resumed.held) == (
+        successor.lease.fence,
+        1,
+        {Stage.PILOT: 2, Stage.COMMIT: 0},
+    )
     assert ledger.stages[Stage.PILOT].outcomes[Outcome.LOST] == 1
     assert ledger.stages[Stage.COMMIT].outcomes[Outcome.LOST] == 2
     assert spent(ledger) == (5, 2 * 2 + 3 * MAX_NEW_TOKENS)
