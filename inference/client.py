@@ -111,7 +111,7 @@ class ServerClient:
         """Log-probs (nats, temperature 1) of input_ids[1:], each given the tokens before it; raises as `generate`."""
         self._limits.check(input_ids, 0)
         body = await self._generated(score_body(rid, label, input_ids), timeout_s)
-        return read_score(rid, label, input_ids, body)
+        return read_score(rid, label, input_ids, self._limits.vocab_size, body)
 
     async def pause(self, mode: PauseMode = PauseMode.RETRACT) -> None:
         """Stop decoding and block new requests until `resume`; pausing a paused server changes nothing."""
@@ -124,7 +124,8 @@ class ServerClient:
     async def update_weights(self, path: Path, label: WeightLabel, *, flush: bool = True) -> WeightsUpdate:
         """Load the checkpoint at `path` (as the server sees it) and call it `label`.
 
-        On a server that is not paused this waits for every request in flight. Raises ControlFailed where the old
+        On a server that is not paused this waits for every request in flight, and one that ended just before may still
+        keep the cache from being flushed. Raises ControlFailed where the old
         weights are kept, and also after a timeout, when it is unknown which weights serve. A checkpoint of other shapes
         kills the server and one with missing tensors is half loaded in silence: validate it first.
         """

@@ -212,12 +212,16 @@ def read_completion(request: GenerateRequest, body: bytes) -> Completion:
     )
 
 
-def read_score(rid: str, label: WeightLabel, input_ids: Sequence[int], body: bytes) -> tuple[float, ...]:
+def read_score(
+    rid: str, label: WeightLabel, input_ids: Sequence[int], vocab_size: int, body: bytes
+) -> tuple[float, ...]:
     """Log-probs of input_ids[1:] given what precedes them; raises as read_completion does."""
     meta = decode(body, _Generated, ServerUnavailable).meta_info
     _finish_reason(rid, meta.finish_reason)
     _spans(label.run, 0, meta)
-    return _logprobs(rid, input_ids[1:], meta.input_token_logprobs[1:])
+    # SGLang writes 0 for the vocabulary's last id in a prompt; the log-prob beside it is the right one.
+    reported = [0 if token == vocab_size - 1 else token for token in input_ids]
+    return _logprobs(rid, reported[1:], meta.input_token_logprobs[1:])
 
 
 def _finish_reason(rid: str, finish: _Finish) -> FinishReason:

@@ -53,7 +53,7 @@ class Workshop:
     checkpoint_every: int
     """Steps between checkpoints."""
     last_word_s: float = 30.0
-    """How long a learner whose report was refused waits to hear that the run has ended."""
+    """How long a refused report waits for the run's end, and a report that the end overtook for its answer."""
 
 
 class Session:
@@ -103,12 +103,16 @@ class Session:
         finally:
             self._torch.shutdown()
 
-    async def _unless(self, event: asyncio.Event, call: Coroutine[None, None, Result]) -> Result | None:
-        """The result of `call`, or None if the event comes first; a call that is still under way is cancelled then."""
+    async def _unless(
+        self, event: asyncio.Event, call: Coroutine[None, None, Result], *, grace_s: float = 0.0
+    ) -> Result | None:
+        """The result of `call`, or None if the event comes `grace_s` before it; the call is cancelled then."""
         task = asyncio.ensure_future(call)
         watch = asyncio.ensure_future(event.wait())
         try:
             await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                await asyncio.wait({task}, timeout=grace_s)
             return task.result() if task.done() else None
         finally:
             task.cancel()
@@ -210,7 +214,8 @@ class Session:
             stats=report.stats,
         )
         try:
-            version = await self._unless(self._ended, call)
+            # The final frame may overtake the answer to the last report, which says that the step is to be saved.
+            version = await self._unless(self._ended, call, grace_s=self._workshop.last_word_s)
         except InvalidInput as refusal:
             await self._await_last_word(refusal)
             return False

@@ -23,13 +23,14 @@ log = structlog.get_logger(__name__)
 
 _TAIL_BYTES = 3000
 _TAIL_LINES = 12
+_LONGEST_PAUSE_S = 10.0
 
 
 class ChildFailed(PilotCommitError):
     """A child of ours died too often; the message has the end of its log."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Child:
     """A Python module run as a process, restarted when it dies."""
 
@@ -39,11 +40,17 @@ class Child:
     log_path: Path
     arguments: tuple[str, ...] = ()
     max_restarts: int = 5
-    """Deaths in a row before `run` gives up; a life of a minute starts the count afresh."""
+    """Restarts in a row before `run` gives up."""
+    steady_s: float = 60.0
+    """A life of this length starts the count afresh."""
+    first_pause_s: float = 1.0
+    """Wait before the first restart; doubled for each that follows in a row, up to ten seconds."""
     stop_grace_s: float = 20.0
     """How long it may take to stop after SIGTERM before it is killed."""
     restarts: list[int] = field(default_factory=list, init=False)
     """Exit codes of the lives that ended before this one."""
+    pid: int | None = field(default=None, init=False)
+    """Of its process group; None between two lives."""
 
     async def run(self) -> None:
         """Keep it running until it exits with code 0.
@@ -57,12 +64,12 @@ class Child:
             code = await self._life()
             if code == 0:
                 return
-            deaths = 1 if time.monotonic() - started > 60.0 else deaths + 1
+            deaths = 1 if time.monotonic() - started > self.steady_s else deaths + 1
             self.restarts.append(code)
             log.warning("child_died", name=self.name, code=code, log=str(self.log_path))
             if deaths > self.max_restarts:
                 raise ChildFailed(f"the {self.name} died {deaths} times, last with code {code}; {self.last_words()}")
-            await asyncio.sleep(min(10.0, 0.5 * 2.0**deaths))
+            await asyncio.sleep(min(_LONGEST_PAUSE_S, self.first_pause_s * 2.0 ** (deaths - 1)))
 
     async def _life(self) -> int:
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
@@ -80,9 +87,11 @@ class Child:
                 start_new_session=True,
                 preexec_fn=die_with_parent(),
             )
+        self.pid = process.pid
         try:
             return await process.wait()
         finally:
+            self.pid = None
             await asyncio.shield(self._stop(process))
 
     async def _stop(self, process: asyncio.subprocess.Process) -> None:

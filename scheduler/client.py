@@ -7,6 +7,7 @@ asked once. Invariant: an answer that is not a success raises.
 from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Self
+from urllib.parse import quote
 
 import httpx
 import msgspec
@@ -33,14 +34,14 @@ def error_of(response: httpx.Response) -> PilotCommitError:
         problem = msgspec.json.decode(response.content, type=Problem)
     except msgspec.MsgspecError:
         return ServerUnavailable(f"{response.request.url} answered {response.status_code}: {response.text[:300]}")
-    kind = getattr(errors, problem.type.rpartition(":")[2], None)
     message = problem.detail or problem.title
+    if response.is_server_error:
+        return ServerUnavailable(f"{response.request.url} answered {response.status_code}: {message}")
+    kind = getattr(errors, problem.type.rpartition(":")[2], None)
     if isinstance(kind, type) and issubclass(kind, InvalidInput):
         return kind(message, field=problem.field)
     if isinstance(kind, type) and issubclass(kind, PilotCommitError):
         return kind(message)
-    if response.is_server_error:
-        return ServerUnavailable(f"{response.request.url} answered {response.status_code}: {message}")
     return InvalidInput(message, field=problem.field)
 
 
@@ -83,11 +84,11 @@ class Client:
 
     def pool(self, name: str) -> Json:
         """One pool with its size."""
-        return self._get(f"/v1/pools/{name}")
+        return self._get(f"/v1/pools/{_part(name)}")
 
     def add_prompts(self, pool: str, lines: Iterable[bytes | str | Mapping[str, object]]) -> Json:
         """Stream prompts into a pool; the answer says what became of every line, refused ones included."""
-        response = self._send("POST", f"/v1/pools/{pool}/prompts", content=_ndjson(lines))
+        response = self._send("POST", f"/v1/pools/{_part(pool)}/prompts", content=_ndjson(lines))
         if response.is_success or _type_of(response) == _REFUSED_LINES:
             return _decode(response)
         raise error_of(response)
@@ -102,31 +103,31 @@ class Client:
 
     def run(self, run_id: str) -> Json:
         """One run."""
-        return self._get(f"/v1/runs/{run_id}")
+        return self._get(f"/v1/runs/{_part(run_id)}")
 
     def pause(self, run_id: str) -> Json:
         """Claim nothing new."""
-        return self._post(f"/v1/runs/{run_id}/pause")
+        return self._post(f"/v1/runs/{_part(run_id)}/pause")
 
     def resume(self, run_id: str) -> Json:
         """Claim again."""
-        return self._post(f"/v1/runs/{run_id}/resume")
+        return self._post(f"/v1/runs/{_part(run_id)}/resume")
 
     def cancel(self, run_id: str) -> Json:
         """End a run now."""
-        return self._post(f"/v1/runs/{run_id}/cancel")
+        return self._post(f"/v1/runs/{_part(run_id)}/cancel")
 
     def ledger(self, run_id: str) -> Json:
         """What became of every attempt."""
-        return self._get(f"/v1/runs/{run_id}/ledger")
+        return self._get(f"/v1/runs/{_part(run_id)}/ledger")
 
     def prompt(self, run_id: str, prompt_id: str) -> Json:
         """Everything known of a prompt in a run."""
-        return self._get(f"/v1/runs/{run_id}/prompts/{prompt_id}")
+        return self._get(f"/v1/runs/{_part(run_id)}/prompts/{_part(prompt_id)}")
 
     def reinstate(self, run_id: str, prompt_id: str) -> Json:
         """Make a waiting or quarantined prompt claimable."""
-        return self._post(f"/v1/runs/{run_id}/prompts/{prompt_id}/reinstate")
+        return self._post(f"/v1/runs/{_part(run_id)}/prompts/{_part(prompt_id)}/reinstate")
 
     def servers(self) -> list[Json]:
         """The fleet."""
@@ -134,20 +135,20 @@ class Client:
 
     def weights(self, run_id: str) -> list[Json]:
         """The newest weight versions, newest first."""
-        return self._list(f"/v1/runs/{run_id}/weights", "weights")
+        return self._list(f"/v1/runs/{_part(run_id)}/weights", "weights")
 
     def evaluate(self, run_id: str, *, pool: str, rollouts: int, version: int | None = None) -> Json:
         """Ask for an evaluation."""
         body: Json = {"pool": pool, "rollouts": rollouts, "version": version}
-        return self._post(f"/v1/runs/{run_id}/evaluations", body)
+        return self._post(f"/v1/runs/{_part(run_id)}/evaluations", body)
 
     def evaluations(self, run_id: str) -> list[Json]:
         """Every evaluation of a run, oldest first."""
-        return self._list(f"/v1/runs/{run_id}/evaluations", "evaluations")
+        return self._list(f"/v1/runs/{_part(run_id)}/evaluations", "evaluations")
 
     def evaluation(self, run_id: str, evaluation_id: str) -> Json:
         """One evaluation."""
-        return self._get(f"/v1/runs/{run_id}/evaluations/{evaluation_id}")
+        return self._get(f"/v1/runs/{_part(run_id)}/evaluations/{_part(evaluation_id)}")
 
     def _get(self, path: str) -> Json:
         return _checked(self._send("GET", path))
@@ -167,6 +168,11 @@ class Client:
             ) from exc
 
 
+def _part(name: str) -> str:
+    """A name as a part of a path, whatever is in it."""
+    return quote(name, safe="")
+
+
 def _checked(response: httpx.Response) -> Json:
     if not response.is_success:
         raise error_of(response)
@@ -178,7 +184,11 @@ def _decode(response: httpx.Response) -> Json:
 
 
 def _type_of(response: httpx.Response) -> str:
-    return msgspec.json.decode(response.content, type=Problem).type
+    try:
+        return msgspec.json.decode(response.content, type=Problem).type
+    except msgspec.MsgspecError:
+        # Whatever stands before the scheduler answered: no problem document of ours.
+        return ""
 
 
 def _ndjson(lines: Iterable[bytes | str | Mapping[str, object]]) -> Iterator[bytes]:

@@ -5,6 +5,7 @@ the process with a non-zero code; a stop lets what is in flight come back before
 """
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -12,18 +13,17 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import structlog
 import uvicorn
-from pydantic import ValidationError
 
 from inference.client import ServerClient
 from scheduler import embedded_redis, logs
 from scheduler.api.app import create_app
-from scheduler.core.errors import PilotCommitError
+from scheduler.core.errors import InvalidInput, PilotCommitError
 from scheduler.engine.assembly import EngineSettings
 from scheduler.engine.delivery import DeliverySettings
 from scheduler.fleet import Fleet
 from scheduler.rewards.pool import RewardPool
 from scheduler.service import Service
-from scheduler.settings import EMBEDDED, Settings
+from scheduler.settings import EMBEDDED, Settings, load_settings
 from scheduler.state.connection import check, connect
 from scheduler.tokenizers import model_limits
 
@@ -97,16 +97,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write("the scheduler takes its settings from PILOTCOMMIT_* variables; see docs/operations.md\n")
         return 2
     try:
-        settings = Settings()
-    except ValidationError as error:
-        sys.stderr.write(f"{error}\n")
+        settings = load_settings(os.environ)
+    except InvalidInput as error:
+        sys.stderr.write(f"scheduler: {error}\n")
         return 2
     logs.configure(settings.log_level)
     code = 0
     try:
         run_on_uvloop(settings)
     except* PilotCommitError as errors:
-        log.exception("failed", error=str(errors.exceptions[0]))
+        log.error("failed", error=str(errors.exceptions[0]))
         code = 1
     return code
 

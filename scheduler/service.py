@@ -15,7 +15,7 @@ import structlog
 
 from scheduler.core.errors import Conflict, InvalidInput, NotAtWork
 from scheduler.core.ledger import Ledger
-from scheduler.core.lifecycle import ENDED, PromptState, RunState
+from scheduler.core.lifecycle import ENDED, RUN_MOVES, PromptState, RunState
 from scheduler.core.run import RunConfig
 from scheduler.engine.assembly import EngineSettings, Surroundings
 from scheduler.engine.delivery import Attached
@@ -23,7 +23,7 @@ from scheduler.engine.engine import Engine
 from scheduler.fleet import Fleet, ServerView
 from scheduler.frames import FinalFrame, Frame
 from scheduler.rewards.pool import RewardPool
-from scheduler.state.connection import Redis
+from scheduler.state.connection import Redis, why_silent
 from scheduler.state.evaluations import EvaluationRecord, evaluation, evaluations
 from scheduler.state.keys import RunKeys
 from scheduler.state.leases import Lease
@@ -71,6 +71,8 @@ class Service:
         self._incarnation = incarnation or uuid.uuid4().hex
         self._lease_ttl_s = lease_ttl_s
         self._engine: Engine | None = None
+        self._ordering = asyncio.Lock()
+        """Held to change a run's state, so that no engine begins with a state that has just changed."""
         self._news = asyncio.Event()
 
     async def conduct(self) -> None:
@@ -86,14 +88,25 @@ class Service:
                 await self._news.wait()
                 continue
             lease = await self._hold(record.run_id)
-            around = Surroundings(redis=self.redis, fleet=self.fleet, rewards=self.rewards, settings=self._settings)
-            engine = await Engine.create(around, lease=lease, record=await self.runs.get(record.run_id))
-            self._engine = engine
             try:
-                await engine.run()
+                await self._work_on(record.run_id, lease)
             finally:
                 self._engine = None
                 await asyncio.shield(lease.release())
+
+    async def _work_on(self, run_id: str, lease: Lease) -> None:
+        around = Surroundings(redis=self.redis, fleet=self.fleet, rewards=self.rewards, settings=self._settings)
+        async with self._ordering:
+            record = await self.runs.get(run_id)
+            if record.state in ENDED:
+                return
+            try:
+                self._engine = engine = await Engine.create(around, lease=lease, record=record)
+            except InvalidInput as error:
+                # Nothing that is asked of it later could be done; the runs behind it can.
+                await self._order(record, RunState.FAILED, str(error))
+                return
+        await engine.run()
 
     async def quiesce(self, *, grace_s: float) -> None:
         """Before a stop: claim nothing more and give what is in flight a while to come back."""
@@ -101,9 +114,13 @@ class Service:
             await self._engine.quiesce(grace_s=grace_s)
 
     async def _next_run(self) -> RunRecord | None:
-        """The oldest run that has not ended, preferring one that has begun."""
+        """The oldest run that has not ended, preferring one that has begun; one paused before it began stays behind."""
         records = [await self.runs.get(run_id) for run_id in await self.runs.ids()]
-        alive = [record for record in records if record.state not in ENDED]
+        alive = [
+            record
+            for record in records
+            if record.state not in ENDED and (record.state is not RunState.PAUSED or record.incarnation)
+        ]
         alive.sort(key=lambda record: (record.state is RunState.QUEUED, record.created_at))
         return alive[0] if alive else None
 
@@ -119,15 +136,20 @@ class Service:
                 await asyncio.sleep(min(1.0, self._lease_ttl_s / 4))
 
     async def create_run(self, config: RunConfig, run_id: str | None = None) -> RunRecord:
-        """Queue a run; raises NotFound for its pool, InvalidInput if the pool is empty or the allocator unknown."""
-        await self.pools.get(config.pool)
-        if not await self.pools.size(config.pool):
-            raise InvalidInput(f"pool {config.pool} has no prompts: add some first", field="pool")
+        """Queue a run; raises NotFound for a pool of it, InvalidInput if one is empty or the allocator is unknown."""
+        await self._check_pool(config.pool, "pool")
+        if config.evaluation is not None:
+            await self._check_pool(config.evaluation.pool, "evaluation.pool")
         Engine.check(config)
         record = await self.runs.create(config, now=time.time(), run_id=run_id)
         self._news.set()
         log.info("run_created", run=record.run_id, pool=config.pool, allocator=config.allocator)
         return record
+
+    async def _check_pool(self, pool: str, field: str) -> None:
+        await self.pools.get(pool)
+        if not await self.pools.size(pool):
+            raise InvalidInput(f"pool {pool} has no prompts: add some first", field=field)
 
     async def view_run(self, run_id: str) -> RunView:
         """One run with its ledger; raises NotFound."""
@@ -148,42 +170,51 @@ class Service:
         return [await self.view_run(run_id) for run_id in await self.runs.ids()]
 
     async def pause(self, run_id: str) -> RunRecord:
-        """Claim nothing new; open visits finish. Raises Conflict if the run has ended or is paused."""
-        engine = self._working(run_id)
-        if engine is not None:
-            await engine.pause("paused by an operator")
-        else:
-            await self._order(run_id, RunState.PAUSED, "paused by an operator")
+        """Claim nothing new; open visits finish. Raises Conflict if the run does not claim anyway."""
+        async with self._ordering:
+            engine = self._working(run_id)
+            if engine is not None:
+                await engine.pause("paused by an operator")
+            else:
+                await self._order(await self.runs.get(run_id), RunState.PAUSED, "paused by an operator")
         return await self.runs.get(run_id)
 
     async def resume(self, run_id: str) -> RunRecord:
         """Go on after a pause; raises Conflict if the run is not paused."""
-        record = await self.runs.get(run_id)
-        if record.state is not RunState.PAUSED:
-            raise Conflict(f"run {run_id} is {record.state}, not paused")
-        engine = self._working(run_id)
-        if engine is not None:
-            await engine.resume("resumed by an operator")
-        else:
-            await self._order(run_id, RunState.QUEUED, "resumed by an operator")
+        async with self._ordering:
+            engine, record = self._working(run_id), await self.runs.get(run_id)
+            if record.state is not RunState.PAUSED:
+                raise Conflict(f"run {run_id} is {record.state}, not paused")
+            if engine is not None:
+                await engine.resume("resumed by an operator")
+            else:
+                await self._order(record, RunState.QUEUED, "resumed by an operator")
         self._news.set()
         return await self.runs.get(run_id)
 
     async def cancel(self, run_id: str) -> RunRecord:
         """End a run now: what is in flight is aborted and accounted as cancelled. Raises Conflict if it has ended."""
-        engine = self._working(run_id)
-        if engine is not None:
-            await engine.cancel("cancelled by an operator")
-        else:
-            await self._order(run_id, RunState.CANCELLED, "cancelled by an operator")
+        async with self._ordering:
+            engine, record = self._working(run_id), await self.runs.get(run_id)
+            reason = "cancelled by an operator"
+            if engine is not None:
+                await engine.cancel(reason)
+            elif record.incarnation and record.state not in ENDED:
+                # It has begun, so it may have attempts to account for: the engine that takes it up will.
+                transactor = Transactor(self.redis, RunKeys(run_id), None)
+                await self.runs.note(transactor, ending=RunState.CANCELLED.value, reason=reason)
+            else:
+                await self._order(record, RunState.CANCELLED, reason)
+        self._news.set()
         return await self.runs.get(run_id)
 
-    async def _order(self, run_id: str, to: RunState, reason: str) -> None:
-        """Change the state of a run whose engine is not at work."""
-        record = await self.runs.get(run_id)
+    async def _order(self, record: RunRecord, to: RunState, reason: str) -> None:
+        """Change the state of a run whose engine is not at work; raises Conflict if it cannot go there from its own."""
         if record.state in ENDED:
-            raise Conflict(f"run {run_id} has ended: it is {record.state}")
-        transactor = Transactor(self.redis, RunKeys(run_id), None)
+            raise Conflict(f"run {record.run_id} has ended: it is {record.state}")
+        if (record.state, to) not in RUN_MOVES:
+            raise Conflict(f"run {record.run_id} is {record.state}: it cannot become {to}")
+        transactor = Transactor(self.redis, RunKeys(record.run_id), None)
         ended = time.time() if to in ENDED else None
         await self.runs.change_state(transactor, record.state, to, reason=reason, now=ended)
 
@@ -287,11 +318,7 @@ class Service:
 
     async def is_ready(self) -> str:
         """Empty if the scheduler can work, else what is missing."""
-        try:
-            await self.redis.ping()
-        except OSError as error:
-            return f"Redis does not answer: {error}"
-        return ""
+        return await why_silent(self.redis)
 
     def _working(self, run_id: str) -> Engine | None:
         return self._engine if self._engine is not None and self._engine.run_id == run_id else None
@@ -299,10 +326,11 @@ class Service:
     async def _at_work(self, run_id: str) -> Engine:
         """The engine at work on a run; Conflict if the run has ended, NotAtWork if its engine may yet begin."""
         engine = self._working(run_id)
-        if engine is not None:
+        if engine is not None and engine.has_taken_up:
             return engine
         record = await self.runs.get(run_id)
         if record.state in ENDED:
             raise Conflict(f"run {run_id} has ended: it is {record.state}")
-        owner = f"run {self._engine.run_id} owns the fleet" if self._engine else "it is being taken up"
+        other = self._engine is not None and engine is None
+        owner = f"run {self._engine.run_id} owns the fleet" if self._engine and other else "it is being taken up"
         raise NotAtWork(f"run {run_id} is not at work: {owner}; try again later")

@@ -1,22 +1,29 @@
-"""The scheduler's settings, from the environment and the command line.
+"""The scheduler's settings, from its environment.
 
 Owns: their names, defaults and cross-checks. Built once, in main. Invariant: an unknown key or a value that cannot
 work is refused at load, with the value in the message.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import ErrorDetails
+
+from scheduler.core.errors import InvalidInput
 
 EMBEDDED = "embedded"
+PREFIX = "PILOTCOMMIT_"
+_OF_OTHERS = ("LEARNER_", "TEST_", "CACHE", "FAULT", "SGLANG_PYTHON", "URL")
+"""What follows the prefix in variables that other processes of ours read."""
 
 
-class Settings(BaseSettings):
-    """Environment variables carry the prefix PILOTCOMMIT_, for example PILOTCOMMIT_SERVERS."""
+class Settings(BaseModel):
+    """A field `name` is the environment variable PILOTCOMMIT_NAME."""
 
-    model_config = SettingsConfigDict(env_prefix="PILOTCOMMIT_", extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
     host: str = "127.0.0.1"
     """Address to listen on; anything but loopback exposes an API without authentication."""
@@ -26,7 +33,7 @@ class Settings(BaseSettings):
     """redis:// address of the durable state, or `embedded` for a private server that dies with this process."""
     data_dir: Path = Path(".pilotcommit")
     """Where the embedded Redis keeps its append-only file."""
-    servers: Annotated[tuple[str, ...], NoDecode] = ()
+    servers: tuple[str, ...] = ()
     """Addresses of the SGLang servers, separated by commas in the environment."""
     model: Path
     """Folder with the model's config.json and tokenizer: vocabulary and context limits of every server."""
@@ -44,14 +51,26 @@ class Settings(BaseSettings):
     """How long a dead scheduler's run stays out of reach of its successor."""
     probe_interval_s: Annotated[float, Field(gt=0)] = 1.0
     """Seconds between two looks at each server."""
-    heartbeat_s: Annotated[float, Field(gt=0)] = 5.0
-    """Longest silence on a group stream; learners take four of them for a dead scheduler."""
+    heartbeat_s: Annotated[float, Field(gt=0, le=10)] = 5.0
+    """Longest silence on a group stream; learners take 20 s of it for a dead scheduler."""
     stall_s: Annotated[float, Field(gt=0)] = 120.0
     """Without progress for this long, a warning says what the run waits for."""
     stop_grace_s: Annotated[float, Field(ge=0)] = 10.0
     """What is in flight at a stop gets this long to come back before it counts as lost."""
-    log_level: str = "INFO"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
     """Least severe level that is logged."""
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _upper(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis(cls, value: str) -> str:
+        if value != EMBEDDED and urlsplit(value).scheme not in ("redis", "rediss", "unix"):
+            raise ValueError(f"neither {EMBEDDED!r} nor an address as in redis://127.0.0.1:6379/0")
+        return value
 
     @field_validator("servers", mode="before")
     @classmethod
@@ -64,15 +83,43 @@ class Settings(BaseSettings):
     @classmethod
     def _addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for url in value:
-            if not url.startswith(("http://", "https://")):
-                raise ValueError(f"{url!r} is not an address: it starts with http:// or https://")
+            parts = urlsplit(url)
+            if parts.scheme not in ("http", "https") or not parts.netloc:
+                raise ValueError(f"{url!r} is not an address as in http://127.0.0.1:30000")
         if len(set(value)) != len(value):
-            raise ValueError(f"a server is named twice in {', '.join(value)}")
+            raise ValueError("a server is named twice")
         return value
 
     @field_validator("model")
     @classmethod
     def _model(cls, value: Path) -> Path:
         if not (value / "config.json").is_file():
-            raise ValueError(f"{value} has no config.json: name the folder of the model that the servers serve")
+            raise ValueError("it has no config.json: name the folder of the model that the servers serve")
         return value
+
+
+def load_settings(environ: Mapping[str, str]) -> Settings:
+    """The settings in a process's environment; raises InvalidInput with every variable at fault and its value."""
+    fields = {f"{PREFIX}{name.upper()}": name for name in Settings.model_fields}
+    others = tuple(f"{PREFIX}{name}" for name in _OF_OTHERS)
+    unknown = sorted(
+        name for name in environ if name.startswith(PREFIX) and not name.startswith(others) and name not in fields
+    )
+    if unknown:
+        raise InvalidInput(f"unknown: {', '.join(unknown)}; known are {', '.join(sorted(fields))}", field=unknown[0])
+    try:
+        return Settings.model_validate({fields[name]: environ[name] for name in environ.keys() & fields.keys()})
+    except ValidationError as error:
+        faults = error.errors()
+        raise InvalidInput("; ".join(_told(fault, environ) for fault in faults), field=_variable(faults[0])) from error
+
+
+def _variable(fault: ErrorDetails) -> str:
+    return f"{PREFIX}{str(fault['loc'][0]).upper()}"
+
+
+def _told(fault: ErrorDetails, environ: Mapping[str, str]) -> str:
+    name = _variable(fault)
+    if fault["type"] == "missing":
+        return f"{name} is missing"
+    return f"{name} is {environ[name]!r}: {fault['msg'].removeprefix('Value error, ')}"

@@ -141,14 +141,16 @@ class Stack:
         return child
 
     async def _until_healthy(self, *, timeout_s: float = 60.0) -> None:
+        scheduler = self.children["scheduler"]
         async with httpx.AsyncClient(base_url=self.url, timeout=5.0, trust_env=False) as http:
             try:
                 async with asyncio.timeout(timeout_s):
-                    # Another process: there is nothing to wait for but its answer.
-                    while not await _answers(http):  # noqa: ASYNC110
+                    while not await _answers(http):
+                        if scheduler.restarts:
+                            raise ServerUnavailable(f"the scheduler does not start; {scheduler.last_words()}")
                         await asyncio.sleep(0.2)
             except TimeoutError as exc:
-                words = self.children["scheduler"].last_words()
+                words = scheduler.last_words()
                 raise ServerUnavailable(f"the scheduler was not up after {timeout_s:g} s; {words}") from exc
 
     async def _start_learners(self, tasks: asyncio.TaskGroup) -> None:

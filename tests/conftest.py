@@ -6,10 +6,15 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
+from hypothesis import settings
 from redis.asyncio import Redis
 
 from scheduler import embedded_redis
 from scheduler.state.connection import connect
+
+# A shared two-core machine misses any deadline now and then; the timeout per test is the bound.
+settings.register_profile("shared-machine", deadline=None)
+settings.load_profile("shared-machine")
 
 URL_VARIABLE = "PILOTCOMMIT_TEST_REDIS_URL"
 

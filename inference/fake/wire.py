@@ -93,7 +93,7 @@ def _meta_when_queued(job: Job, server: FakeServer) -> dict[str, object]:
         "weight_version": server.weight_version,
         "e2e_latency": 0.1,
         "weight_versions": _spans(job, server.weight_version),
-        **_logprobs(job),
+        **_logprobs(job, server),
         "completion_tokens": len(job.token_ids),
         "response_sent_to_client_ts": 1.0,
     }
@@ -111,7 +111,7 @@ def _meta(job: Job, server: FakeServer) -> dict[str, object]:
         "num_retractions": job.num_retractions,
         "storage_prefetch_wait": 0.0,
         "storage_staging_wait": 0.0,
-        **_logprobs(job),
+        **_logprobs(job, server),
         "reasoning_tokens": 0,
         "completion_tokens": len(job.token_ids),
         "cached_tokens": job.cached_tokens,
@@ -129,13 +129,15 @@ def _spans(job: Job, label: str) -> list[dict[str, object]]:
     return [{"version": span.version, "start": span.start, "end": span.end} for span in job.spans]
 
 
-def _logprobs(job: Job) -> dict[str, object]:
+def _logprobs(job: Job, server: FakeServer) -> dict[str, object]:
     if not job.request.return_logprob:
         return {}
     prompt: list[tuple[float | None, int, None]] = []
     if job.request.logprob_start_len == 0 and job.ending is not Ending.ABORTED_IN_QUEUE:
-        values = (None, *job.prompt_logprobs)
-        prompt = [(value, token, None) for value, token in zip(values, job.request.input_ids, strict=True)]
+        # The real one writes 0 for the last id of the vocabulary, beside the right log-prob.
+        last = server.config.vocab_size - 1
+        ids = (token if token < last else 0 for token in job.request.input_ids)
+        prompt = [(value, token, None) for value, token in zip((None, *job.prompt_logprobs), ids, strict=True)]
     return {
         "input_token_logprobs": prompt,
         "output_token_logprobs": [

@@ -5,13 +5,27 @@ adds is ignored, a field that is missing here or has another type is refused, so
 """
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 import msgspec
 
+from scheduler.core.errors import PilotCommitError
 from scheduler.core.ledger import OpenState, Outcome
 from scheduler.core.lifecycle import PromptState, RunState
 from scheduler.core.run import RunConfig
 from scheduler.core.types import Stage, Verdict
+
+AnswerT = TypeVar("AnswerT")
+
+
+def read(answer: object, kind: type[AnswerT]) -> AnswerT:
+    """What is shown of an answer; raises PilotCommitError for one of another version of the API."""
+    try:
+        return msgspec.convert(answer, kind)
+    except msgspec.ValidationError as exc:
+        raise PilotCommitError(
+            f"the scheduler's answer is not understood ({exc}): use the pilotcommit version that it runs, or --json"
+        ) from exc
 
 
 class Pool(msgspec.Struct, frozen=True, kw_only=True):

@@ -51,11 +51,11 @@ def _root(
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command, of `argv` or the process's own arguments; the exit code."""
     try:
-        create_cli()(args=argv)
+        create_cli()(args=argv, prog_name="pilotcommit")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
     except (PilotCommitError, ExceptionGroup) as error:
-        ours = list(_ours(error))
+        ours = list(errors_in(error))
         if not ours:
             raise
         for reason in ours:
@@ -64,13 +64,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _ours(error: Exception) -> Iterator[PilotCommitError]:
-    """The errors raised on purpose among those that a task group bundled."""
+def errors_in(error: Exception) -> Iterator[PilotCommitError]:
+    """The errors raised on purpose: the error itself, or those that a task group bundled into it."""
     if isinstance(error, PilotCommitError):
         yield error
     elif isinstance(error, ExceptionGroup):
         for inner in error.exceptions:
-            yield from _ours(inner)
+            yield from errors_in(inner)
 
 
 def _tell(error: PilotCommitError) -> None:

@@ -22,7 +22,7 @@ def ledger(found: Ledger) -> RenderableType:
 
 
 def _attempts(found: Ledger) -> RenderableType:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, header_style="dim")
     table.add_column("")
     for heading in (*Stage, "total"):
         table.add_column(heading, justify="right")
@@ -48,7 +48,7 @@ def _attempts(found: Ledger) -> RenderableType:
 
 
 def _verdicts(found: Ledger) -> RenderableType:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, header_style="dim")
     for heading in ("visits ended", "", "of them"):
         table.add_column(heading, justify="right" if not heading else "left")
     for verdict, number in _most_first(found.verdicts):

@@ -10,7 +10,6 @@ import typer
 
 from scheduler.cli import answers, tables
 from scheduler.cli.terminal import DEFAULT_URL, AsJson, Url, talk
-from scheduler.core.errors import InvalidInput
 
 _UPLOAD_TIMEOUT_S = 3600.0
 """The answer to an upload comes once its last line is stored."""
@@ -56,7 +55,7 @@ def show(name: PoolName, url: Url = DEFAULT_URL, as_json: AsJson = False) -> Non
 @commands.command("add")
 def add(
     name: PoolName,
-    file: Annotated[Path, typer.Argument(help="NDJSON, a prompt a line; - reads stdin.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="NDJSON, a prompt a line; - reads stdin.")],
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
@@ -75,6 +74,6 @@ def _opened(file: Path) -> Iterator[BinaryIO]:
     try:
         lines = file.open("rb")
     except OSError as exc:
-        raise InvalidInput(f"{file} cannot be read: {exc.strerror}", field="FILE") from exc
+        raise typer.BadParameter(f"{file} cannot be read: {exc.strerror}", param_hint="FILE") from exc
     with lines:
         yield lines

@@ -24,7 +24,9 @@ def up(
     model: Annotated[Path, typer.Option(help="Folder of the policy at step 0, with its tokenizer.")],
     servers: Annotated[
         list[str] | None,
-        typer.Option(metavar="URL", help="A server that runs already; repeatable. Without any, one is started here."),
+        typer.Option(
+            "--server", metavar="URL", help="A server that runs already; repeatable. By default one is started here."
+        ),
     ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Of the API; 0 takes a free one.")] = 8400,
     redis: Annotated[
@@ -40,10 +42,13 @@ def up(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object once it is ready.")] = False,
 ) -> None:
     """Start servers, scheduler and learners here, and keep them running until Ctrl-C."""
+    from scheduler import logs
     from scheduler.stack import Stack, StackPlan
 
+    # The children log for themselves; stdout is kept for the answer.
+    logs.configure("WARNING")
     if not (model / "config.json").is_file():
-        raise InvalidInput(f"{model} has no config.json: name the folder of a model", field="--model")
+        raise typer.BadParameter(f"{model} has no config.json: name the folder of a model", param_hint="--model")
     plan = StackPlan(
         model=model.resolve(),
         folder=folder.resolve(),
@@ -113,8 +118,10 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """Train a small model on arithmetic, from nothing to a picture."""
+    from scheduler import logs
     from scheduler.demo.options import DemoOptions
 
+    logs.configure("WARNING")
     try:
         from scheduler.demo.main import demo as run_demo
     except ModuleNotFoundError as exc:

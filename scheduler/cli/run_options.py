@@ -3,24 +3,33 @@
 Owns: the shape of the request. Never fills in a default: what nobody gave is left to the API, which documents it.
 """
 
+import copy
 import json
 from collections.abc import Iterable, Mapping
-from typing import cast
 
-from scheduler.core.errors import InvalidInput
+import typer
 
 Fields = dict[str, object]
 
+_REQUIRED = {"pool": "--pool", "sampling.max_new_tokens": "--max-new-tokens"}
+"""Fields without a default, and the option that gives each."""
 
-def merged(base: Mapping[str, object], options: Mapping[str, object]) -> Fields:
-    """`base` with every option that was given (is not None) at its dotted place.
 
-    Raises InvalidInput where a place lies within something that is not an object.
+def merged(base: Mapping[str, object], options: Mapping[str, object], parameters: Mapping[str, object]) -> Fields:
+    """`base` with every option that was given (is not None) at its dotted place, and with the allocator's parameters.
+
+    Raises BadParameter where a place lies within something that is not an object, and for a field that is missing.
     """
-    request = cast(Fields, json.loads(json.dumps(base)))
+    request = copy.deepcopy(dict(base))
     for path, value in options.items():
         if value is not None:
             _put(request, path, value)
+    for name, number in parameters.items():
+        _put(request, f"parameters.{name}", number)
+    for path, option in _REQUIRED.items():
+        if _get(request, path) is None:
+            missing = f"it is missing: give it here, or as {path} in the --config file"
+            raise typer.BadParameter(missing, param_hint=option)
     return request
 
 
@@ -30,33 +39,40 @@ def _put(request: Fields, path: str, value: object) -> None:
     for folder in folders:
         inner = place.setdefault(folder, {})
         if not isinstance(inner, dict):
-            raise InvalidInput(f"{folder} is {inner!r}, where an object is needed", field=path)
+            raise typer.BadParameter(f"{folder} is {inner!r}, where an object is needed", param_hint="--config")
         place = inner
     place[name] = value
 
 
+def _get(request: Fields, path: str) -> object:
+    place: object = request
+    for name in path.split("."):
+        place = place.get(name) if isinstance(place, dict) else None
+    return place
+
+
 def read_fields(text: str) -> Fields:
-    """The fields of a configuration file; raises InvalidInput unless it is one JSON object."""
+    """The fields of a configuration file; raises BadParameter unless it is one JSON object."""
     try:
         fields = json.loads(text)
     except ValueError as exc:
-        raise InvalidInput(f"not JSON: {exc}", field="--config") from exc
+        raise typer.BadParameter(f"not JSON: {exc}", param_hint="--config") from exc
     if not isinstance(fields, dict):
-        raise InvalidInput("one JSON object with the fields of a run is needed", field="--config")
+        raise typer.BadParameter("one JSON object with the fields of a run is needed", param_hint="--config")
     return fields
 
 
 def parameters(given: Iterable[str]) -> Fields:
-    """NAME=NUMBER options as the allocator's parameters at their places; `null` is none."""
-    return {f"parameters.{name}": number for name, number in (_parameter(pair) for pair in given)}
+    """NAME=NUMBER options as the allocator's parameters, null as None; raises BadParameter for any other form."""
+    return dict(_parameter(pair) for pair in given)
 
 
 def _parameter(pair: str) -> tuple[str, object]:
-    name, equals, value = pair.partition("=")
+    name, _equals, value = pair.partition("=")
     try:
         number = json.loads(value)
     except ValueError as exc:
-        raise InvalidInput(f"{pair!r} is not NAME=NUMBER", field="--parameter") from exc
-    if not name or not equals:
-        raise InvalidInput(f"{pair!r} is not NAME=NUMBER", field="--parameter")
+        raise typer.BadParameter(f"{pair!r} is not NAME=NUMBER", param_hint="--parameter") from exc
+    if not name:
+        raise typer.BadParameter(f"{pair!r} is not NAME=NUMBER", param_hint="--parameter")
     return name, number

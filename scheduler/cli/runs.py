@@ -14,7 +14,6 @@ from scheduler.cli.ledger_table import ledger as ledger_table
 from scheduler.cli.run_options import Fields, merged, parameters, read_fields
 from scheduler.cli.terminal import DEFAULT_URL, AsJson, Terminal, Url, talk
 from scheduler.client import Json
-from scheduler.core.errors import InvalidInput
 from scheduler.core.lifecycle import RunState
 
 commands = typer.Typer(no_args_is_help=True, help="Training jobs over a pool, with a budget and an allocator.")
@@ -35,6 +34,7 @@ def create(
     config: Annotated[
         Path | None, typer.Option(help="JSON file with the fields of POST /v1/runs; options go over it. - reads stdin.")
     ] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Follow it until it ends, as `run watch` does.")] = False,
     pilots: Annotated[int | None, typer.Option(help="Rollouts of the first small set.", rich_help_panel=_SIZES)] = None,
     commits: Annotated[
         int | None, typer.Option(help="Rollouts a committed prompt gets on top.", rich_help_panel=_SIZES)
@@ -92,11 +92,14 @@ def create(
         "evaluation.pool": eval_pool,
         "evaluation.rollouts": eval_rollouts,
         "evaluation.every_steps": eval_every_steps,
-        **parameters(parameter or ()),
     }
-    request = merged(_read(config) if config is not None else {}, options)
+    request = merged(_read(config) if config is not None else {}, options, parameters(parameter or ()))
     with talk(url, as_json) as terminal:
-        _show(terminal, terminal.client.create_run(request))
+        run = terminal.client.create_run(request)
+        if watch:
+            _follow(terminal, answers.read(run, answers.Run).run_id)
+        else:
+            _show(terminal, run)
 
 
 @commands.command("list")
@@ -157,10 +160,15 @@ def watch(
     as_json: AsJson = False,
 ) -> None:
     """Follow a run until it ends. The exit code is 1 if it failed; Ctrl-C stops watching and leaves the run alone."""
+    with talk(url, as_json) as terminal:
+        _follow(terminal, run_id, interval_s=interval_s)
+
+
+def _follow(terminal: Terminal, run_id: str, *, interval_s: float = 2.0) -> None:
     # Imported here: no other command pays for the display.
     from scheduler.cli.watch import watch as follow
 
-    with talk(url, as_json) as terminal, suppress(KeyboardInterrupt):
+    with suppress(KeyboardInterrupt):
         if follow(terminal, run_id, interval_s=interval_s) is RunState.FAILED:
             raise typer.Exit(1)
 
@@ -173,4 +181,4 @@ def _read(config: Path) -> Fields:
     try:
         return read_fields(sys.stdin.read() if str(config) == "-" else config.read_text())
     except OSError as exc:
-        raise InvalidInput(f"{config} cannot be read: {exc.strerror}", field="--config") from exc
+        raise typer.BadParameter(f"{config} cannot be read: {exc.strerror}", param_hint="--config") from exc

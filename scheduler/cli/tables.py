@@ -23,16 +23,16 @@ _MOST_REFUSALS = 20
 
 def grid(headings: Sequence[str], rows: Iterable[Sequence[Cell]], *, empty: str) -> RenderableType:
     """Rows under headings, those that begin with `>` to the right; `empty` says what to do when there are none."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, header_style="dim")
     for number, heading in enumerate(headings):
         right = heading.startswith(_RIGHT)
-        first = number == 0
         table.add_column(
             heading.removeprefix(_RIGHT),
             justify="right" if right else "left",
-            no_wrap=first or right,
-            overflow="fold" if first else "ellipsis",
-            style="bold" if first else "",
+            # An id stays in one piece, to be copied.
+            no_wrap=right or number == 0,
+            overflow="fold",
+            style="" if number else "bold",
         )
     for row in rows:
         table.add_row(*(_text(cell) for cell in row))
@@ -86,7 +86,7 @@ def added(report: Added) -> RenderableType:
 def runs(found: Sequence[Run], now: float) -> RenderableType:
     """Runs in a line each."""
     return grid(
-        ("run", "state", "pool", "allocator", ">step", ">rollouts", ">skipped", ">created"),
+        ("run", "state", "pool", "allocator", ">step", ">rollouts", ">skipped", ">age"),
         (
             (
                 run.run_id,
@@ -96,7 +96,7 @@ def runs(found: Sequence[Run], now: float) -> RenderableType:
                 _steps(run),
                 words.of_limit(run.spend.rollouts, run.config.budget.rollouts),
                 words.rate(_skip_rate(run)),
-                words.ago(run.created_at, now),
+                words.age(run.created_at, now),
             )
             for run in found
         ),
@@ -114,11 +114,14 @@ def run(found: Run, now: float) -> RenderableType:
             ("time", _time(found, now)),
             ("trains on", f"{found.pool} by {found.allocator}, {_groups(found)}"),
             ("steps", f"{_steps(found)} applied, {found.checkpointed_step} saved"),
-            ("weights", f"version {words.version(found.version)}, live {words.version(found.live_version)}"),
-            ("rollouts", f"{words.of_limit(spend.rollouts, budget.rollouts)}, {spend.reserved_rollouts:,} reserved"),
-            ("tokens", f"{words.of_limit(spend.tokens, budget.tokens)}, {spend.reserved_tokens:,} reserved"),
+            ("weights", _versions(found)),
+            (
+                "rollouts",
+                f"{words.of_limit(spend.rollouts, budget.rollouts)} spent, {spend.reserved_rollouts:,} reserved",
+            ),
+            ("tokens", f"{words.of_limit(spend.tokens, budget.tokens)} spent, {spend.reserved_tokens:,} reserved"),
             ("skip rate", _skip_rates(found)),
-            ("pilots right", f"{words.rate(found.pilot_success_rate)} before selection"),
+            ("pilots right", _pilots(found)),
             ("prompts", ", ".join(f"{number:,} {state}" for state, number in found.prompts.items())),
         ),
     )
@@ -170,20 +173,20 @@ def servers(found: Sequence[Server]) -> RenderableType:
             )
             for server in found
         ),
-        empty="the fleet has no servers: start the scheduler with PILOTCOMMIT_SERVERS",
+        empty="the fleet has no servers: the scheduler is told of them by PILOTCOMMIT_SERVERS",
     )
 
 
 def weights(found: Sequence[Weights], now: float) -> RenderableType:
     """Weight versions, newest first."""
     return grid(
-        (">version", "state", ">step", ">announced", ">push", "folder"),
+        (">version", "state", ">step", ">age", ">push", "folder"),
         (
             (
                 str(record.version),
                 record.state,
                 str(record.step),
-                words.ago(record.announced_at, now),
+                words.age(record.announced_at, now),
                 words.DASH if record.push_s is None else f"{record.push_s:.1f} s",
                 record.path,
             )
@@ -205,7 +208,7 @@ def evaluations(found: Sequence[Evaluation]) -> RenderableType:
                 record.purpose,
                 words.version(record.version),
                 str(record.step) if record.version else words.DASH,
-                words.rate(record.accuracy),
+                words.accuracy(record.accuracy),
                 words.of_limit(record.judged, record.num_prompts * record.num_rollouts),
             )
             for record in found
@@ -237,11 +240,23 @@ def _state(found: Run) -> Text:
 
 
 def _time(found: Run, now: float) -> str:
+    ended = "" if found.ended_at is None else f", ended {words.ago(found.ended_at, now)}"
     if found.started_at is None:
-        return f"created {words.ago(found.created_at, now)}, nothing claimed yet"
-    if found.ended_at is None:
-        return f"at work for {words.duration(max(0.0, now - found.started_at))}"
-    return f"took {words.duration(found.ended_at - found.started_at)}, ended {words.ago(found.ended_at, now)}"
+        return f"created {words.ago(found.created_at, now)}, nothing claimed{ended or ' yet'}"
+    took = words.duration(max(0.0, (found.ended_at or now) - found.started_at))
+    return f"took {took}{ended}" if ended else f"at work for {took}"
+
+
+def _versions(found: Run) -> str:
+    if not found.version:
+        return "none published yet"
+    return f"version {found.version}, {f'{found.live_version} is live' if found.live_version else 'none is live'}"
+
+
+def _pilots(found: Run) -> str:
+    return (
+        words.DASH if found.pilot_success_rate is None else f"{words.rate(found.pilot_success_rate)} before selection"
+    )
 
 
 def _groups(found: Run) -> str:

@@ -8,21 +8,19 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated, TypeVar
+from typing import Annotated
 
-import msgspec
 import typer
 from rich.console import Console, RenderableType
 from rich.text import Text
 
+from scheduler.cli.answers import AnswerT, read
 from scheduler.client import Client
 
 DEFAULT_URL = "http://127.0.0.1:8400"
 
 Url = Annotated[str, typer.Option("--url", envvar="PILOTCOMMIT_URL", help="Where the scheduler answers.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
-
-AnswerT = TypeVar("AnswerT")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,12 +33,12 @@ class Terminal:
 
     def show(self, answer: object, kind: type[AnswerT], table: Callable[[AnswerT], RenderableType]) -> AnswerT:
         """Print the API's answer: as it is, or as a table of what was read of it."""
-        read = msgspec.convert(answer, kind)
         if self.as_json:
             self.line(answer, indent=2)
-        else:
-            self.console.print(table(read))
-        return read
+            return read(answer, kind)
+        shown = read(answer, kind)
+        self.console.print(table(shown))
+        return shown
 
     def line(self, answer: object, *, indent: int | None = None) -> None:
         """Print JSON, on one line unless indented."""

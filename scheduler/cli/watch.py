@@ -8,9 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import msgspec
-
-from scheduler.cli.answers import Run
+from scheduler.cli.answers import Run, read
 from scheduler.cli.terminal import Terminal
 from scheduler.cli.words import DOT
 from scheduler.client import Client, Json
@@ -73,7 +71,7 @@ def _looks(client: Client, run_id: str, interval_s: float) -> Iterator[Look]:
 
 def as_snapshot(look: Look, *, now: float) -> Snapshot:
     """A look as it is shown; `now` in seconds since the epoch."""
-    run = msgspec.convert(look.run, Run)
+    run = read(look.run, Run)
     elapsed_s = max(0.0, (run.ended_at or now) - (run.started_at or run.created_at))
     # Accuracies of different pools do not compare: the first one that was measured is followed.
     same = [record for record in look.evaluations if record["pool"] == look.evaluations[0]["pool"]]

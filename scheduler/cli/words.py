@@ -51,6 +51,11 @@ def rate(share: float | None) -> str:
     return DASH if share is None else f"{share:.0%}".replace("%", " %")
 
 
+def accuracy(share: float | None) -> str:
+    """A measured accuracy, to a tenth of a per cent; a dash before there is one."""
+    return DASH if share is None else f"{share:.1%}".replace("%", " %")
+
+
 def of_limit(spent: int, limit: int | None) -> str:
     """What is spent of a limit."""
     return f"{spent:,}" if limit is None else f"{spent:,} of {limit:,}"
@@ -71,6 +76,12 @@ def duration(seconds: float) -> str:
 def ago(moment: float, now: float) -> str:
     """How long ago a moment was; clocks that differ never make it the future."""
     return f"{duration(max(0.0, now - moment))} ago"
+
+
+def age(moment: float, now: float) -> str:
+    """The same in one unit, for a narrow column."""
+    number, unit, *_rest = duration(max(0.0, now - moment)).split()
+    return f"{number} {unit}"
 
 
 def clock(moment: float) -> str:

@@ -53,6 +53,8 @@ class Admission:
     """The last claim did not fit what is left: it waits for refunds."""
     out_of_prompts: bool = False
     """There was nothing to claim at the last look."""
+    is_revisiting: bool = False
+    """The last look found nothing but prompts that are not due yet."""
     _epoch: int = field(default=0, init=False)
 
     @property
@@ -83,11 +85,19 @@ class Admission:
 
     async def _sample(self, wanted: int) -> list[str]:
         sample = await self.table.sample(max(_SMALLEST_SAMPLE, _SAMPLE_PER_CLAIM * wanted))
-        if not sample and not self.pipeline.num_visits:
-            # Everything is deferred or evicted: rather than stop, look again at what has waited longest.
-            await self.table.return_earliest(self.transactor, wanted)
-            sample = await self.table.sample(wanted)
-        return sample
+        if sample or self.pipeline.num_visits:
+            self.is_revisiting = self.is_revisiting and not sample
+            return sample
+        if self.config.partial_batches and self.pipeline.published():
+            # A smaller batch moves the learner on, and with it the versions at which the others return.
+            return []
+        # Everything is deferred or evicted: rather than stop, look again at what has waited longest, a batch at a time.
+        returned = await self.table.return_earliest(self.transactor, min(wanted, self.config.batch_size))
+        self.is_revisiting = returned > 0
+        if not returned:
+            return []
+        log.info("revisiting", prompts=returned)
+        return await self.table.sample(returned)
 
     def _evidence(self, rows: dict[str, Row], prompt_id: str) -> Evidence:
         row = rows.get(prompt_id)
@@ -108,6 +118,7 @@ class Admission:
 
     async def _claim(self, prompt_ids: tuple[str, ...], rows: dict[str, Row], evidence: dict[str, Evidence]) -> int:
         prompts = await self.pools.prompts(self.config.pool, prompt_ids)
+        self.out_of_budget = False
         claimed = 0
         for prompt in prompts:
             prompt_id = prompt.prompt_id
@@ -124,7 +135,6 @@ class Admission:
             except Conflict as conflict:
                 log.info("not_claimed", prompt=prompt_id, reason=str(conflict))
                 continue
-            self.out_of_budget = False
             claimed += 1
             self.pipeline.num_visits += 1
             self.start(visit, prompt, rows.get(prompt_id) or Row(evidence=evidence[prompt_id]))

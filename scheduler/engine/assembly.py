@@ -16,6 +16,7 @@ from scheduler.core.run import RunConfig
 from scheduler.core.types import Prompt
 from scheduler.engine.admission import Admission
 from scheduler.engine.attempts import Sender
+from scheduler.engine.batches import Batches
 from scheduler.engine.delivery import Delivery, DeliverySettings
 from scheduler.engine.evaluator import Evaluator
 from scheduler.engine.pipeline import Pipeline
@@ -32,7 +33,7 @@ from scheduler.state.pools import PoolStore
 from scheduler.state.runs import RunRecord, RunStore
 from scheduler.state.table import Row, Table
 from scheduler.state.transaction import Transactor
-from scheduler.state.versions import VersionStore, WeightRecord
+from scheduler.state.versions import VersionStore, WeightRecord, recent_versions
 from scheduler.state.visits import Visit, VisitStore
 from scheduler.weights import WeightPusher
 
@@ -45,6 +46,10 @@ class EngineSettings:
     """Longest pause between two looks at what can be claimed, returned or ended."""
     pilot_cap: int = 256
     """Prompts in their pilots at once, at most."""
+    retry_s: float = 0.5
+    """Pause before a lost attempt is made again; it doubles with each further try."""
+    push_retry_s: float = 2.0
+    """Pause before weights that a server did not take are given to it again."""
     stall_s: float = 120.0
     """Without any progress for this long, a warning says what the run waits for."""
     end_grace_s: float = 60.0
@@ -79,6 +84,7 @@ class Parts:
     visits: VisitStore
     pipeline: Pipeline
     weights: WeightPusher
+    batches: Batches
     delivery: Delivery
     evaluator: Evaluator
     runner: VisitRunner
@@ -100,17 +106,31 @@ async def assemble(
     on_live: Callable[[], None],
 ) -> Parts:
     """Put a run's engine together; the callables are the engine's own ears."""
-    config, keys, redis = record.config, RunKeys(record.run_id), around.redis
+    config, keys, redis, settings = record.config, RunKeys(record.run_id), around.redis, around.settings
     pools, transactor = PoolStore(redis), Transactor(redis, keys, lease.fence)
     table, versions = Table(redis, keys, seed=config.seed), VersionStore(redis, transactor)
     groups = GroupStore(redis, transactor, table)
     max_new_tokens = config.sampling.max_new_tokens
     visits = VisitStore(redis, transactor, table, budget=config.budget, max_new_tokens=max_new_tokens)
     pipeline = Pipeline(
-        batch_size=config.batch_size, max_staleness=config.max_staleness, pilot_cap=around.settings.pilot_cap
+        batch_size=config.batch_size,
+        max_staleness=config.max_staleness,
+        pilot_cap=settings.pilot_cap,
+        max_steps=config.max_steps,
+        step=record.step,
     )
-    weights = WeightPusher(around.fleet, versions, run_id=record.run_id, on_live=on_live)
+    pipeline.change(policy_version=record.version)
+    weights = WeightPusher(around.fleet, versions, run_id=record.run_id, on_live=on_live, retry_s=settings.push_retry_s)
     allocator, prior = allocator_of(config), Prior()
+    batches = Batches(
+        run_id=record.run_id,
+        config=config,
+        allocator=allocator,
+        pipeline=pipeline,
+        groups=groups,
+        patience_s=settings.delivery.patience_s,
+    )
+    newest = await recent_versions(redis, keys, count=1)
 
     async def sender_of(pool: str) -> Sender:
         return Sender(
@@ -120,6 +140,7 @@ async def assemble(
             config=config,
             run_id=record.run_id,
             fence=lease.fence,
+            retry_s=settings.retry_s,
         )
 
     return Parts(
@@ -136,18 +157,19 @@ async def assemble(
         visits=visits,
         pipeline=pipeline,
         weights=weights,
+        batches=batches,
         delivery=Delivery(
             run_id=record.run_id,
             config=config,
-            allocator=allocator,
+            batches=batches,
             pipeline=pipeline,
             groups=groups,
             versions=versions,
             on_weights=on_weights,
-            step=record.step,
             checkpointed_step=record.checkpointed_step,
             incarnation=record.incarnation,
-            settings=around.settings.delivery,
+            last_weights=newest[0] if newest else None,
+            settings=settings.delivery,
         ),
         evaluator=Evaluator(
             redis,

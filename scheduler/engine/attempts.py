@@ -5,9 +5,11 @@ Invariant: each attempt has its own rid and seed, and comes back as a rollout, f
 """
 
 import asyncio
+import random
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -36,6 +38,8 @@ class Lost:
     """Nothing usable came back; another attempt may fare better."""
 
     reason: str
+    server_gone: bool = False
+    """Its server went away with it: the prompt may be what killed it."""
 
 
 Answer = Completion | Refused | Lost
@@ -51,6 +55,8 @@ class Judged:
     failed_tokens: int = 0
     lost: tuple[str, ...] = ()
     """Reason per attempt that was lost."""
+    server_gone: bool = False
+    """A server went away with one of them."""
     refused: str = ""
     """Why the server refuses the request itself; empty if it does not."""
     prompt_tokens: int = 0
@@ -71,6 +77,23 @@ class Sender:
     config: RunConfig
     run_id: str
     fence: int
+    retry_s: float
+    """Pause before the second try; it doubles with each one after."""
+    _alone: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @asynccontextmanager
+    async def turn(self, attempt: int, *, suspect: bool) -> AsyncIterator[None]:
+        """The moment for try number `attempt` (from 0) of attempts that were lost before.
+
+        `suspect`: a server went away with them. One prompt can kill a server under hundreds of others; so that only
+        the culprit runs out of tries, the last try of each suspect is made while no other suspect makes one.
+        """
+        async with AsyncExitStack() as stack:
+            if attempt:
+                await asyncio.sleep(self.retry_s * 2 ** (attempt - 1) * random.uniform(0.5, 1.0))
+                if suspect and attempt + 1 == self.config.max_attempts:
+                    await stack.enter_async_context(self._alone)
+            yield
 
     async def make(
         self, prompt: Prompt, visit_id: str, stage: Stage, count: int, *, round_number: int, first: int
@@ -90,31 +113,30 @@ class Sender:
         return await self._judge(prompt, stage, answers)
 
     def _seed(self, prompt: Prompt, round_number: int, number: int) -> int:
-        return zlib.crc32(f"{self.config.seed}:{prompt.prompt_id}:{round_number}:{number}".encode()) & 0x7FFFFFFF
+        # A successor numbers from 0 again: without the fence its commits would repeat its predecessor's pilots.
+        key = f"{self.config.seed}:{self.fence}:{prompt.prompt_id}:{round_number}:{number}"
+        return zlib.crc32(key.encode()) & 0x7FFFFFFF
 
     async def _send(self, prompt: Prompt, stage: Stage, rid: str, seed: int) -> Answer:
-        async with self.fleet.slot(stage) as server:
+        async with self.fleet.slot(stage) as dispatch:
             request = GenerateRequest(
                 rid=rid,
                 run=self.run_id,
-                version=server.version,
+                version=dispatch.version,
                 input_ids=prompt.input_ids,
                 sampling=self.config.sampling,
                 sampling_seed=seed,
                 timeout_s=self.config.attempt_timeout_s,
             )
             try:
-                completion = await server.client.generate(request)
+                completion = await dispatch.server.client.generate(request)
             except ServerRefused as error:
                 return Refused(reason=str(error))
             except InferenceError as error:
                 log.info("attempt_lost", run=self.run_id, rid=rid, prompt=prompt.prompt_id, reason=str(error))
-                await self.fleet.doubt(server, rid)
-                return Lost(reason=str(error))
-            newest = completion.spans[-1].version
-            if not await self.fleet.confirmed(server, newest, timeout_s=_CONFIRM_TIMEOUT_S):
-                return Lost(reason=f"{server.url} never confirmed weight version {newest}")
-            return completion
+                return Lost(reason=str(error), server_gone=await self.fleet.lost(dispatch, rid, error))
+            doubt = await self.fleet.vouched(dispatch, completion, timeout_s=_CONFIRM_TIMEOUT_S)
+            return Lost(reason=doubt) if doubt else completion
 
     async def _judge(self, prompt: Prompt, stage: Stage, answers: Sequence[Answer]) -> Judged:
         completions = [answer for answer in answers if isinstance(answer, Completion)]
@@ -135,6 +157,7 @@ class Sender:
             failed=tuple(failures),
             failed_tokens=failed_tokens,
             lost=tuple(answer.reason for answer in answers if isinstance(answer, Lost)),
+            server_gone=any(answer.server_gone for answer in answers if isinstance(answer, Lost)),
             refused=refusals[0] if refusals else "",
             prompt_tokens=sum(completion.prompt_tokens for completion in completions),
         )

@@ -1,8 +1,9 @@
 """Groups on their way to the learner, and the learner's word on what became of them.
 
-Owns: composing batches, the group stream, and the reports attach, publish, applied and checkpointed. Never samples.
+Owns: the group stream, and the reports attach, publish, applied and checkpointed. Never samples, never chooses groups.
 Invariants: one incarnation is attached at a time; a batch is composed only when the learner waits for it, so that it is
-as fresh as can be; reporting twice changes nothing.
+as fresh as can be; reporting twice changes nothing, across a restart of the scheduler too; open groups are changed by
+one caller at a time, and in memory exactly as in Redis, whoever hangs up meanwhile.
 """
 
 import asyncio
@@ -13,12 +14,13 @@ from pathlib import Path
 
 import structlog
 
-from scheduler.core.allocators.interface import Allocator, ReadyGroup
 from scheduler.core.errors import Conflict, InvalidInput, StaleIncarnation
 from scheduler.core.ledger import Outcome
 from scheduler.core.run import RunConfig
-from scheduler.core.staleness import all_will_be_fresh, is_fresh
+from scheduler.core.staleness import is_fresh
+from scheduler.engine.batches import Batches
 from scheduler.engine.pipeline import Pipeline
+from scheduler.engine.uninterrupted import uninterrupted
 from scheduler.frames import BatchFrame, FinalFrame, Frame, GroupFrame, HeartbeatFrame
 from scheduler.state.groups import Attachment, GroupEntry, GroupStatus, GroupStore
 from scheduler.state.versions import VersionStore, WeightRecord
@@ -58,47 +60,48 @@ class Delivery:
         *,
         run_id: str,
         config: RunConfig,
-        allocator: Allocator,
+        batches: Batches,
         pipeline: Pipeline,
         groups: GroupStore,
         versions: VersionStore,
         on_weights: Callable[[WeightRecord], Awaitable[None]],
-        step: int,
         checkpointed_step: int,
         incarnation: str,
+        last_weights: WeightRecord | None,
         settings: DeliverySettings,
     ) -> None:
         self._run_id = run_id
         self._config = config
-        self.allocator = allocator
+        self._batches = batches
         self._pipeline = pipeline
         self._groups = groups
         self._versions = versions
         self._on_weights = on_weights
-        self.step = step
         self.checkpointed_step = checkpointed_step
         self.incarnation = incarnation
         self._settings = settings
-        self._reports = asyncio.Lock()
-        self._last_weights: WeightRecord | None = None
-        self._patient_until: float | None = None
-        self._offered: set[str] = set()
-        self.sourceless = False
-        """Nothing more will be published: the rest may make a smaller batch, and then the stream ends."""
+        self._changing = asyncio.Lock()
+        """Held to change open groups or what the learner reported."""
+        self._last_weights = last_weights
         self.last_word: FinalFrame | None = None
         """Set when the run has nothing more for the learner."""
         self.attached_at = 0.0
         self.stats: Mapping[str, float] = {}
         """What the learner said of its last step."""
 
+    @property
+    def step(self) -> int:
+        """Last step that the learner applied."""
+        return self._pipeline.step
+
     async def attach(self, *, incarnation: str, step: int, trained: Mapping[int, Sequence[str]]) -> Attached:
         """A learner incarnation that resumed from `step`; `trained` are the groups its checkpoint holds, by step.
 
         Groups of steps it lost are delivered again if they are still fresh, else rolled back.
         """
-        async with self._reports:
+        async with self._changing:
             if incarnation != self.incarnation:
-                await self._attach(incarnation, step, trained)
+                await uninterrupted(self._attach(incarnation, step, trained))
         return Attached(
             run_id=self._run_id,
             version=self._pipeline.policy_version,
@@ -113,9 +116,13 @@ class Delivery:
         attachment = self._sort_out(incarnation, step, trained, entries)
         # The weights that this incarnation will publish are the next version: freshness is measured against it.
         kept = await self._groups.attach(entries, attachment, now=time.time(), version=self._pipeline.policy_version)
-        self.incarnation, self.step, self.checkpointed_step = incarnation, step, step
+        self.incarnation, self.checkpointed_step = incarnation, step
         self.attached_at = time.time()
-        self._pipeline.set_groups(kept)
+        # What it is given again is to be trained before the stream ends.
+        self.last_word = None
+        # Not what is open now: a visit may have published meanwhile.
+        ended = {entry.group_id for entry in entries} - {entry.group_id for entry in kept}
+        self._pipeline.change(drop=ended, put=kept, step=step)
         log.info(
             "learner_attached",
             run=self._run_id,
@@ -146,15 +153,20 @@ class Delivery:
 
     async def publish(self, *, incarnation: str, step: int, path: str, digest: str) -> WeightRecord:
         """Initial or restored weights become the next version."""
-        async with self._reports:
+        async with self._changing:
             self._check(incarnation)
             last = self._last_weights
             if last is not None and (last.path, last.digest) == (path, digest):
                 return last
             record = self._next_weights(step, path, digest)
-            await self._versions.announce(record)
-            await self._announced(record)
+            await uninterrupted(self._publish(record))
             return record
+
+    async def _publish(self, record: WeightRecord) -> None:
+        await self._versions.announce(record)
+        self._last_weights = record
+        self._pipeline.change(policy_version=record.version)
+        await self._announced(record)
 
     async def applied(
         self,
@@ -168,39 +180,46 @@ class Delivery:
         stats: Mapping[str, float],
     ) -> WeightRecord:
         """The learner stepped on a batch; its groups are applied and its weights are the next version."""
-        async with self._reports:
+        async with self._changing:
             self._check(incarnation)
             last = self._last_weights
             if last is not None and step == self.step and (last.path, last.digest) == (path, digest):
                 return last
             entries = self._batch_of(step, group_ids, refused)
             record = self._next_weights(step, path, digest)
-            stepped = await self._groups.applied(
-                entries, refused, incarnation=incarnation, step=step, weights=record, now=time.time()
-            )
-            self.step, self.stats = step, stats
-            self._pipeline.drop_groups(refused)
-            self._pipeline.put_groups(stepped)
-            await self._announced(record)
+            await uninterrupted(self._apply(entries, refused, record))
+            self.stats = stats
             if refused:
                 log.warning("learner_refused", run=self._run_id, step=step, refused=dict(refused))
             return record
 
+    async def _apply(self, entries: Sequence[GroupEntry], refused: Mapping[str, int], record: WeightRecord) -> None:
+        stepped = await self._groups.applied(
+            entries, refused, incarnation=self.incarnation, step=record.step, weights=record, now=time.time()
+        )
+        self._last_weights = record
+        self._pipeline.change(drop=refused, put=stepped, policy_version=record.version, step=record.step)
+        await self._announced(record)
+
     async def checkpointed(self, *, incarnation: str, step: int) -> None:
         """The learner saved `step`: what it applied up to it is trained."""
-        async with self._reports:
+        async with self._changing:
             self._check(incarnation)
             if step > self.step:
                 raise Conflict(f"step {step} was never reported as applied; the last one is {self.step}", field="step")
-            saved = [
-                entry
-                for entry in self._pipeline.groups.values()
-                if entry.status is GroupStatus.APPLIED and entry.step is not None and entry.step <= step
-            ]
-            await self._groups.checkpointed(saved, incarnation=incarnation, step=step, now=time.time())
-            self.checkpointed_step = max(step, self.checkpointed_step)
-            self._pipeline.drop_groups(entry.group_id for entry in saved)
-            log.info("checkpointed", run=self._run_id, step=step, groups=len(saved))
+            if step > self.checkpointed_step:
+                await uninterrupted(self._checkpointed(step))
+
+    async def _checkpointed(self, step: int) -> None:
+        saved = [
+            entry
+            for entry in self._pipeline.groups.values()
+            if entry.status is GroupStatus.APPLIED and entry.step is not None and entry.step <= step
+        ]
+        await self._groups.checkpointed(saved, incarnation=self.incarnation, step=step, now=time.time())
+        self.checkpointed_step = step
+        self._pipeline.change(drop=[entry.group_id for entry in saved])
+        log.info("checkpointed", run=self._run_id, step=step, groups=len(saved))
 
     async def frames(self, *, incarnation: str) -> AsyncIterator[Frame]:
         """The group stream of one incarnation.
@@ -216,9 +235,8 @@ class Delivery:
                 yield self.last_word
                 return
             step = self.step + 1
-            batch = self._formed(step) if delivered < step else []
-            if delivered < step and not batch:
-                batch = await self._compose(step)
+            batch = await self._batch(step) if delivered < step else []
+            self._check(incarnation)
             if batch:
                 async for frame in self._deliver(step, batch):
                     yield frame
@@ -230,15 +248,18 @@ class Delivery:
 
     def waiting_for(self) -> str:
         """What the next batch waits for; empty if the learner has it."""
-        ready, need = len(self._pipeline.published()), self._config.batch_size
-        if self._formed(self.step + 1):
+        missing, step = self._config.batch_size - len(self._pipeline.published()), self.step + 1
+        if missing <= 0 or self._is_past_the_end(step) or self._batches.formed(step):
             return ""
-        return f"{need - ready} more groups for the batch of step {self.step + 1}" if ready < need else ""
+        return f"{missing} more groups for the batch of step {step}"
+
+    def _is_past_the_end(self, step: int) -> bool:
+        return self._config.max_steps is not None and step > self._config.max_steps
 
     async def _wait(self, moment: int, silent_since: float) -> None:
         until = silent_since + self._settings.heartbeat_s
-        if self._patient_until is not None:
-            until = min(until, self._patient_until)
+        if self._batches.patient_until is not None:
+            until = min(until, self._batches.patient_until)
         await self._pipeline.changed(moment, timeout_s=max(0.0, until - time.monotonic()))
 
     async def _deliver(self, step: int, batch: Sequence[GroupEntry]) -> AsyncIterator[Frame]:
@@ -247,71 +268,20 @@ class Delivery:
             yield GroupFrame(step=step, group=group)
         yield BatchFrame(step=step, group_ids=group_ids, policy_version=self._pipeline.policy_version)
 
-    def _formed(self, step: int) -> list[GroupEntry]:
-        return [entry for entry in self._pipeline.published() if entry.step == step]
+    async def _batch(self, step: int) -> list[GroupEntry]:
+        """The batch of a step, composed if it can be now; empty until then."""
+        async with self._changing:
+            # Two connections of one learner may ask at once: there is one batch a step.
+            if step != self.step + 1 or self._is_past_the_end(step):
+                return []
+            return self._batches.formed(step) or await uninterrupted(self._batches.compose(step))
 
-    async def _compose(self, step: int) -> list[GroupEntry]:
-        """Choose the batch of a step, or nothing yet."""
-        await self._expire()
-        ready = self._pipeline.published()
-        need = self._config.batch_size
-        if len(ready) < need and not (self.sourceless and ready):
-            return []
-        selection = self.allocator.select(
-            [_as_ready(entry) for entry in ready if entry.group_id not in self._offered],
-            [_as_ready(entry) for entry in ready if entry.group_id in self._offered],
-            min(need, len(ready)),
-        )
-        if not selection.batch or self._waits_for_older(set(selection.batch)):
-            return []
-        self._offered = {entry.group_id for entry in ready} - set(selection.batch)
-        by_id = {entry.group_id: entry for entry in ready}
-        surplus = [by_id[group_id] for group_id in selection.surplus]
-        if surplus:
-            await self.drop(surplus, Outcome.SURPLUS)
-        batch = await self._groups.form_batch(step, [by_id[group_id] for group_id in selection.batch])
-        self._pipeline.put_groups(batch)
-        log.info(
-            "batch_formed",
-            run=self._run_id,
-            step=step,
-            groups=len(batch),
-            staleness=[self._pipeline.policy_version - entry.oldest_version for entry in batch],
-        )
-        return batch
-
-    def _waits_for_older(self, chosen: Collection[str]) -> bool:
-        """Whether groups left behind would become too stale, and the patience for them is not used up."""
-        left = [entry.oldest_version for entry in self._pipeline.published() if entry.group_id not in chosen]
-        under_way = [oldest for oldest in self._pipeline.committing.values() if oldest is not None]
-        feasible = all_will_be_fresh(
-            left + under_way, self._pipeline.policy_version + 1, self._config.batch_size, self._config.max_staleness
-        )
-        if feasible or not under_way:
-            self._patient_until = None
-            return False
-        if self._patient_until is None:
-            self._patient_until = time.monotonic() + self._settings.patience_s
-        if time.monotonic() < self._patient_until:
-            return True
-        self._patient_until = None
-        return False
-
-    async def _expire(self) -> None:
-        stale = [
-            entry
-            for entry in self._pipeline.published()
-            if not is_fresh(self._pipeline.policy_version, entry.oldest_version, self._config.max_staleness)
-        ]
-        if stale:
-            await self.drop(stale, Outcome.EXPIRED)
-
-    async def drop(self, entries: Sequence[GroupEntry], outcome: Outcome) -> None:
-        """End published groups untrained."""
-        version = self._pipeline.policy_version
-        await self._groups.drop(entries, outcome, now=time.time(), version=version)
-        self._pipeline.drop_groups(entry.group_id for entry in entries)
-        log.info("groups_dropped", run=self._run_id, outcome=outcome, groups=len(entries), version=version)
+    async def drop(self, status: GroupStatus, outcome: Outcome) -> None:
+        """End all open groups of one status untrained."""
+        async with self._changing:
+            entries = [entry for entry in self._pipeline.groups.values() if entry.status is status]
+            if entries:
+                await uninterrupted(self._batches.drop(entries, outcome))
 
     def _check(self, incarnation: str) -> None:
         if incarnation != self.incarnation:
@@ -320,7 +290,7 @@ class Delivery:
     def _batch_of(self, step: int, group_ids: Collection[str], refused: Mapping[str, int]) -> list[GroupEntry]:
         if step != self.step + 1:
             raise Conflict(f"step {step} is not the next one, which is {self.step + 1}", field="step")
-        formed = {entry.group_id: entry for entry in self._formed(step)}
+        formed = {entry.group_id: entry for entry in self._batches.formed(step)}
         said = set(group_ids) | set(refused)
         if said != set(formed):
             odd = ", ".join(sorted(said ^ set(formed)))
@@ -335,18 +305,5 @@ class Delivery:
         )
 
     async def _announced(self, record: WeightRecord) -> None:
-        self._last_weights = record
-        self._pipeline.set_versions(policy=record.version)
         log.info("weights_announced", run=self._run_id, version=record.version, step=record.step)
         await self._on_weights(record)
-
-
-def _as_ready(entry: GroupEntry) -> ReadyGroup:
-    return ReadyGroup(
-        group_id=entry.group_id,
-        oldest_version=entry.oldest_version,
-        success_rate=entry.success_rate,
-        reward_std=entry.reward_std,
-        num_rollouts=sum(entry.counts.values()),
-        published_order=entry.order,
-    )

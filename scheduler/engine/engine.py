@@ -10,14 +10,13 @@ import time
 
 import structlog
 
-from scheduler.core.drain import Drain
+from scheduler.core.errors import FenceLost
 from scheduler.core.ledger import Outcome
 from scheduler.core.lifecycle import PromptState, RunState
 from scheduler.core.run import RunConfig
 from scheduler.core.types import Prompt, Rollout
 from scheduler.engine.assembly import Parts, Surroundings, allocator_of, assemble
 from scheduler.engine.phases import Phases
-from scheduler.frames import FinalFrame
 from scheduler.state.groups import GroupStatus
 from scheduler.state.leases import Lease
 from scheduler.state.runs import RunRecord
@@ -27,6 +26,10 @@ from scheduler.state.visits import Landing, Visit
 
 log = structlog.get_logger(__name__)
 
+_VERSIONS_TAKEN_UP = 64
+_SAFE_SHARE_OF_LEASE = 0.75
+"""A lease that was not renewed for this share of its life counts as lost: what is under way stops before it ends."""
+
 
 class Engine:
     """One run at work; build it with `create`, `run` returns when the run has ended."""
@@ -34,15 +37,17 @@ class Engine:
     def __init__(self, around: Surroundings, record: RunRecord) -> None:
         self._around = around
         self.run_id = record.run_id
+        self.has_taken_up = False
+        """Whether it knows what an earlier incarnation left: before that, nobody is to change any of it."""
         self._pool_sequence = record.pool_sequence
         self._ended = asyncio.Event()
         self._visit_tasks: set[asyncio.Task[None]] = set()
         self._accepting = True
         self._last_progress = time.monotonic()
-        self._cancelled = ""
         self._parts: Parts
         self._phases: Phases
         self._tasks: asyncio.TaskGroup
+        self._evaluating: asyncio.Task[None]
 
     @classmethod
     async def create(cls, around: Surroundings, *, lease: Lease, record: RunRecord) -> "Engine":
@@ -56,7 +61,6 @@ class Engine:
             on_weights=engine._on_weights,
             on_live=engine._on_live,
         )
-        engine._parts.pipeline.set_versions(policy=record.version)
         engine._phases = Phases(engine._parts, around.fleet, record)
         return engine
 
@@ -83,11 +87,13 @@ class Engine:
         """
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
+            keeping = tasks.create_task(self._keep_lease(), name=f"lease-{self.run_id}")
             await self._recover()
+            self._evaluating = tasks.create_task(self._parts.evaluator.run(), name=f"evaluate-{self.run_id}")
             loops = [
-                tasks.create_task(self._keep_lease(), name=f"lease-{self.run_id}"),
+                keeping,
+                self._evaluating,
                 tasks.create_task(self._parts.weights.run(), name=f"weights-{self.run_id}"),
-                tasks.create_task(self._parts.evaluator.run(), name=f"evaluate-{self.run_id}"),
                 tasks.create_task(self._tend(), name=f"tend-{self.run_id}"),
             ]
             await self._ended.wait()
@@ -97,25 +103,25 @@ class Engine:
 
     async def pause(self, reason: str) -> None:
         """Claim nothing new."""
-        await self._phases.change(RunState.PAUSED, reason)
+        await self._phases.pause(reason)
 
     async def resume(self, reason: str) -> None:
         """Claim again."""
-        await self._phases.change(RunState.WAITING_WEIGHTS, reason)
+        await self._phases.resume(reason)
         self._parts.pipeline.wake()
 
     async def cancel(self, reason: str) -> None:
         """End the run: abort what is in flight, let the learner save what it has applied, account for the rest."""
-        self._cancelled = reason
-        if self._phases.state is not RunState.DRAINING:
-            await self._phases.drain(Drain(end=RunState.CANCELLED, reason=reason))
+        await self._phases.cancel(reason)
         self._parts.pipeline.wake()
 
     async def quiesce(self, *, grace_s: float) -> None:
         """Before a stop: claim nothing more and give what is in flight a while to come back."""
         self._accepting = False
-        if self._visit_tasks:
-            await asyncio.wait(self._visit_tasks, timeout=grace_s)
+        pipeline, patience = self._parts.pipeline, time.monotonic() + grace_s
+        # Survivors that are held wait for the learner; a successor takes them up where they are.
+        while pipeline.num_visits > len(pipeline.held) and time.monotonic() < patience:
+            await pipeline.changed(pipeline.moment, timeout_s=patience - time.monotonic())
 
     # Taking up what is there.
 
@@ -123,12 +129,16 @@ class Engine:
         """Take up what an earlier incarnation left: its requests are aborted, its half-done groups go on."""
         parts = self._parts
         await self._around.fleet.own(self.run_id)
-        await parts.evaluator.recover()
-        parts.pipeline.set_groups(await parts.groups.entries())
-        newest = await recent_versions(self._around.redis, parts.keys, count=1)
-        if newest:
-            await parts.weights.announce(newest[0])
+        measured = await parts.evaluator.recover()
+        parts.pipeline.change(put=await parts.groups.entries())
+        versions = await recent_versions(self._around.redis, parts.keys, count=_VERSIONS_TAKEN_UP)
+        await parts.weights.recover(versions, first=measured)
+        if versions:
+            await parts.evaluator.plan(versions[0])
         await self._phases.start()
+        self.has_taken_up = True
+        if self._phases.is_cancelled:
+            return
         for visit, held in await parts.visits.open_visits():
             resumed = await parts.visits.resume(visit, fence=parts.lease.fence)
             [prompt] = await parts.pools.prompts(parts.config.pool, [visit.prompt_id])
@@ -150,10 +160,20 @@ class Engine:
     # The long loops.
 
     async def _keep_lease(self) -> None:
-        """Produces: a lease that does not run out. Waits for: a quarter of its life. Raises FenceLost if taken over."""
+        """Produces: a lease that does not run out. Waits for: a quarter of its life.
+
+        Raises FenceLost if another scheduler took it, or if Redis does not answer until it is about to end.
+        """
+        lease, renewed = self._parts.lease, time.monotonic()
         while True:
-            await asyncio.sleep(self._parts.lease.ttl_s / 4)
-            await self._parts.lease.renew()
+            await asyncio.sleep(lease.ttl_s / 4)
+            asked = time.monotonic()
+            try:
+                async with asyncio.timeout(max(0.0, renewed + _SAFE_SHARE_OF_LEASE * lease.ttl_s - asked)):
+                    await lease.renew()
+            except TimeoutError as exc:
+                raise FenceLost(f"run {self.run_id}: the lease could not be renewed in time") from exc
+            renewed = asked
 
     async def _tend(self) -> None:
         """Claim, return, drain, end.
@@ -163,13 +183,13 @@ class Engine:
         while not self._ended.is_set():
             moment = self._parts.pipeline.moment
             await self._phases.follow_weights()
-            if self._cancelled:
+            if self._phases.is_cancelled:
                 await self._wind_up()
                 return
             if self._phases.state is RunState.RUNNING and self._accepting:
                 await self._admit()
             await self._phases.drain_if_due()
-            if self._phases.state is RunState.DRAINING:
+            if self._phases.state is RunState.DRAINING or self._parts.pipeline.groups_left == 0:
                 await self._finish_if_done()
             self._watch_for_stall()
             await self._parts.pipeline.changed(moment, timeout_s=self._around.settings.tend_s)
@@ -178,11 +198,16 @@ class Engine:
         parts = self._parts
         await self._take_in_new_prompts()
         await parts.table.return_due(parts.transactor, parts.pipeline.policy_version)
-        if parts.config.max_steps is not None:
-            steps_left = parts.config.max_steps - parts.delivery.step
-            parts.pipeline.slots_left = max(0, steps_left * parts.config.batch_size)
         if await parts.admission.admit():
             await self._phases.claimed()
+        parts.batches.allocator = parts.admission.allocator
+        idle = parts.admission.out_of_prompts and not parts.pipeline.num_visits
+        self._allow_short_batches(idle and parts.config.partial_batches)
+
+    def _allow_short_batches(self, allowed: bool) -> None:
+        if allowed != self._parts.batches.may_be_short:
+            self._parts.batches.may_be_short = allowed
+            self._parts.pipeline.wake()
 
     async def _take_in_new_prompts(self) -> None:
         parts = self._parts
@@ -191,32 +216,44 @@ class Engine:
             await parts.table.seed_prompts(parts.transactor, [prompt_id for prompt_id, _ in page], self._pool_sequence)
 
     async def _finish_if_done(self) -> None:
-        """While draining: end the stream when all is delivered, and the run when all of it is saved and measured."""
+        """Nothing new is claimed: end the stream when all is delivered, and the run when it is saved and measured."""
         parts, delivery = self._parts, self._parts.delivery
         if parts.pipeline.num_visits:
             return
-        delivery.sourceless = True
-        published = parts.pipeline.published()
-        steps_done = parts.config.max_steps is not None and delivery.step >= parts.config.max_steps
-        if published and steps_done:
-            await delivery.drop(published, Outcome.SURPLUS)
+        self._allow_short_batches(True)
+        if parts.pipeline.groups_left == 0:
+            await delivery.drop(GroupStatus.PUBLISHED, Outcome.SURPLUS)
         if parts.pipeline.published():
             return
-        if delivery.last_word is None:
-            delivery.last_word = FinalFrame(state=self._phases.state, reason=self._phases.reason)
-            parts.pipeline.wake()
-        if not parts.pipeline.groups and delivery.checkpointed_step >= delivery.step and parts.evaluator.is_idle():
-            if await parts.evaluator.plan_last(parts.pipeline.policy_version):
-                return
+        self._say_last()
+        saved = not parts.pipeline.groups and delivery.checkpointed_step >= delivery.step
+        if not saved or self._phases.state is not RunState.DRAINING or not parts.evaluator.is_idle():
+            return
+        if not await parts.evaluator.plan_last(parts.pipeline.policy_version):
             await self._phases.end()
             self._ended.set()
+
+    def _say_last(self) -> None:
+        if self._parts.delivery.last_word is None:
+            self._parts.delivery.last_word = self._phases.last_word()
+            self._parts.pipeline.wake()
 
     def _watch_for_stall(self) -> None:
         idle_s = time.monotonic() - self._last_progress
         if idle_s < self._around.settings.stall_s or self._phases.state is RunState.PAUSED:
             return
         self._last_progress = time.monotonic()
-        log.warning("stalled", run=self.run_id, idle_s=round(idle_s), waiting_for=self._phases.waiting_for())
+        pipeline = self._parts.pipeline
+        log.warning(
+            "stalled",
+            run=self.run_id,
+            idle_s=round(idle_s, 3),
+            waiting_for=self._phases.waiting_for() or f"{pipeline.num_visits} visits under way",
+            visits=pipeline.num_visits,
+            held=len(pipeline.held),
+            committing=len(pipeline.committing),
+            published=len(pipeline.published()),
+        )
 
     # Weights.
 
@@ -226,31 +263,33 @@ class Engine:
         await self._parts.evaluator.plan(record)
 
     def _on_live(self) -> None:
-        self._parts.pipeline.set_versions(live=self._parts.weights.live_version)
+        self._parts.pipeline.set_live(self._parts.weights.live_version)
 
     # The end of a cancelled run.
 
     async def _wind_up(self) -> None:
         """Cancel what is under way, and wait a while for the learner to save what it has applied."""
-        tasks = list(self._visit_tasks)
+        parts, delivery = self._parts, self._parts.delivery
+        await self._stop(*self._visit_tasks, self._evaluating)
+        await parts.evaluator.cancel(self._phases.reason)
+        await self._around.fleet.abort_all()
+        await self._cancel_visits()
+        patience = time.monotonic() + self._around.settings.end_grace_s
+        while True:
+            moment = parts.pipeline.moment
+            await delivery.drop(GroupStatus.PUBLISHED, Outcome.CANCELLED)
+            self._say_last()
+            if not parts.pipeline.groups or time.monotonic() >= patience:
+                break
+            await parts.pipeline.changed(moment, timeout_s=patience - time.monotonic())
+        await delivery.drop(GroupStatus.APPLIED, Outcome.ROLLED_BACK)
+        await self._phases.end()
+        self._ended.set()
+
+    async def _stop(self, *tasks: asyncio.Task[None]) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._around.fleet.abort_all()
-        await self._cancel_visits()
-        parts, delivery = self._parts, self._parts.delivery
-        if parts.pipeline.published():
-            await delivery.drop(parts.pipeline.published(), Outcome.CANCELLED)
-        delivery.last_word = FinalFrame(state=RunState.CANCELLED, reason=self._cancelled)
-        parts.pipeline.wake()
-        patience = time.monotonic() + self._around.settings.end_grace_s
-        while parts.pipeline.groups and time.monotonic() < patience:
-            await parts.pipeline.changed(parts.pipeline.moment, timeout_s=1.0)
-        applied = [entry for entry in parts.pipeline.groups.values() if entry.status is GroupStatus.APPLIED]
-        if applied:
-            await delivery.drop(applied, Outcome.ROLLED_BACK)
-        await self._phases.change(RunState.CANCELLED, self._cancelled)
-        self._ended.set()
 
     async def _cancel_visits(self) -> None:
         parts = self._parts
@@ -260,7 +299,7 @@ class Engine:
                     visit = await parts.visits.land(visit, Landing(stage=stage, cancelled=count), held=())
             rows = await parts.table.rows([visit.prompt_id])
             event = Event(
-                at=time.time(), version=parts.pipeline.policy_version, what="cancelled", reason=self._cancelled
+                at=time.time(), version=parts.pipeline.policy_version, what="cancelled", reason=self._phases.reason
             )
             await parts.visits.settle(
                 visit,

@@ -1,7 +1,8 @@
 """Evaluations of one run: the policy measured on a held-out pool at one weight version.
 
 Owns: the queue of evaluations and their attempts. Never feeds the informativeness table. Invariants: one evaluation at
-a time, with its version pinned from its first attempt to its last; a failed reward is not a wrong answer.
+a time, with its version pinned from its first attempt to its last; a failed reward is not a wrong answer; every attempt
+that was launched lands, also where the cap ends an evaluation.
 """
 
 import asyncio
@@ -12,10 +13,11 @@ from dataclasses import replace
 
 import structlog
 
-from scheduler.core.errors import BudgetExhausted, InvalidInput, PilotCommitError
+from scheduler.core.errors import BudgetExhausted, Conflict, InvalidInput
 from scheduler.core.run import EvaluationPlan
 from scheduler.core.types import Prompt, Stage
-from scheduler.engine.attempts import Sender
+from scheduler.engine.attempts import Judged, Sender
+from scheduler.engine.uninterrupted import uninterrupted
 from scheduler.state.connection import Redis
 from scheduler.state.evaluations import (
     EvaluationLanding,
@@ -64,7 +66,11 @@ class Evaluator:
     async def request(
         self, *, pool: str, num_rollouts: int, version: int | None, purpose: str = ""
     ) -> EvaluationRecord:
-        """Queue an evaluation; raises NotFound for the pool, InvalidInput if it is empty."""
+        """Queue an evaluation.
+
+        Raises NotFound for the pool, InvalidInput if it is empty, Conflict for a version that is gone or not out yet.
+        """
+        await self._check_version(version)
         await self._pools.get(pool)
         num_prompts = await self._pools.size(pool)
         if not num_prompts:
@@ -82,12 +88,37 @@ class Evaluator:
         self._enqueue(record)
         return record
 
-    async def recover(self) -> None:
-        """Take up what a dead incarnation left: its attempts in flight are lost, its evaluations go on."""
+    async def _check_version(self, version: int | None) -> None:
+        if version is None:
+            return
+        if version < self._weights.live_version:
+            gone = f"weight version {version} is gone: {self._weights.live_version} is live"
+            raise Conflict(gone, field="version")
+        if await self._versions.get(version) is None:
+            raise Conflict(f"weight version {version} is not published yet", field="version")
+
+    async def recover(self) -> int | None:
+        """Take up what a dead incarnation left: its attempts in flight are lost, its evaluations go on.
+
+        Returns the version that one was under way on, if one was.
+        """
         await self._store.lose_in_flight()
-        for record in await evaluations(self._redis, self._keys):
-            if record.state in (EvaluationState.WAITING, EvaluationState.RUNNING):
-                self._enqueue(record)
+        version = None
+        for record in await self._unfinished():
+            if record.state is EvaluationState.RUNNING:
+                version = record.version
+            self._enqueue(record)
+        return version
+
+    async def cancel(self, reason: str) -> None:
+        """The run was cancelled, `run` with it: what is unfinished fails with the reason."""
+        await self._store.cancel_in_flight()
+        for record in await self._unfinished():
+            await self._store.put(replace(record, state=EvaluationState.FAILED, reason=reason))
+
+    async def _unfinished(self) -> list[EvaluationRecord]:
+        made = await evaluations(self._redis, self._keys)
+        return [record for record in made if record.state in (EvaluationState.WAITING, EvaluationState.RUNNING)]
 
     def is_idle(self) -> bool:
         """Whether no evaluation is queued or running."""
@@ -127,7 +158,7 @@ class Evaluator:
             record = await self._queue.get()
             try:
                 await self._evaluate(record)
-            except PilotCommitError as error:
+            except (BudgetExhausted, InvalidInput) as error:
                 log.warning("evaluation_failed", run=self._keys.run_id, id=record.evaluation_id, reason=str(error))
                 current = await self._current(record)
                 await self._store.put(replace(current, state=EvaluationState.FAILED, reason=str(error)))
@@ -169,47 +200,57 @@ class _Measurement:
         self.record = record
         self._room = asyncio.Semaphore(_PROMPTS_AT_ONCE)
         self._write = asyncio.Lock()
+        self._capped: BudgetExhausted | None = None
 
     async def measure(self, prompts: list[Prompt]) -> None:
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                for prompt in prompts:
-                    tasks.create_task(self._prompt(prompt), name=f"evaluate-{prompt.prompt_id}")
-        except* BudgetExhausted as errors:
-            raise BudgetExhausted(f"the evaluation cap is used up: {errors.exceptions[0]}") from errors
+        async with asyncio.TaskGroup() as tasks:
+            for prompt in prompts:
+                tasks.create_task(self._prompt(prompt), name=f"evaluate-{prompt.prompt_id}")
+        if self._capped is not None:
+            raise BudgetExhausted(f"the evaluation cap is used up: {self._capped}") from self._capped
 
     async def _prompt(self, prompt: Prompt) -> None:
+        measured, judged = Measured(correct=0, judged=0), Judged()
+        missing = self.record.num_rollouts
         async with self._room:
-            measured = Measured(correct=0, judged=0)
-            missing = self.record.num_rollouts
             for attempt in range(self._sender.config.max_attempts):
-                await self._store.launch(missing)
-                judged = await self._sender.make(
-                    prompt,
-                    f"{self.record.evaluation_id}-{prompt.prompt_id}",
-                    Stage.EVAL,
-                    missing,
-                    round_number=self.record.version or 0,
-                    first=attempt * self.record.num_rollouts,
-                )
+                async with self._sender.turn(attempt, suspect=judged.server_gone):
+                    if not await self._launch(missing):
+                        return
+                    judged = await self._sender.make(
+                        prompt,
+                        f"{self.record.evaluation_id}-{prompt.prompt_id}",
+                        Stage.EVAL,
+                        missing,
+                        round_number=self.record.version or 0,
+                        first=attempt * self.record.num_rollouts,
+                    )
                 missing = len(judged.lost)
                 measured = Measured(
                     correct=measured.correct + sum(rollout.correct for rollout in judged.rollouts),
                     judged=measured.judged + len(judged.rollouts),
                     failed=measured.failed + len(judged.failed),
                 )
-                async with self._write:
-                    self.record = await self._store.land(
-                        self.record,
-                        prompt.prompt_id,
-                        measured,
-                        EvaluationLanding(
-                            judged=len(judged.rollouts),
-                            failed=len(judged.failed),
-                            lost=len(judged.lost),
-                            tokens=judged.tokens + len(judged.lost) * self._sender.config.sampling.max_new_tokens,
-                            prompt_tokens=judged.prompt_tokens,
-                        ),
-                    )
+                await uninterrupted(self._land(prompt, measured, judged))
                 if not missing:
                     return
+
+    async def _launch(self, count: int) -> bool:
+        """False over the cap: nothing more is begun then, but what is in flight still lands."""
+        if self._capped is None:
+            try:
+                await uninterrupted(self._store.launch(count))
+            except BudgetExhausted as error:
+                self._capped = error
+        return self._capped is None
+
+    async def _land(self, prompt: Prompt, measured: Measured, judged: Judged) -> None:
+        landing = EvaluationLanding(
+            judged=len(judged.rollouts),
+            failed=len(judged.failed),
+            lost=len(judged.lost),
+            tokens=judged.tokens + len(judged.lost) * self._sender.config.sampling.max_new_tokens,
+            prompt_tokens=judged.prompt_tokens,
+        )
+        async with self._write:
+            self.record = await self._store.land(self.record, prompt.prompt_id, measured, landing)

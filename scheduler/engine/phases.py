@@ -1,10 +1,12 @@
 """The phases of a run: where it stands, what it waits for, and when it ends.
 
 Owns: the run's state. Never claims and never samples. Invariants: a state only changes by a legal move, in Redis
-first; a run that waits says for what.
+first, one move at a time; what a drain ends in outlives the scheduler; a run that waits says for what.
 """
 
+import asyncio
 import time
+from collections.abc import Collection
 
 import structlog
 
@@ -13,9 +15,12 @@ from scheduler.core.errors import Conflict
 from scheduler.core.lifecycle import ENDED, PromptState, RunState
 from scheduler.engine.assembly import Parts
 from scheduler.fleet import Fleet, ServerState
+from scheduler.frames import FinalFrame
 from scheduler.state.runs import RunRecord
 
 log = structlog.get_logger(__name__)
+
+_AT_WORK = (RunState.RUNNING, RunState.WAITING_WEIGHTS)
 
 
 class Phases:
@@ -26,22 +31,19 @@ class Phases:
         self._fleet = fleet
         self.state = record.state
         self.reason = record.reason
+        self.ending = record.ending
+        """The state it drains towards; None before it does."""
         self._started_at = record.started_at
-        self._end = RunState.FINISHED
+        self._moving = asyncio.Lock()
 
-    async def change(self, to: RunState, reason: str) -> None:
-        """Move the run; raises Conflict if it has ended, IllegalMove if the table does not have the move."""
-        if self.state in ENDED:
-            raise Conflict(f"run {self._parts.run_id} has ended: it is {self.state}")
-        now = time.time() if to in ENDED else None
-        await self._parts.runs.change_state(self._parts.transactor, self.state, to, reason=reason, now=now)
-        log.info("run_state", run=self._parts.run_id, state=to, reason=reason)
-        self.state, self.reason = to, reason
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether an operator wants it to end."""
+        return self.ending is RunState.CANCELLED
 
     async def start(self) -> None:
         """An engine is at work on the run: it waits for weights, unless an operator or its end says otherwise."""
-        if self.state in (RunState.QUEUED, RunState.RUNNING):
-            await self.change(RunState.WAITING_WEIGHTS, "")
+        await self._move((RunState.QUEUED, RunState.RUNNING), RunState.WAITING_WEIGHTS, "")
 
     async def claimed(self) -> None:
         """The run claimed: the wall-clock budget counts from its first claim."""
@@ -50,45 +52,82 @@ class Phases:
             await self._parts.runs.note(self._parts.transactor, started_at=self._started_at)
 
     async def follow_weights(self) -> None:
-        """RUNNING exactly while the learner's weights are live on some server."""
-        live = self._parts.weights.live_version > 0 and self._parts.delivery.incarnation != ""
-        if self.state is RunState.WAITING_WEIGHTS and live:
-            await self.change(RunState.RUNNING, "")
+        """It runs once the learner's weights are live on some server."""
+        if self._parts.weights.live_version > 0 and self._parts.delivery.incarnation:
+            await self._move((RunState.WAITING_WEIGHTS,), RunState.RUNNING, "")
+
+    async def pause(self, reason: str) -> None:
+        """Claim nothing new; raises Conflict if it does not claim anyway."""
+        if not await self._move((*_AT_WORK, RunState.QUEUED), RunState.PAUSED, reason):
+            raise Conflict(f"run {self._parts.run_id} is {self.state}: only one that is at work can be paused")
+
+    async def resume(self, reason: str) -> None:
+        """Claim again; raises Conflict if it is not paused."""
+        if not await self._move((RunState.PAUSED,), RunState.WAITING_WEIGHTS, reason):
+            raise Conflict(f"run {self._parts.run_id} is {self.state}, not paused")
+
+    async def cancel(self, reason: str) -> None:
+        """Stop claiming for good, on an operator's order; raises Conflict if it has ended."""
+        if self.state in ENDED:
+            raise Conflict(f"run {self._parts.run_id} has ended: it is {self.state}")
+        await self._note_ending(RunState.CANCELLED, reason)
+        await self._move(_AT_WORK, RunState.DRAINING, reason)
 
     async def drain_if_due(self) -> None:
         """Stop claiming once there is a reason to."""
-        if self.state not in (RunState.RUNNING, RunState.WAITING_WEIGHTS):
+        if self.state not in _AT_WORK:
             return
         drain = why_drain(await self._situation())
         if drain is not None:
-            await self.drain(drain)
+            await self._drain(drain)
 
-    async def drain(self, drain: Drain) -> None:
-        """Stop claiming."""
-        self._end = drain.end
-        await self.change(RunState.DRAINING, drain.reason)
+    async def _drain(self, drain: Drain) -> None:
+        if self.is_cancelled:
+            return
+        await self._note_ending(drain.end, drain.reason)
+        await self._move(_AT_WORK, RunState.DRAINING, drain.reason)
+
+    async def end(self) -> None:
+        """Everything is accounted for: the run ends as its drain said."""
+        ending = self.ending or RunState.FINISHED
+        await self._move(frozenset(RunState) - ENDED, ending, self.reason)
+
+    async def _note_ending(self, ending: RunState, reason: str) -> None:
+        await self._parts.runs.note(self._parts.transactor, ending=ending.value, reason=reason)
+        self.ending, self.reason = ending, reason
+
+    async def _move(self, sources: Collection[RunState], to: RunState, reason: str) -> bool:
+        """Move from one of `sources`; False where it stands elsewhere by now: operators and the engine both move it."""
+        async with self._moving:
+            if self.state not in sources:
+                return False
+            now = time.time() if to in ENDED else None
+            await self._parts.runs.change_state(self._parts.transactor, self.state, to, reason=reason, now=now)
+            self.state, self.reason = to, reason
+        log.info("run_state", run=self._parts.run_id, state=to, reason=reason)
+        return True
 
     async def _situation(self) -> Situation:
         parts, config = self._parts, self._parts.config
         ledger = await parts.runs.ledger(parts.run_id)
-        sizes = await parts.table.sizes() if parts.admission.out_of_prompts else {}
-        returns = await parts.table.next_return()
-        empty = parts.admission.out_of_prompts and not sizes.get(PromptState.READY) and returns is None
+        claim = parts.admission.largest_claim
         return Situation(
-            step=parts.delivery.step,
+            # Applied is not enough: a learner that dies before it has saved its last step takes it again.
+            step=parts.delivery.checkpointed_step,
             max_steps=config.max_steps,
             elapsed_s=time.time() - self._started_at if self._started_at is not None else 0.0,
             wall_clock_s=config.budget.wall_clock_s,
-            largest_claim_fits=config.budget.can_ever_fit(ledger, parts.admission.largest_claim),
-            claim_waits_for_budget=parts.admission.out_of_budget,
-            nothing_to_claim=empty,
+            largest_claim_fits=config.budget.can_ever_fit(ledger, claim),
+            claim_waits_for_budget=not config.budget.fits(ledger, claim),
+            nothing_to_claim=parts.admission.out_of_prompts and await self._nothing_to_claim(),
             num_visits=parts.pipeline.num_visits,
         )
 
-    async def end(self) -> None:
-        """Everything is accounted for: the run ends as its drain said. A restart re-reads that from the steps done."""
-        done = self._parts.config.max_steps is not None and self._parts.delivery.step >= self._parts.config.max_steps
-        await self.change(RunState.FINISHED if done else self._end, self.reason)
+    async def _nothing_to_claim(self) -> bool:
+        table = self._parts.table
+        return not (await table.sizes()).get(PromptState.READY) and await table.next_return() is None
+
+    # What it waits for.
 
     def waiting_for(self) -> str:
         """What the run waits for; empty while work flows."""
@@ -115,11 +154,27 @@ class Phases:
         return f"a server: {told or 'the fleet has none'}"
 
     def _waits_for_work(self) -> str:
-        parts = self._parts
-        if self.state is RunState.DRAINING:
-            return f"the end: {self.reason}"
-        if parts.admission.out_of_budget and parts.pipeline.num_visits:
-            return "refunds: what is left of the budget is reserved"
-        if not parts.pipeline.num_visits and not parts.pipeline.free:
+        parts, pipeline = self._parts, self._parts.pipeline
+        if (self.state is RunState.DRAINING or pipeline.groups_left == 0) and not pipeline.num_visits:
+            return self._waits_for_the_end()
+        if pipeline.num_visits == len(pipeline.held) and not pipeline.free:
             return f"the learner to apply step {parts.delivery.step + 1}"
+        if parts.admission.out_of_budget and pipeline.num_visits:
+            return "refunds: what is left of the budget is reserved"
+        if parts.admission.is_revisiting:
+            return "informative prompts: all are deferred or evicted, and some are looked at again before their time"
         return ""
+
+    def _waits_for_the_end(self) -> str:
+        delivery = self._parts.delivery
+        if self._parts.pipeline.published():
+            return f"the learner to apply step {delivery.step + 1}, its last one"
+        if delivery.checkpointed_step < delivery.step:
+            return f"the learner to save step {delivery.step}, its last one"
+        return "the last evaluation"
+
+    def last_word(self) -> FinalFrame:
+        """What the learner is told at the end."""
+        if self.ending is not None:
+            return FinalFrame(state=self.ending, reason=self.reason)
+        return FinalFrame(state=RunState.FINISHED, reason=f"all {self._parts.config.max_steps} steps are done")

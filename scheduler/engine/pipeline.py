@@ -38,14 +38,17 @@ class Survivor:
 class Pipeline:
     """Counts and grants; every change wakes whoever waits for `changed`."""
 
-    def __init__(self, *, batch_size: int, max_staleness: int, pilot_cap: int) -> None:
+    def __init__(
+        self, *, batch_size: int, max_staleness: int, pilot_cap: int, max_steps: int | None = None, step: int = 0
+    ) -> None:
         self._batch_size = batch_size
         self._max_staleness = max_staleness
         self._pilot_cap = pilot_cap
+        self._max_steps = max_steps
+        self.step = step
+        """Last step that the learner applied."""
         self.policy_version = 0
         self.live_version = 0
-        self.slots_left: int | None = None
-        """Groups that the remaining steps can still use, those outstanding included; None is no limit."""
         self.pass_rate = PassRate()
         self.num_visits = 0
         """Open visits, in whichever phase."""
@@ -67,11 +70,16 @@ class Pipeline:
         return len(self.committing) + len(self.published())
 
     @property
+    def groups_left(self) -> int | None:
+        """Groups that the remaining steps can use, those outstanding included; None is no limit."""
+        return None if self._max_steps is None else max(0, self._max_steps - self.step) * self._batch_size
+
+    @property
     def free(self) -> int:
         """Groups that may still be started with the live weights."""
         lag = self.policy_version - self.live_version
         free = free_slots(self.outstanding, self._batch_size, self._max_staleness, lag)
-        return free if self.slots_left is None else max(0, min(free, self.slots_left - self.outstanding))
+        return free if self.groups_left is None else max(0, min(free, self.groups_left - self.outstanding))
 
     @property
     def num_piloting(self) -> int:
@@ -103,7 +111,7 @@ class Pipeline:
         """Give free slots to survivors, oldest version first, and expire those that can no longer be consumed fresh."""
         newest_first = self.live_version + 1
         for survivor in sorted(self.held, key=lambda held: (held.oldest_version or newest_first, held.visit_id)):
-            if self.slots_left == 0:
+            if self.groups_left == 0:
                 self._answer(survivor, Slot.NOT_NEEDED)
             elif not self._in_time(survivor):
                 self._answer(survivor, Slot.TOO_STALE)
@@ -138,24 +146,23 @@ class Pipeline:
         self.change(put=[entry])
 
     def change(
-        self, *, drop: Iterable[str] = (), put: Iterable[GroupEntry] = (), policy_version: int | None = None
+        self,
+        *,
+        drop: Iterable[str] = (),
+        put: Iterable[GroupEntry] = (),
+        policy_version: int | None = None,
+        step: int | None = None,
     ) -> None:
-        """Forget groups that have ended, update or add others, note the learner's version: all of it at once.
+        """Forget groups that have ended, update or add others, note where the learner is: all of it at once.
 
         In steps, slots would be granted against numbers that never were: groups stepped on, their version not counted.
         """
         for group_id in drop:
             self.groups.pop(group_id, None)
         self.groups.update({entry.group_id: entry for entry in put})
-        if policy_version is not None:
-            self.policy_version = policy_version
+        self.policy_version = self.policy_version if policy_version is None else policy_version
+        self.step = self.step if step is None else step
         self.grant()
-
-    def limit_slots(self, groups: int | None) -> None:
-        """The remaining steps can still use so many groups; None is no limit."""
-        if groups != self.slots_left:
-            self.slots_left = groups
-            self.grant()
 
     def set_live(self, version: int) -> None:
         """The fleet samples with this version from now on."""

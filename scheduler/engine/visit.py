@@ -8,7 +8,7 @@ Redis with the pilots it holds.
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import structlog
@@ -22,7 +22,8 @@ from scheduler.core.prior import Prior
 from scheduler.core.run import RunConfig
 from scheduler.core.types import Group, Prompt, Rollout, Stage, Verdict
 from scheduler.engine.attempts import Judged, Sender
-from scheduler.engine.pipeline import Pipeline
+from scheduler.engine.pipeline import Pipeline, Slot
+from scheduler.engine.uninterrupted import uninterrupted
 from scheduler.state.groups import GroupEntry
 from scheduler.state.table import Event, Row
 from scheduler.state.visits import Landing, Visit, VisitStore
@@ -77,6 +78,11 @@ class _Run:
     allocator: Allocator
     rollouts: tuple[Rollout, ...]
     num_sent: int = 0
+    lost_visits: int = field(init=False)
+    """Visits in a row, this one included, that ended because servers went away with the prompt's attempts."""
+
+    def __post_init__(self) -> None:
+        self.lost_visits = self.row.lost_visits
 
     async def to_end(self) -> None:
         while True:
@@ -101,12 +107,13 @@ class _Run:
 
     async def _commit(self, missing: int) -> Interrupted | None:
         oldest = min((rollout.oldest_version for rollout in self.rollouts), default=None)
-        if not await self.runner.pipeline.slot(self.visit.visit_id, oldest):
-            return Interrupted(outcome=Outcome.EXPIRED, reason=f"pilots of version {oldest} waited too long for a slot")
-        short = missing - self.visit.reserved
-        if short > 0 and not await self._extend(short):
-            return Interrupted(outcome=Outcome.INCOMPLETE, reason="no budget left to complete the group")
-        trouble = await self._ask(Stage.COMMIT, missing) if missing else None
+        match await self.runner.pipeline.slot(self.visit.visit_id, oldest):
+            case Slot.TOO_STALE:
+                return Interrupted(outcome=Outcome.EXPIRED, reason=f"no slot in time for pilots of version {oldest}")
+            case Slot.NOT_NEEDED:
+                return Interrupted(outcome=Outcome.CANCELLED, reason="the run takes no more steps")
+            case Slot.GRANTED:
+                trouble = await self._ask(Stage.COMMIT, missing) if missing else None
         if trouble is None and len(self.rollouts) < 2:
             return self._short_of(2)
         return trouble
@@ -117,24 +124,27 @@ class _Run:
 
     async def _ask(self, stage: Stage, count: int) -> Interrupted | None:
         """Get `count` rollouts, making lost attempts again within their bound; None if all came back."""
-        for attempt in range(self.runner.config.max_attempts):
-            if attempt and not await self._extend(count):
+        tries, judged = self.runner.config.max_attempts, Judged()
+        for attempt in range(tries):
+            if not await self._reserve(count):
                 return Interrupted(outcome=Outcome.INCOMPLETE, reason="no budget left to make lost attempts again")
-            judged = await self._make(stage, count)
+            async with self.runner.sender.turn(attempt, suspect=judged.server_gone):
+                judged = await self._make(stage, count)
             if judged.refused:
                 return Interrupted(outcome=Outcome.INCOMPLETE, reason=judged.refused, quarantine=True)
             count = len(judged.lost)
             if not count:
                 return None
-        tried = self.runner.config.max_attempts
-        kills = self.row.lost_visits + 1 >= _LOST_VISITS_BEFORE_QUARANTINE
+        self.lost_visits += judged.server_gone
         return Interrupted(
-            outcome=Outcome.LOST, reason=f"lost {tried} times running: {judged.lost[0]}", quarantine=kills
+            outcome=Outcome.LOST,
+            reason=f"lost {tries} times running: {judged.lost[0]}",
+            quarantine=self.lost_visits >= _LOST_VISITS_BEFORE_QUARANTINE,
         )
 
     async def _make(self, stage: Stage, count: int) -> Judged:
         runner = self.runner
-        self.visit = await runner.visits.launch(self.visit, stage, count)
+        self.visit = await uninterrupted(runner.visits.launch(self.visit, stage, count))
         judged = await runner.sender.make(
             self.prompt,
             self.visit.visit_id,
@@ -153,16 +163,19 @@ class _Run:
             lost=len(judged.lost),
             prompt_tokens=judged.prompt_tokens,
         )
-        self.visit = await runner.visits.land(self.visit, landing, held=self.rollouts)
+        self.visit = await uninterrupted(runner.visits.land(self.visit, landing, held=self.rollouts))
         for reason in dict.fromkeys(judged.failed):
             log.warning("attempt_failed", prompt=self.prompt.prompt_id, stage=stage, reason=reason)
         return judged
 
-    async def _extend(self, count: int) -> bool:
-        try:
-            self.visit = await self.runner.visits.extend(self.visit, count)
-        except BudgetExhausted:
-            return False
+    async def _reserve(self, count: int) -> bool:
+        """Have reserved all that the group still lacks: lost attempts, an earlier scheduler's too, used theirs up."""
+        missing = max(count, self.allocator.largest_group - len(self.rollouts)) - self.visit.reserved
+        if missing > 0:
+            try:
+                self.visit = await uninterrupted(self.runner.visits.extend(self.visit, missing))
+            except BudgetExhausted:
+                return False
         return True
 
     async def _settle(self, verdict: Settle) -> None:
@@ -181,7 +194,7 @@ class _Run:
     async def _interrupt(self, trouble: Interrupted) -> None:
         # What was lost has landed as lost already; the rollouts that did come back belong to no complete group.
         outcome = Outcome.INCOMPLETE if trouble.outcome is Outcome.LOST else trouble.outcome
-        lost_visits = self.row.lost_visits + 1 if trouble.outcome is Outcome.LOST else 0
+        lost_visits = self.lost_visits if trouble.outcome is Outcome.LOST else 0
         evidence = replace(self._observed(), visits=self.row.evidence.visits + 1, reason=trouble.reason)
         await self._end(
             outcome,
@@ -206,7 +219,7 @@ class _Run:
     ) -> None:
         row = Row(evidence=evidence, next_version=next_version, lost_visits=lost_visits)
         event = self._event(what, reason)
-        await self.runner.visits.settle(self.visit, outcome, row=row, state=state, event=event)
+        await uninterrupted(self.runner.visits.settle(self.visit, outcome, row=row, state=state, event=event))
         log.info(
             "settled",
             run=self.runner.sender.run_id,
@@ -238,9 +251,7 @@ class _Run:
         )
         row = Row(evidence=self._observed().judged(Verdict.COMMIT, "published"))
         event = replace(self._event("published", ""), group_id=group.group_id)
-        await runner.visits.publish(self.visit, group, entry, row=row, event=event)
-        runner.pipeline.committing.pop(self.visit.visit_id, None)
-        runner.pipeline.put_groups([entry])
+        await uninterrupted(self._hand_over(group, entry, row, event))
         log.info(
             "published",
             run=runner.sender.run_id,
@@ -249,6 +260,10 @@ class _Run:
             success_rate=round(entry.success_rate, 3),
             oldest_version=entry.oldest_version,
         )
+
+    async def _hand_over(self, group: Group, entry: GroupEntry, row: Row, event: Event) -> None:
+        await self.runner.visits.publish(self.visit, group, entry, row=row, event=event)
+        self.runner.pipeline.published_group(entry)
 
     def _observed(self) -> Evidence:
         """The prompt's evidence with all rollouts of this visit: rejected ones too, or the estimate is biased."""

@@ -9,8 +9,9 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import ConnectionError, ResponseError, TimeoutError
 
-from scheduler.core.errors import SchemaMismatch
+from scheduler.core.errors import SchemaMismatch, StateError
 from scheduler.state import keys
+from scheduler.state.cancellable import cancellable
 from scheduler.state.wire import text
 
 
@@ -28,11 +29,15 @@ def connect(url: str, *, max_connections: int = 64, socket_timeout_s: float = 10
         retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=2.0), retries=8),
         retry_on_error=[ConnectionError, TimeoutError],
     )
+    pool.connection_class = cancellable(pool.connection_class)
     return Redis.from_pool(pool)
 
 
 async def check(redis: "Redis") -> None:
-    """Refuse a server that may lose our data; raises SchemaMismatch with what to change."""
+    """Refuse a server that is away or may lose our data; raises StateError or SchemaMismatch with what to change."""
+    silence = await why_silent(redis)
+    if silence:
+        raise StateError(f"{silence}; name another one with redis_url, or `embedded` for a private one")
     await _check_eviction(redis)
     await redis.set(keys.SCHEMA, keys.SCHEMA_VERSION, nx=True)
     held = text(await redis.get(keys.SCHEMA))
@@ -41,6 +46,15 @@ async def check(redis: "Redis") -> None:
             f"Redis holds schema version {held}, this release writes {keys.SCHEMA_VERSION}: "
             "point it at an empty database or run the matching release"
         )
+
+
+async def why_silent(redis: "Redis") -> str:
+    """Empty if Redis answers, else why it does not."""
+    try:
+        await redis.ping()
+    except (ConnectionError, TimeoutError) as error:
+        return f"Redis does not answer: {error}"
+    return ""
 
 
 async def _check_eviction(redis: "Redis") -> None:
@@ -56,4 +70,4 @@ async def _check_eviction(redis: "Redis") -> None:
         )
 
 
-__all__ = ["Redis", "check", "connect"]
+__all__ = ["Redis", "check", "connect", "why_silent"]

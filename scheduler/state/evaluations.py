@@ -127,10 +127,17 @@ class EvaluationStore:
 
     async def lose_in_flight(self) -> None:
         """What a dead incarnation had in flight is lost."""
+        await self._end_in_flight(Outcome.LOST)
+
+    async def cancel_in_flight(self) -> None:
+        """What a run had in flight when it was cancelled is cancelled; nobody waits for it any more."""
+        await self._end_in_flight(Outcome.CANCELLED)
+
+    async def _end_in_flight(self, outcome: Outcome) -> None:
         flying = await self._redis.hget(self._keys.ledger, counter(Stage.EVAL, OpenState.IN_FLIGHT))
         transaction = self._transactor.begin()
         count = int(flying or 0)
-        transaction.move(Move(stage=Stage.EVAL, source=OpenState.IN_FLIGHT, to=Outcome.LOST, count=count))
+        transaction.move(Move(stage=Stage.EVAL, source=OpenState.IN_FLIGHT, to=outcome, count=count))
         await self._transactor.apply(transaction)
 
 

@@ -43,6 +43,8 @@ class RunRecord:
     """The learner incarnation that is attached; empty before any is."""
     pool_sequence: int
     """Prompts of the pool up to this sequence number are in the table."""
+    ending: RunState | None = None
+    """The state it drains towards; None before it does."""
 
 
 class RunStore:
@@ -98,6 +100,7 @@ class RunStore:
             checkpointed_step=int(meta.get("checkpointed_step", 0)),
             incarnation=meta.get("incarnation", ""),
             pool_sequence=int(meta.get("pool_sequence", 0)),
+            ending=RunState(meta["ending"]) if "ending" in meta else None,
         )
 
     async def ledger(self, run_id: str) -> Ledger:
@@ -124,7 +127,7 @@ class RunStore:
         await transactor.apply(transaction)
 
     async def note(self, transactor: Transactor, **fields: str | int | float) -> None:
-        """Record facts of the run: started_at, live_version, reason."""
+        """Record facts of the run: started_at, live_version, reason, ending."""
         transaction = transactor.begin()
         for name, value in fields.items():
             transaction.run("HSET", transactor.keys.meta, name, repr(value) if isinstance(value, float) else value)

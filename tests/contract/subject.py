@@ -92,8 +92,8 @@ class Subject:
     async def queues(self, *, running: int | None = None, waiting: int | None = None) -> None:
         """Wait until the server shows these queues, in a report made after this was asked.
 
-        The real server publishes a report when it prefills or decodes, never while it sleeps: an empty queue is believed
-        from any report.
+        The real server publishes a report when it prefills or decodes, never while it sleeps: any report of an empty
+        queue is believed.
         """
         asked_at = time.time() if running or waiting else 0.0
 

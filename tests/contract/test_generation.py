@@ -1,6 +1,7 @@
 """Completions, their log-probs, their cache and their ends, on both servers."""
 
 import asyncio
+import math
 from dataclasses import replace
 
 import pytest
@@ -38,6 +39,21 @@ async def test_scores_are_the_logprobs_of_generation_at_temperature_one(server: 
     )
     assert len(scores) == len(PROMPT) + 24 - 1
     assert scores[len(PROMPT) - 1 :] == pytest.approx(completion.logprobs, abs=1e-3)
+
+
+async def test_the_last_id_of_the_vocabulary_is_scored_right_though_the_server_calls_it_zero(server: Subject) -> None:
+    body = server.raw(f"{server.run}-raw", Sampling(max_new_tokens=0)) | {"logprob_start_len": 0}
+    answer = await server.post("/generate", body | {"input_ids": [*PROMPT, VOCAB_SIZE - 1]}, key=API_KEY)
+    assert [pair[1] for pair in answer.json()["meta_info"]["input_token_logprobs"]] == [*PROMPT, 0]
+
+    async def probability(token: int) -> float:
+        rid = f"{server.run}-{token}"
+        scores = await server.client.score((*PROMPT, token), rid=rid, label=server.label(1), timeout_s=60.0)
+        return math.exp(scores[-1])
+
+    # Were it the log-prob of 0 instead, the probabilities of all tokens would not add up.
+    assert sum([await probability(token) for token in range(VOCAB_SIZE)]) == pytest.approx(1.0, abs=1e-4)
+    assert await probability(0) != pytest.approx(await probability(VOCAB_SIZE - 1), abs=1e-3)
 
 
 async def test_greedy_completions_are_alike(server: Subject) -> None:

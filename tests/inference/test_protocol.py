@@ -127,7 +127,14 @@ def test_an_answer_that_makes_no_sense_is_the_servers_fault(body: bytes) -> None
 
 def test_a_score_is_that_of_every_token_but_the_first() -> None:
     body = make_body(ids=(), input_token_logprobs=[[None, 5, None], [-1.0, 6, None], [-2.0, 7, None]])
-    assert read_score("s", WeightLabel(run="r", version=3), (5, 6, 7), body) == (-1.0, -2.0)
+    assert read_score("s", WeightLabel(run="r", version=3), (5, 6, 7), 100, body) == (-1.0, -2.0)
+
+
+def test_a_score_of_other_tokens_is_unusable() -> None:
+    body = make_body(ids=(), input_token_logprobs=[[None, 5, None], [-1.0, 0, None]])
+    with pytest.raises(ServerUnavailable):
+        read_score("s", WeightLabel(run="r", version=3), (5, 6), 100, body)
+    assert read_score("s", WeightLabel(run="r", version=3), (5, 6), 7, body) == (-1.0,)
 
 
 @pytest.mark.parametrize(

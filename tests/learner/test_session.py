@@ -239,9 +239,28 @@ async def test_a_learner_that_was_replaced_stops_wherever_it_hears_of_it(begin: 
 @pytest.mark.parametrize("answers", [True, False])
 async def test_a_run_cancelled_during_a_step_still_gets_what_was_applied_saved(begin: Begin, answers: bool) -> None:
     link = ScriptedLink(batches(3), cancelled_after=1, answers_after_the_end=answers)
-    session, _ = begin(link)
+    _, start = begin(link)
+    patient = replace(start.workshop, last_word_s=30.0 if answers else 0.0)
+    session = Session(link, patient, start.progress, incarnation="patient")
     assert await session.run() is Ending.FINISHED
     assert [applied.step for applied in link.applied_steps] == link.checkpointed_steps == [1]
+
+
+async def test_a_final_frame_that_overtakes_the_answer_to_the_last_report_does_not_leave_its_step_unsaved(
+    begin: Begin,
+) -> None:
+    class SlowLink(ScriptedLink):
+        async def applied(self, **report: object) -> int:  # type: ignore[override]
+            version = await super().applied(**report)  # type: ignore[arg-type]
+            # The stream goes on meanwhile, which after the last step is its end.
+            for _ in range(50):
+                await asyncio.sleep(0)
+            return version
+
+    link = SlowLink(batches(2))
+    session, _ = begin(link)
+    assert await session.run() is Ending.FINISHED
+    assert link.checkpointed_steps == [2]
 
 
 async def test_a_report_refused_in_a_run_that_goes_on_stops_the_learner_unsaved(begin: Begin, tmp_path: Path) -> None:

@@ -1,12 +1,12 @@
 """The Prometheus page agrees with the ledger, and its labels stay few."""
 
-import json
 from collections.abc import Mapping
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
-from redis.asyncio import Redis
 
+from inference.client import ServerClient
+from inference.protocol import ModelLimits
 from scheduler import metrics
 from scheduler.core.budget import Budget
 from scheduler.core.ledger import OpenState, Outcome
@@ -106,9 +106,9 @@ async def test_verdicts_are_counted_by_what_they_rest_on_and_by_reason(service: 
         piloted = view.counters.get(f"verdict:{verdict}", 0)
         assert of_run(samples, "verdicts_total", verdict=verdict, basis="pilots") == piloted > 0
     assert of_run(samples, "verdicts_total", verdict="skip", basis="history") == view.counters["passed_over:skip"] == 1
-    for verdict, reason in (("skip", "too_easy"), ("defer", "too_hard"), ("evict", "solved")):
-        counted = of_run(samples, "verdict_reasons_total", verdict=verdict, reason=reason)
-        assert counted == view.counters[f"reason:{verdict}:{reason}"] == 1
+    for settled, reason in (("skip", "too_easy"), ("defer", "too_hard"), ("evict", "solved")):
+        counted = of_run(samples, "verdict_reasons_total", verdict=settled, reason=reason)
+        assert counted == view.counters[f"reason:{settled}:{reason}"] == 1
 
 
 async def test_a_visit_without_a_verdict_is_counted_by_its_end_and_never_by_its_free_text(service: Service) -> None:
@@ -172,6 +172,26 @@ async def test_only_the_run_that_ended_last_keeps_its_labels(service: Service) -
     await end_run(service.redis, "third", now=20.0)
     shown = {value for _, labels in await scrape(service) for label, value in labels if label == "run"}
     assert shown == {"first", "alive"}
+
+
+async def test_servers_are_on_the_page_by_state_version_and_load(service: Service) -> None:
+    limits = ModelLimits(vocab_size=128, context_length=64)
+    clients = [ServerClient(url, limits) for url in ("http://one", "http://two")]
+    fleet = Fleet(clients, capacity_per_server=4)
+    await fleet.set_state(fleet.servers[0], ServerState.READY, version=3)
+    async with fleet.slot(Stage.PILOT):
+        samples = await scrape(Service(service.redis, fleet, service.rewards, EngineSettings()))
+    await fleet.aclose()
+    assert {state: samples["servers", frozenset({("state", state.value)})] for state in ServerState} == {
+        ServerState.READY: 1,
+        ServerState.UNREACHABLE: 1,
+        ServerState.STALE: 0,
+        ServerState.UPDATING: 0,
+    }
+    expected = {"ready": (1, 0), "in_flight_attempts": (1, 0), "capacity_attempts": (4, 4), "weight_version": (3, 0)}
+    for name, (one, two) in expected.items():
+        assert samples[f"server_{name}", frozenset({("server", "http://one")})] == one
+        assert samples[f"server_{name}", frozenset({("server", "http://two")})] == two
 
 
 async def test_no_prompt_is_ever_a_label(service: Service) -> None:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -55,7 +56,7 @@ async def _lines(parts: Iterable[bytes]) -> list[bytes]:
 @given(text=st.binary(max_size=60), cuts=st.lists(st.integers(0, 60), max_size=5))
 async def test_lines_do_not_depend_on_how_the_stream_was_cut(text: bytes, cuts: list[int]) -> None:
     edges = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
-    parts = [text[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    parts = [text[start:end] for start, end in pairwise(edges)]
     expected = text.split(b"\n")
     assert await _lines(parts) == (expected if expected[-1] else expected[:-1])
 

@@ -36,9 +36,7 @@ def run(name: str, field: str | None, /, *words: str, status: int = 422, **chang
 
 def pool(name: str, field: str | None, /, *words: str, status: int = 422, **changes: object) -> Case:
     body: Json = {"name": "new", "tokenizer": "FOLDER", "reward": "exact", **changes}
-    return Case(
-        name=name, path="/v1/pools", body=msgspec.json.encode(body), status=status, field=field, words=words
-    )
+    return Case(name=name, path="/v1/pools", body=msgspec.json.encode(body), status=status, field=field, words=words)
 
 
 def line(name: str, /, *words: str, raw: bytes | None = None, **prompt: object) -> Case:

@@ -2,6 +2,8 @@
 
 import httpx
 import pytest
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from inference.client import ServerClient
 from inference.protocol import ModelLimits
@@ -17,7 +19,7 @@ LIMITS = ModelLimits(vocab_size=128, context_length=2048)
 
 def _application(redis_url: str, fleet: Fleet) -> httpx.AsyncClient:
     redis = connect(redis_url)
-    redis.set_retry(None)
+    redis.set_retry(Retry(NoBackoff(), retries=0))
     service = Service(redis, fleet, RewardPool(1), EngineSettings())
     return httpx.AsyncClient(transport=httpx.ASGITransport(create_app(service)), base_url="http://scheduler")
 

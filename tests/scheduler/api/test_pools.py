@@ -1,5 +1,6 @@
 """Pools over HTTP: created once, filled line by line, never emptied by a mistake."""
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
@@ -59,7 +60,7 @@ async def test_a_refused_line_is_reported_and_every_other_line_is_stored(
 async def test_an_upload_may_come_in_pieces_that_do_not_end_with_a_line(http: httpx.AsyncClient) -> None:
     body = ndjson({"text": str(number)} for number in range(20))
 
-    async def pieces() -> object:
+    async def pieces() -> AsyncIterator[bytes]:
         for start in range(0, len(body), 7):
             yield body[start : start + 7]
 

@@ -1,4 +1,4 @@
-"""A network link to Redis that can lose an answer: the command is applied, and its caller never hears of it."""
+"""A network link to Redis that can lose an answer, whose command was applied, or hold it back for a while."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,12 +7,16 @@ from urllib.parse import urlsplit
 
 
 class LossyLink:
-    """Forwards bytes between a client and Redis until it is told to lose the next answer."""
+    """Forwards bytes between a client and Redis until it is told to lose or to hold the next answer."""
 
     def __init__(self, host: str, port: int) -> None:
         self._host = host
         self._port = port
         self._losing = False
+        self._passing_on = asyncio.Event()
+        self._passing_on.set()
+        self.holding = asyncio.Event()
+        """An answer has come and is held."""
         self._links: set[asyncio.Task[None]] = set()
         self.lost = 0
         """Answers that were lost."""
@@ -20,6 +24,14 @@ class LossyLink:
     def lose_next_answer(self) -> None:
         """Cut the link instead of passing on the next thing that Redis says."""
         self._losing = True
+
+    def hold_next_answer(self) -> None:
+        """Keep what Redis says until `pass_on`."""
+        self._passing_on.clear()
+
+    def pass_on(self) -> None:
+        """Let go of a held answer."""
+        self._passing_on.set()
 
     async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection."""
@@ -50,6 +62,9 @@ class LossyLink:
                 self._losing = False
                 self.lost += 1
                 return
+            if not self._passing_on.is_set():
+                self.holding.set()
+                await self._passing_on.wait()
             writer.write(said)
             await writer.drain()
 

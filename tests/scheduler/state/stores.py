@@ -253,3 +253,13 @@ def _counted(entries: Iterable[GroupEntry], status: GroupStatus, stage: Stage) -
 async def snapshot(redis: Redis) -> dict[bytes, bytes | None]:
     """Every key of the database with its value, byte for byte."""
     return {key: await redis.dump(key) async for key in redis.scan_iter()}
+
+
+def open_money(ledger: Ledger) -> tuple[int, int]:
+    """What is reserved, in rollouts and tokens."""
+    return ledger.reserved_rollouts, ledger.reserved_tokens
+
+
+def spent(ledger: Ledger) -> tuple[int, int]:
+    """What was spent, in rollouts and tokens."""
+    return ledger.spent_rollouts, ledger.spent_tokens

@@ -7,10 +7,12 @@ from urllib.parse import urlsplit
 
 import pytest
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from scheduler.core.errors import SchemaMismatch
 from scheduler.state import keys
-from scheduler.state.connection import check, connect
+from scheduler.state.connection import check, connect, why_silent
 from tests.scheduler.state.lossy_link import lossy_link
 
 
@@ -82,3 +84,15 @@ async def test_a_cut_connection_is_made_again(redis: Redis, redis_url: str) -> N
         assert await distant.get("key") == b"value"
         await distant.aclose()
     assert link.lost == 1
+
+
+async def test_a_server_that_answers_has_nothing_to_say_about_its_silence(redis: Redis) -> None:
+    assert await why_silent(redis) == ""
+
+
+async def test_a_server_that_is_gone_is_silent_for_a_reason(redis_url: str) -> None:
+    async with lossy_link(redis_url) as (_, url):
+        there = urlsplit(url)
+    gone = Redis(host=there.hostname or "", port=there.port or 0, retry=Retry(NoBackoff(), 0))
+    assert "Redis does not answer" in await why_silent(gone)
+    await gone.aclose()

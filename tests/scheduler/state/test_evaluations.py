@@ -125,3 +125,10 @@ async def test_what_a_dead_incarnation_had_in_flight_is_lost_once(stores: Stores
         await successor.evaluations.lose_in_flight()
         line = (await successor.audit()).stages[Stage.EVAL]
         assert (line.attempts, line.outcomes[Outcome.LOST]) == (5, 5)
+
+
+async def test_what_a_cancelled_run_had_in_flight_is_cancelled(stores: Stores) -> None:
+    await stores.evaluations.launch(5)
+    await stores.evaluations.cancel_in_flight()
+    line = (await stores.audit()).stages[Stage.EVAL]
+    assert (line.attempts, line.outcomes[Outcome.CANCELLED]) == (5, 5)

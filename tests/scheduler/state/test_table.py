@@ -14,7 +14,10 @@ from scheduler.core.ledger import Outcome
 from scheduler.core.lifecycle import PromptState
 from scheduler.core.prior import Prior
 from scheduler.core.types import Stage, Verdict
-from scheduler.state.table import HISTORY_LENGTH, Row, claim_order
+from scheduler.state.connection import connect
+from scheduler.state.table import HISTORY_LENGTH, Row, Table, claim_order
+from scheduler.state.transaction import Transactor
+from tests.scheduler.state.lossy_link import lossy_link
 from tests.scheduler.state.stores import Stores, make_event, make_rollouts, make_row, snapshot
 
 NAMES = tuple(f"p{index}" for index in range(20))
@@ -179,21 +182,25 @@ async def test_only_a_waiting_or_quarantined_prompt_can_be_reinstated(
     assert await snapshot(redis) == before
 
 
-async def test_a_prompt_is_reinstated_at_most_once_while_it_returns_and_is_claimed(stores: Stores) -> None:
-    # Operator and engine at once: whatever comes first, the prompt ends in one place.
-    await stores.seed(*NAMES)
-    for name in NAMES:
-        await defer(stores, name, until=1)
-
-    async def engine() -> None:
+async def test_a_prompt_that_was_claimed_while_an_operator_looked_at_it_is_not_reinstated(
+    stores: Stores, redis_url: str
+) -> None:
+    await stores.seed("p")
+    await defer(stores, "p", until=1)
+    async with lossy_link(redis_url) as (link, url):
+        distant = connect(url)
+        await distant.ping()
+        table, transactor = Table(distant, stores.keys, seed=0), Transactor(distant, stores.keys, stores.lease.fence)
+        link.hold_next_answer()
+        operator = asyncio.create_task(table.reinstate(transactor, "p", now=1.0, version=1))
+        await link.holding.wait()
         await stores.table.return_due(stores.transactor, 1)
-        for name in NAMES:
-            await stores.claim(name)
-
-    operators = (stores.table.reinstate(stores.transactor, name, now=1.0, version=1) for name in NAMES)
-    _, *answers = await asyncio.gather(engine(), *operators, return_exceptions=True)
-    assert all(answer is None or isinstance(answer, Conflict) for answer in answers)
-    assert set((await stores.places()).values()) == {1}
+        await stores.claim("p")
+        link.pass_on()
+        with pytest.raises(Conflict, match="no longer waiting"):
+            await operator
+        await distant.aclose()
+    assert await stores.places() == {"p": 1}
 
 
 async def test_a_quarantined_prompt_is_neither_claimed_nor_returned(stores: Stores) -> None:

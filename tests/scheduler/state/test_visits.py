@@ -1,37 +1,23 @@
 """Whole lives of visits: nothing is launched that was not reserved, and every attempt is accounted for."""
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from scheduler.core.budget import Budget
-from scheduler.core.errors import BudgetExhausted, Conflict, IllegalMove
-from scheduler.core.ledger import VERDICT_OUTCOMES, Ledger, OpenState, Outcome
+from scheduler.core.errors import Conflict, IllegalMove
+from scheduler.core.ledger import VERDICT_OUTCOMES, OpenState, Outcome
 from scheduler.core.lifecycle import PromptState
 from scheduler.core.types import Stage, Verdict
 from scheduler.state.connection import connect
 from scheduler.state.visits import Landing, Visit
 from tests.scheduler.state.lossy_link import lossy_link
-from tests.scheduler.state.stores import MAX_NEW_TOKENS, Stores, make_rollouts, make_row, snapshot
+from tests.scheduler.state.stores import MAX_NEW_TOKENS, Stores, make_rollouts, make_row, open_money, snapshot, spent
 
 PILOTS = make_rollouts(3, tokens=4)
 COMMITS = make_rollouts(2, stage=Stage.COMMIT, tokens=6)
-
-
-def open_money(ledger: Ledger) -> tuple[int, int]:
-    """What is reserved, in rollouts and tokens."""
-    return ledger.reserved_rollouts, ledger.reserved_tokens
-
-
-def spent(ledger: Ledger) -> tuple[int, int]:
-    """What was spent, in rollouts and tokens."""
-    return ledger.spent_rollouts, ledger.spent_tokens
 
 
 async def test_a_visit_that_ends_in_a_group_balances_after_every_step(stores: Stores) -> None:
@@ -137,17 +123,6 @@ async def test_lost_attempts_are_made_again_on_a_reservation_of_their_own(stores
     assert (open_money(ledger), spent(ledger)) == ((0, 0), (6, 42))
 
 
-async def test_an_extension_that_does_not_fit_changes_nothing(redis: Redis) -> None:
-    stores = await Stores.open(redis, budget=Budget(rollouts=5))
-    await stores.seed("p")
-    visit = await stores.claim(rollouts=4)
-    before = await snapshot(redis)
-    with pytest.raises(BudgetExhausted):
-        await stores.visits.extend(visit, 2)
-    assert await snapshot(redis) == before
-    assert (await stores.visits.extend(visit, 1)).reserved == 5
-
-
 async def test_nothing_is_launched_that_was_not_reserved(redis: Redis, stores: Stores) -> None:
     await stores.seed("p", "q")
     await stores.claim("q", rollouts=50)
@@ -246,30 +221,6 @@ async def test_a_prompt_that_is_not_claimable_is_refused_and_nothing_reserved(re
     assert await snapshot(redis) == before
 
 
-@pytest.mark.parametrize("budget", [Budget(rollouts=3), Budget(tokens=39)])
-async def test_a_claim_that_does_not_fit_leaves_its_prompt_claimable(redis: Redis, budget: Budget) -> None:
-    stores = await Stores.open(redis, budget=budget)
-    await stores.seed("p")
-    before = await snapshot(redis)
-    with pytest.raises(BudgetExhausted):
-        await stores.claim(rollouts=4)
-    assert await snapshot(redis) == before
-
-
-@pytest.mark.parametrize("budget", [Budget(rollouts=6), Budget(tokens=60)])
-async def test_a_claim_that_waited_fits_once_another_visit_is_refunded(redis: Redis, budget: Budget) -> None:
-    stores = await Stores.open(redis, budget=budget)
-    await stores.seed("p", "q")
-    visit = await stores.ask(await stores.claim("p", rollouts=4), Stage.PILOT, 2)
-    with pytest.raises(BudgetExhausted):
-        await stores.claim("q", rollouts=5)
-    await stores.settle(visit)
-    with pytest.raises(BudgetExhausted):
-        await stores.claim("q", rollouts=6)
-    await stores.claim("q", rollouts=4)
-    await stores.audit()
-
-
 async def test_a_claim_whose_answer_was_lost_is_made_once(redis: Redis, redis_url: str) -> None:
     async with lossy_link(redis_url) as (link, url):
         distant = connect(url)
@@ -340,86 +291,6 @@ async def test_a_published_prompt_can_be_claimed_again_with_its_new_row(stores: 
     assert (view.state, view.row) == (PromptState.READY, make_row())
     assert [event.what for event in view.history] == ["published"]
     await stores.claim()
-
-
-limits = st.none() | st.integers(1, 400)
-
-
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(limits, st.none() | st.integers(1, 4000), st.integers(1, 6), st.integers(1, 250))
-async def test_claims_at_once_reserve_all_that_fits_and_never_more(
-    redis: Redis, rollouts: int | None, tokens: int | None, size: int, num_prompts: int
-) -> None:
-    await redis.flushdb()
-    stores = await Stores.open(redis, budget=Budget(rollouts=rollouts, tokens=tokens))
-    names = [f"p{index}" for index in range(num_prompts)]
-    await stores.seed(*names)
-    answers = await asyncio.gather(*(stores.claim(name, rollouts=size) for name in names), return_exceptions=True)
-    fits = min(
-        num_prompts,
-        num_prompts if rollouts is None else rollouts // size,
-        num_prompts if tokens is None else tokens // (size * MAX_NEW_TOKENS),
-    )
-    assert sum(isinstance(answer, Visit) for answer in answers) == fits
-    assert sum(isinstance(answer, BudgetExhausted) for answer in answers) == num_prompts - fits
-    assert open_money(await stores.audit()) == (fits * size, fits * size * MAX_NEW_TOKENS)
-
-
-async def live(stores: Stores, prompt_id: str, chance: random.Random) -> None:
-    """One visit's life by chance: pilots, some of them lost and made again, then a commit, a verdict or nothing."""
-    visit = await stores.claim(prompt_id, rollouts=4)
-    held = make_rollouts(2, tokens=chance.randint(0, MAX_NEW_TOKENS))
-    visit = await stores.visits.launch(visit, Stage.PILOT, 2)
-    lost = chance.randint(0, 2)
-    held = held[lost:]
-    visit = await stores.visits.land(visit, Landing(stage=Stage.PILOT, rollouts=held, lost=lost), held=held)
-    if lost:
-        visit = await stores.visits.extend(visit, lost)
-        again = make_rollouts(lost, tokens=chance.randint(0, MAX_NEW_TOKENS))
-        held += again
-        visit = await stores.visits.launch(visit, Stage.PILOT, lost)
-        visit = await stores.visits.land(visit, Landing(stage=Stage.PILOT, rollouts=again), held=held)
-    if chance.random() < 0.5:
-        visit = await stores.ask(visit, Stage.COMMIT, 2, held=held)
-        await stores.publish(visit)
-    else:
-        await stores.settle(visit)
-
-
-@pytest.mark.parametrize("seed", range(3))
-async def test_hundreds_of_visits_at_once_never_spend_and_reserve_more_than_the_budget(redis: Redis, seed: int) -> None:
-    budget = Budget(rollouts=300, tokens=2000)
-    stores = await Stores.open(redis, budget=budget)
-    names = [f"p{index}" for index in range(200)]
-    await stores.seed(*names)
-    chance = random.Random(seed)
-    most = [0, 0]
-    done = asyncio.Event()
-
-    async def watch() -> None:
-        while not done.is_set():
-            found = await redis.hmget(
-                stores.keys.ledger, "spent:rollouts", "reserved:rollouts", "spent:tokens", "reserved:tokens"
-            )
-            first, second, third, fourth = (int(count or 0) for count in found)
-            most[0], most[1] = max(most[0], first + second), max(most[1], third + fourth)
-
-    async def end_of_all_lives() -> list[BaseException | None]:
-        lives = (live(stores, name, random.Random(chance.random())) for name in names)
-        answers = await asyncio.gather(*lives, return_exceptions=True)
-        done.set()
-        return answers
-
-    answers, _ = await asyncio.gather(end_of_all_lives(), watch())
-    assert {type(answer) for answer in answers} == {type(None), BudgetExhausted}
-    await stores.audit()
-    assert budget.rollouts is not None
-    assert budget.tokens is not None
-    assert 0 < most[0] <= budget.rollouts
-    assert 0 < most[1] <= budget.tokens
-    for visit, _ in await stores.visits.open_visits():
-        await stores.settle(visit, Outcome.INCOMPLETE, what="incomplete")
-    assert open_money(await stores.audit()) == (0, 0)
 
 
 def test_a_landing_counts_every_attempt_whatever_became_of_it() -> None:

@@ -1,0 +1,39 @@
+"""Connections to Redis under which a task can always be cancelled.
+
+Owns: one repair. redis-py bounds a write with `asyncio.wait_for`, which on Python 3.11 returns as if nothing had
+happened when the cancellation arrives as the write ends (bpo-37658): a loop of ours went on, and the process that waited
+for its end hung. Invariant: a cancellation that arrived during a write is raised when the write returns.
+"""
+
+import asyncio
+from collections.abc import Iterable
+
+from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
+
+
+class _Cancellable(AbstractConnection):
+    async def send_packed_command(self, command: bytes | str | Iterable[bytes], check_health: bool = True) -> None:
+        task = asyncio.current_task()
+        before = task.cancelling() if task is not None else 0
+        await super().send_packed_command(command, check_health)
+        if task is not None and task.cancelling() > before:
+            # The command is out and nobody will read its answer: the connection must not be used again.
+            await self.disconnect(nowait=True)
+            raise asyncio.CancelledError
+
+
+class _Tcp(_Cancellable, Connection):
+    pass
+
+
+class _Tls(_Cancellable, SSLConnection):
+    pass
+
+
+class _Unix(_Cancellable, UnixDomainSocketConnection):
+    pass
+
+
+def cancellable(kind: type[AbstractConnection]) -> type[AbstractConnection]:
+    """The repaired kind of a redis-py connection."""
+    return {Connection: _Tcp, SSLConnection: _Tls, UnixDomainSocketConnection: _Unix}.get(kind, kind)

@@ -1,0 +1,102 @@
+"""`pilotcommit run`, but for watching."""
+
+import json
+from pathlib import Path
+
+from scheduler.core.lifecycle import RunState
+from scheduler.service import Service
+from tests.scheduler.cli.conftest import Command
+from tests.scheduler.runs_in_redis import add_pool, create_run, end_run, make_busy_run
+
+
+async def test_options_reach_the_runs_configuration(pilotcommit: Command, service: Service) -> None:
+    await add_pool(service.redis, "sums")
+    await add_pool(service.redis, "held-out")
+    said = await pilotcommit(
+        *("run", "create", "--pool", "sums", "--run-id", "mine", "--allocator", "pilot_commit"),
+        *("--parameter", "p_lower=0.2", "--parameter", "evict_for=null", "--seed", "5"),
+        *("--pilots", "2", "--commits", "6", "--batch-size", "3", "--max-steps", "9", "--max-staleness", "2"),
+        *("--max-new-tokens", "16", "--temperature", "0.7", "--stop", "\n", "--stop", "="),
+        *("--budget-rollouts", "500", "--budget-tokens", "9000", "--budget-wall-clock-s", "60"),
+        *("--budget-eval-rollouts", "40", "--eval-pool", "held-out", "--eval-rollouts", "2"),
+        *("--eval-every-steps", "3"),
+    )
+    assert said.code == 0, said.err
+    config = (await service.runs.get("mine")).config
+    assert (config.pool, config.allocator, config.seed) == ("sums", "pilot_commit", 5)
+    assert config.parameters == {"p_lower": 0.2, "evict_for": None}
+    assert (config.pilots, config.commits, config.batch_size, config.max_steps) == (2, 6, 3, 9)
+    assert config.max_staleness == 2
+    assert (config.sampling.max_new_tokens, config.sampling.temperature, config.sampling.stop) == (16, 0.7, ("\n", "="))
+    budget = config.budget
+    assert (budget.rollouts, budget.tokens, budget.wall_clock_s, budget.eval_rollouts) == (500, 9000, 60.0, 40)
+    assert config.evaluation is not None
+    assert (config.evaluation.pool, config.evaluation.rollouts, config.evaluation.every_steps) == ("held-out", 2, 3)
+
+
+async def test_a_file_of_fields_is_enough_and_options_go_over_it(
+    pilotcommit: Command, service: Service, tmp_path: Path
+) -> None:
+    await add_pool(service.redis, "sums")
+    file = tmp_path / "run.json"
+    file.write_text('{"run_id": "mine", "pool": "sums", "pilots": 2, "sampling": {"max_new_tokens": 8, "top_k": 3}}')
+    assert (await pilotcommit("run", "create", "--config", str(file), "--max-new-tokens", "9")).code == 0
+    config = (await service.runs.get("mine")).config
+    assert (config.pilots, config.sampling.max_new_tokens, config.sampling.top_k) == (2, 9, 3)
+
+
+async def test_a_file_that_is_not_there_is_a_usage_error(pilotcommit: Command, tmp_path: Path) -> None:
+    said = await pilotcommit("run", "create", "--config", str(tmp_path / "missing"))
+    assert said.code == 2
+    assert "cannot be read" in said.err
+
+
+async def test_a_run_is_paused_resumed_and_cancelled(pilotcommit: Command, service: Service) -> None:
+    await create_run(service.redis, "mine")
+    for order, state in (
+        ("pause", RunState.PAUSED),
+        ("resume", RunState.QUEUED),
+        ("cancel", RunState.CANCELLED),
+    ):
+        said = await pilotcommit("run", order, "mine")
+        assert said.code == 0
+        assert state in said.out
+        assert (await service.runs.get("mine")).state is state
+
+
+async def test_runs_are_listed_oldest_first(pilotcommit: Command, service: Service) -> None:
+    await create_run(service.redis, "second", now=20.0)
+    await create_run(service.redis, "first", now=10.0)
+    said = await pilotcommit("run", "list")
+    assert said.out.index("first") < said.out.index("second")
+    listed = json.loads((await pilotcommit("run", "list", "--json")).out)
+    assert [run["run_id"] for run in listed] == ["first", "second"]
+
+
+async def test_the_ledger_is_shown_as_it_stands(pilotcommit: Command, service: Service) -> None:
+    await make_busy_run(service.redis)
+    said = await pilotcommit("run", "ledger", "busy")
+    ledger = (await service.view_run("busy")).ledger
+    assert f"spent {ledger.spent_rollouts} rollouts and {ledger.spent_tokens} tokens" in said.out
+    assert "\nbalanced: " in said.out
+    assert json.loads((await pilotcommit("run", "ledger", "busy", "--json")).out)["balanced"] is True
+
+
+async def test_a_run_at_work_is_shown_with_its_rates(pilotcommit: Command, service: Service) -> None:
+    await make_busy_run(service.redis)
+    said = await pilotcommit("run", "show", "busy")
+    assert "50 % (skip 25 %, defer 12 %, evict 12 %)" in said.out
+
+
+async def test_weight_versions_are_listed_newest_first(pilotcommit: Command, service: Service) -> None:
+    await make_busy_run(service.redis)
+    said = await pilotcommit("run", "weights", "busy")
+    assert said.out.index("/weights/2") < said.out.index("/weights/1")
+
+
+async def test_an_order_that_comes_too_late_says_why(pilotcommit: Command, service: Service) -> None:
+    await create_run(service.redis, "mine")
+    await end_run(service.redis, "mine")
+    said = await pilotcommit("run", "pause", "mine")
+    assert (said.code, said.out) == (1, "")
+    assert said.err == "error: run mine has ended: it is cancelled\n"

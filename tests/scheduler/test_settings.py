@@ -1,0 +1,84 @@
+"""A setting that cannot work, or that nobody knows, stops the start with its name and its value."""
+
+from pathlib import Path
+
+import pytest
+
+from scheduler.core.errors import InvalidInput
+from scheduler.settings import EMBEDDED, PREFIX, Settings, load_settings
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> str:
+    (tmp_path / "config.json").write_text("{}")
+    return str(tmp_path)
+
+
+def _load(model: str, **settings: str) -> Settings:
+    return load_settings({f"{PREFIX}{name}": value for name, value in {"MODEL": model, **settings}.items()})
+
+
+def test_only_the_model_has_to_be_named(model: str) -> None:
+    settings = _load(model)
+    assert (settings.model, settings.servers, settings.redis_url) == (Path(model), (), EMBEDDED)
+
+
+def test_nothing_listens_beyond_this_machine_unless_told_to(model: str) -> None:
+    # The API has no authentication of its own.
+    assert _load(model).host == "127.0.0.1"
+
+
+def test_servers_are_separated_by_commas_and_a_closing_slash_is_no_matter(model: str) -> None:
+    assert _load(model, SERVERS="http://a:1/, https://b:2").servers == ("http://a:1", "https://b:2")
+
+
+def test_a_level_is_known_in_any_case(model: str) -> None:
+    assert _load(model, LOG_LEVEL="warning").log_level == "WARNING"
+
+
+def test_variables_of_our_other_processes_are_none_of_its_business(model: str) -> None:
+    environ = {f"{PREFIX}{name}": "x" for name in ("LEARNER_RUN_ID", "URL", "CACHE", "SGLANG_PYTHON", "FAULT")}
+    assert load_settings({"HOME": "/", f"{PREFIX}MODEL": model, **environ}).model == Path(model)
+
+
+def test_an_unknown_variable_is_named_with_those_that_are_known(model: str) -> None:
+    with pytest.raises(InvalidInput, match=r"PILOTCOMMIT_SERVER;.*PILOTCOMMIT_SERVERS") as refusal:
+        _load(model, SERVER="http://a")
+    assert refusal.value.field == "PILOTCOMMIT_SERVER"
+
+
+def test_what_is_missing_is_named() -> None:
+    with pytest.raises(InvalidInput, match="PILOTCOMMIT_MODEL is missing"):
+        load_settings({})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("PORT", "65536", "65535"),
+        ("PORT", "http", "integer"),
+        ("SERVERS", "localhost:30000", "http://127.0.0.1:30000"),
+        ("SERVERS", "http://", "http://127.0.0.1:30000"),
+        ("SERVERS", "http://a,http://a/", "twice"),
+        ("REDIS_URL", "localhost:6379", "redis://127.0.0.1:6379/0"),
+        ("LOG_LEVEL", "loud", "'INFO'"),
+        ("MAX_IN_FLIGHT", "0", "1"),
+        ("NUM_REWARD_WORKERS", "-1", "1"),
+        ("LEASE_TTL_S", "0", "greater than 0"),
+        ("STALL_S", "nan", "finite"),
+        # A learner would take a longer silence for a dead scheduler.
+        ("HEARTBEAT_S", "30", "10"),
+        ("MODEL", "/", "config.json"),
+    ],
+)
+def test_a_value_that_cannot_work_is_refused_with_what_would(model: str, name: str, value: str, words: str) -> None:
+    with pytest.raises(InvalidInput) as refusal:
+        _load(model, **{name: value})
+    assert refusal.value.field == f"PILOTCOMMIT_{name}"
+    assert f"PILOTCOMMIT_{name} is {value!r}" in str(refusal.value)
+    assert words in str(refusal.value)
+
+
+def test_every_fault_is_told_at_once(model: str) -> None:
+    with pytest.raises(InvalidInput, match=r"PILOTCOMMIT_PORT is 'x'.*; PILOTCOMMIT_PILOT_CAP is '0'"):
+        _load(model, PORT="x", PILOT_CAP="0")
