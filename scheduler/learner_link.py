@@ -37,6 +37,7 @@ class Attached:
     max_staleness: int
     max_steps: int | None
     temperature: float
+    heartbeat_s: float
 
 
 class _Version(msgspec.Struct, frozen=True):
@@ -58,15 +59,14 @@ class LearnerLink:
         run_id: str,
         *,
         patience_s: float = 300.0,
-        heartbeat_s: float = 5.0,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         """`patience_s` bounds how long a call is made again while the scheduler is away or not ready for it."""
         self._run_id = run_id
         self._patience_s = patience_s
-        # Four heartbeats of silence are a dead scheduler.
-        timeout = httpx.Timeout(30.0, connect=5.0, read=4 * heartbeat_s)
+        timeout = httpx.Timeout(30.0, connect=5.0)
         self._http = httpx.AsyncClient(base_url=url, timeout=timeout, transport=transport, trust_env=False)
+        self._stream_timeout = timeout
 
     async def __aenter__(self) -> Self:
         return self
@@ -83,8 +83,10 @@ class LearnerLink:
         """
         by_step = {str(number): group_ids for number, group_ids in trained.items()}
         body = {"incarnation": incarnation, "step": step, "trained": by_step}
-        answer = await self._report("learner", body)
-        return msgspec.json.decode(answer, type=Attached)
+        attached = msgspec.json.decode(await self._report("learner", body), type=Attached)
+        # Four heartbeats of silence are a dead scheduler.
+        self._stream_timeout = httpx.Timeout(30.0, connect=5.0, read=4 * attached.heartbeat_s)
+        return attached
 
     async def publish(self, *, incarnation: str, step: int, path: str, manifest_digest: str) -> int:
         """Announce initial or restored weights; returns their version."""
@@ -149,7 +151,11 @@ class LearnerLink:
     async def _connection(self, incarnation: str) -> AsyncIterator[Frame]:
         decoder = FrameDecoder()
         request = self._http.stream(
-            "GET", self._path("groups"), params={"incarnation": incarnation}, headers={"accept": MSGPACK}
+            "GET",
+            self._path("groups"),
+            params={"incarnation": incarnation},
+            headers={"accept": MSGPACK},
+            timeout=self._stream_timeout,
         )
         async with request as response:
             if not response.is_success:

@@ -92,7 +92,10 @@ async def serve(settings: Settings) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Start the scheduler; settings come from the environment. The exit code is 0 after a signal, 1 otherwise."""
+    """Start the scheduler; settings come from the environment.
+
+    The exit code is 0 after a signal, 2 for a setting that cannot work, another one if it could not go on.
+    """
     if argv if argv is not None else sys.argv[1:]:
         sys.stderr.write("the scheduler takes its settings from PILOTCOMMIT_* variables; see docs/operations.md\n")
         return 2

@@ -137,17 +137,22 @@ class Service:
 
     async def create_run(self, config: RunConfig, run_id: str | None = None) -> RunRecord:
         """Queue a run; raises NotFound for a pool of it, InvalidInput if one is empty or the allocator is unknown."""
-        await self._check_pool(config.pool, "pool")
+        await self._check_pool(config.pool, "pool", config)
         if config.evaluation is not None:
-            await self._check_pool(config.evaluation.pool, "evaluation.pool")
+            await self._check_pool(config.evaluation.pool, "evaluation.pool", config)
         Engine.check(config)
         record = await self.runs.create(config, now=time.time(), run_id=run_id)
         self._news.set()
         log.info("run_created", run=record.run_id, pool=config.pool, allocator=config.allocator)
         return record
 
-    async def _check_pool(self, pool: str, field: str) -> None:
-        await self.pools.get(pool)
+    async def _check_pool(self, pool: str, field: str, config: RunConfig) -> None:
+        context_length = (await self.pools.get(pool)).context_length
+        if config.sampling.max_new_tokens >= context_length:
+            raise InvalidInput(
+                f"{config.sampling.max_new_tokens} tokens leave no room for a prompt in a context of {context_length}",
+                field="sampling.max_new_tokens",
+            )
         if not await self.pools.size(pool):
             raise InvalidInput(f"pool {pool} has no prompts: add some first", field=field)
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query
 from fastapi.responses import StreamingResponse
 
-from scheduler.api import responses
+from scheduler.api import learner_responses
 from scheduler.api.requests import Applied, Attach, Checkpointed, PublishWeights
 from scheduler.frames import MSGPACK, NDJSON, Frame, encode, encode_line
 from scheduler.service import Service
@@ -52,29 +52,29 @@ async def _encoded(first: Frame, frames: AsyncIterator[Frame], *, readable: bool
 
 def _add_reports(routes: APIRouter, service: Service) -> None:
     @routes.post("/{run}/learner", summary="Attach a learner")
-    async def attach(run: str, request: Attach) -> responses.Attachment:
+    async def attach(run: str, request: Attach) -> learner_responses.Attachment:
         """Groups that an earlier incarnation applied and lost are delivered again if fresh, else rolled back."""
         attached = await service.attach(
             run, incarnation=request.incarnation, step=request.step, trained=request.trained
         )
-        return responses.Attachment(**asdict(attached))
+        return learner_responses.Attachment(**asdict(attached))
 
     @routes.post("/{run}/weights", status_code=202, summary="Publish initial or restored weights")
-    async def publish(run: str, request: PublishWeights) -> responses.Weights:
+    async def publish(run: str, request: PublishWeights) -> learner_responses.Weights:
         """They become the next version and are pushed to every server."""
         record = await service.publish_weights(
             run, incarnation=request.incarnation, step=request.step, path=request.path, digest=request.digest
         )
-        return responses.Weights.of(record)
+        return learner_responses.Weights.of(record)
 
     @routes.get("/{run}/weights", summary="List weight versions")
-    async def weights(run: str, count: Annotated[int, Query(ge=1, le=1000)] = 20) -> responses.WeightVersions:
+    async def weights(run: str, count: Annotated[int, Query(ge=1, le=1000)] = 20) -> learner_responses.WeightVersions:
         """Newest first."""
         found = await service.view_weights(run, count=count)
-        return responses.WeightVersions(weights=[responses.Weights.of(record) for record in found])
+        return learner_responses.WeightVersions(weights=[learner_responses.Weights.of(record) for record in found])
 
     @routes.post("/{run}/applied", status_code=202, summary="Report a step")
-    async def applied(run: str, request: Applied) -> responses.Weights:
+    async def applied(run: str, request: Applied) -> learner_responses.Weights:
         """The groups of a batch are applied, and the new weights are the next version. Reporting twice is harmless."""
         record = await service.applied(
             run,
@@ -86,7 +86,7 @@ def _add_reports(routes: APIRouter, service: Service) -> None:
             digest=request.digest,
             stats={name: value for name, value in request.stats.items() if value is not None},
         )
-        return responses.Weights.of(record)
+        return learner_responses.Weights.of(record)
 
     @routes.post("/{run}/checkpointed", status_code=204, summary="Report a saved step")
     async def checkpointed(run: str, request: Checkpointed) -> None:

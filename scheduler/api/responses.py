@@ -13,17 +13,17 @@ from scheduler.core.run import RunConfig
 from scheduler.core.spend import pilot_success_rate, skip_rates
 from scheduler.prompts import AddReport
 from scheduler.service import RunView
-from scheduler.state.evaluations import EvaluationRecord, Measured
 from scheduler.state.pools import PoolRecord
 from scheduler.state.table import Event, PromptView
-from scheduler.state.versions import WeightRecord
 
 
-class _Response(BaseModel):
+class Response(BaseModel):
+    """An answer of the API."""
+
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
 
-class Pool(_Response):
+class Pool(Response):
     """A pool."""
 
     name: str
@@ -46,13 +46,13 @@ class Pool(_Response):
         )
 
 
-class Pools(_Response):
+class Pools(Response):
     """All pools, by name."""
 
     pools: list[Pool]
 
 
-class Refusal(_Response):
+class Refusal(Response):
     """A line that was refused."""
 
     line: int
@@ -60,7 +60,7 @@ class Refusal(_Response):
     reason: str
 
 
-class Added(_Response):
+class Added(Response):
     """What became of every line; the accepted ones are stored, whatever became of the others."""
 
     added: int
@@ -74,7 +74,7 @@ class Added(_Response):
         return cls(added=report.added, unchanged=report.unchanged, refused=refused)
 
 
-class Spend(_Response):
+class Spend(Response):
     """What a run has spent and reserved."""
 
     rollouts: int
@@ -83,7 +83,7 @@ class Spend(_Response):
     reserved_tokens: int
 
 
-class Run(_Response):
+class Run(Response):
     """A run at one moment."""
 
     run_id: str
@@ -147,13 +147,13 @@ class Run(_Response):
         )
 
 
-class Runs(_Response):
+class Runs(Response):
     """All runs, oldest first."""
 
     runs: list[Run]
 
 
-class LedgerStage(_Response):
+class LedgerStage(Response):
     """The ledger of one stage: attempts = sum over open states and outcomes."""
 
     attempts: int
@@ -174,7 +174,7 @@ class LedgerStage(_Response):
         )
 
 
-class LedgerPage(_Response):
+class LedgerPage(Response):
     """What became of every attempt."""
 
     balanced: bool
@@ -213,7 +213,7 @@ def _under(counters: Mapping[str, int], prefix: str) -> dict[str, int]:
     return {name.removeprefix(prefix): count for name, count in counters.items() if name.startswith(prefix)}
 
 
-class PromptPage(_Response):
+class PromptPage(Response):
     """Everything known of a prompt in a run: why it was skipped, and when it returns."""
 
     prompt_id: str
@@ -253,7 +253,7 @@ class PromptPage(_Response):
         )
 
 
-class Server(_Response):
+class Server(Response):
     """A server of the fleet."""
 
     url: str
@@ -264,100 +264,7 @@ class Server(_Response):
     reason: str
 
 
-class Servers(_Response):
+class Servers(Response):
     """The fleet."""
 
     servers: list[Server]
-
-
-class Attachment(_Response):
-    """What a learner needs to know."""
-
-    run_id: str
-    version: int
-    batch_size: int
-    max_staleness: int
-    max_steps: int | None
-    temperature: float
-
-
-class Weights(_Response):
-    """One weight version."""
-
-    version: int
-    state: str
-    step: int
-    path: str
-    digest: str
-    checksum: str
-    announced_at: float
-    live_at: float | None
-    push_s: float | None
-
-    @classmethod
-    def of(cls, record: WeightRecord) -> Self:
-        """The version's record."""
-        return cls(
-            version=record.version,
-            state=record.state,
-            step=record.step,
-            path=record.path,
-            digest=record.digest,
-            checksum=record.checksum,
-            announced_at=record.announced_at,
-            live_at=record.live_at,
-            push_s=record.push_s,
-        )
-
-
-class WeightVersions(_Response):
-    """The newest weight versions, newest first."""
-
-    weights: list[Weights]
-
-
-class Evaluation(_Response):
-    """One evaluation."""
-
-    evaluation_id: str
-    purpose: str
-    pool: str
-    state: str
-    reason: str
-    version: int | None
-    step: int
-    num_prompts: int
-    num_rollouts: int
-    """Rollouts per prompt."""
-    correct: int
-    judged: int
-    accuracy: float | None
-    created_at: float
-    results: dict[str, Measured]
-    """By prompt id."""
-
-    @classmethod
-    def of(cls, record: EvaluationRecord) -> Self:
-        """The evaluation's record."""
-        return cls(
-            evaluation_id=record.evaluation_id,
-            purpose=record.purpose,
-            pool=record.pool,
-            state=record.state,
-            reason=record.reason,
-            version=record.version,
-            step=record.step,
-            num_prompts=record.num_prompts,
-            num_rollouts=record.num_rollouts,
-            correct=record.correct,
-            judged=record.judged,
-            accuracy=record.correct / record.judged if record.judged else None,
-            created_at=record.created_at,
-            results=dict(record.results),
-        )
-
-
-class Evaluations(_Response):
-    """Every evaluation of a run, oldest first."""
-
-    evaluations: list[Evaluation]

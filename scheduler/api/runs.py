@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from scheduler.api import responses
+from scheduler.api import evaluation_responses, responses
 from scheduler.api.requests import NewEvaluation, NewRun
 from scheduler.service import Service
 
@@ -72,21 +72,23 @@ def _add_prompts(routes: APIRouter, service: Service) -> None:
 
 def _add_evaluations(routes: APIRouter, service: Service) -> None:
     @routes.post("/{run}/evaluations", status_code=202, summary="Ask for an evaluation")
-    async def evaluate(run: str, request: NewEvaluation) -> responses.Evaluation:
+    async def evaluate(run: str, request: NewEvaluation) -> evaluation_responses.Evaluation:
         """The weights are not updated while it runs."""
         record = await service.evaluate(run, pool=request.pool, num_rollouts=request.rollouts, version=request.version)
-        return responses.Evaluation.of(record)
+        return evaluation_responses.Evaluation.of(record)
 
     @routes.get("/{run}/evaluations", summary="List evaluations")
-    async def list_evaluations(run: str) -> responses.Evaluations:
+    async def list_evaluations(run: str) -> evaluation_responses.Evaluations:
         """Oldest first, with results by prompt."""
         found = await service.view_evaluations(run)
-        return responses.Evaluations(evaluations=[responses.Evaluation.of(record) for record in found])
+        return evaluation_responses.Evaluations(
+            evaluations=[evaluation_responses.Evaluation.of(record) for record in found]
+        )
 
     @routes.get("/{run}/evaluations/{evaluation}", summary="Show an evaluation")
-    async def show_evaluation(run: str, evaluation: str) -> responses.Evaluation:
+    async def show_evaluation(run: str, evaluation: str) -> evaluation_responses.Evaluation:
         """One evaluation with results by prompt."""
-        return responses.Evaluation.of(await service.view_evaluation(run, evaluation))
+        return evaluation_responses.Evaluation.of(await service.view_evaluation(run, evaluation))
 
 
 async def _run(service: Service, run_id: str) -> responses.Run:

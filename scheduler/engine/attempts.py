@@ -5,8 +5,8 @@ Invariant: each attempt has its own rid and seed, and comes back as a rollout, f
 """
 
 import asyncio
+import hashlib
 import random
-import zlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -115,7 +115,8 @@ class Sender:
     def _seed(self, prompt: Prompt, round_number: int, number: int) -> int:
         # A successor numbers from 0 again: without the fence its commits would repeat its predecessor's pilots.
         key = f"{self.config.seed}:{self.fence}:{prompt.prompt_id}:{round_number}:{number}"
-        return zlib.crc32(key.encode()) & 0x7FFFFFFF
+        # Not a checksum: those are linear, and the seeds of one prompt's attempts would differ alike for every prompt.
+        return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=4).digest(), "big") & 0x7FFFFFFF
 
     async def _send(self, prompt: Prompt, stage: Stage, rid: str, seed: int) -> Answer:
         async with self.fleet.slot(stage) as dispatch:

@@ -40,6 +40,8 @@ class Attached:
     max_steps: int | None
     temperature: float
     """Of sampling: behaviour log-probs are at it."""
+    heartbeat_s: float
+    """Longest silence on the group stream."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +111,7 @@ class Delivery:
             max_staleness=self._config.max_staleness,
             max_steps=self._config.max_steps,
             temperature=self._config.sampling.temperature,
+            heartbeat_s=self._settings.heartbeat_s,
         )
 
     async def _attach(self, incarnation: str, step: int, trained: Mapping[int, Sequence[str]]) -> None:
@@ -276,8 +279,15 @@ class Delivery:
                 return []
             return self._batches.formed(step) or await uninterrupted(self._batches.compose(step))
 
+    async def drop_surplus(self) -> None:
+        """End what is published and will never be trained, if no step is left to take."""
+        async with self._changing:
+            # Asked inside: a learner that has just attached may have taken its last step back.
+            if self._pipeline.groups_left == 0 and self._pipeline.published():
+                await uninterrupted(self._batches.drop(self._pipeline.published(), Outcome.SURPLUS))
+
     async def drop(self, status: GroupStatus, outcome: Outcome) -> None:
-        """End all open groups of one status untrained."""
+        """End all open groups of one status untrained, as the end of the run wants it."""
         async with self._changing:
             entries = [entry for entry in self._pipeline.groups.values() if entry.status is status]
             if entries:

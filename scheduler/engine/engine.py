@@ -189,8 +189,7 @@ class Engine:
             if self._phases.state is RunState.RUNNING and self._accepting:
                 await self._admit()
             await self._phases.drain_if_due()
-            if self._phases.state is RunState.DRAINING or self._parts.pipeline.groups_left == 0:
-                await self._finish_if_done()
+            await self._finish_if_done()
             self._watch_for_stall()
             await self._parts.pipeline.changed(moment, timeout_s=self._around.settings.tend_s)
 
@@ -218,12 +217,11 @@ class Engine:
     async def _finish_if_done(self) -> None:
         """Nothing new is claimed: end the stream when all is delivered, and the run when it is saved and measured."""
         parts, delivery = self._parts, self._parts.delivery
-        if parts.pipeline.num_visits:
+        if not self._phases.is_over:
             return
         self._allow_short_batches(True)
-        if parts.pipeline.groups_left == 0:
-            await delivery.drop(GroupStatus.PUBLISHED, Outcome.SURPLUS)
-        if parts.pipeline.published():
+        await delivery.drop_surplus()
+        if parts.pipeline.published() or not self._phases.is_over:
             return
         self._say_last()
         saved = not parts.pipeline.groups and delivery.checkpointed_step >= delivery.step

@@ -41,6 +41,12 @@ class Phases:
         """Whether an operator wants it to end."""
         return self.ending is RunState.CANCELLED
 
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing new will be published: no visit is open, and none will be."""
+        pipeline = self._parts.pipeline
+        return not pipeline.num_visits and (self.state is RunState.DRAINING or pipeline.groups_left == 0)
+
     async def start(self) -> None:
         """An engine is at work on the run: it waits for weights, unless an operator or its end says otherwise."""
         await self._move((RunState.QUEUED, RunState.RUNNING), RunState.WAITING_WEIGHTS, "")
@@ -155,7 +161,7 @@ class Phases:
 
     def _waits_for_work(self) -> str:
         parts, pipeline = self._parts, self._parts.pipeline
-        if (self.state is RunState.DRAINING or pipeline.groups_left == 0) and not pipeline.num_visits:
+        if self.is_over:
             return self._waits_for_the_end()
         if pipeline.num_visits == len(pipeline.held) and not pipeline.free:
             return f"the learner to apply step {parts.delivery.step + 1}"

@@ -1,8 +1,8 @@
 """Connections to Redis under which a task can always be cancelled.
 
 Owns: one repair. redis-py bounds a write with `asyncio.wait_for`, which on Python 3.11 returns as if nothing had
-happened when the cancellation arrives as the write ends (bpo-37658): a loop of ours went on, and the process that waited
-for its end hung. Invariant: a cancellation that arrived during a write is raised when the write returns.
+happened when the cancellation arrives as the write ends (bpo-37658): a loop of ours went on, and whoever waited for its
+end hung. Invariant: a cancellation that arrived during a write is raised when the write returns.
 """
 
 import asyncio

@@ -67,6 +67,14 @@ def claim_order(prompt_id: str, visits: int, seed: int) -> float:
     return visits * _ROUND + int.from_bytes(digest, "big")
 
 
+class _OpenVisit(msgspec.Struct, frozen=True):
+    prompt_id: str
+
+
+def _prompt_of(visit: bytes) -> str:
+    return msgspec.json.decode(visit, type=_OpenVisit).prompt_id
+
+
 class Table:
     """Reads and writes the table of one run."""
 
@@ -166,13 +174,16 @@ class Table:
             pipe.zscore(self._keys.quarantined, prompt_id)
             pipe.hget(self._keys.table, prompt_id)
             pipe.lrange(self._keys.history(prompt_id), 0, -1)
-            ready, waiting, quarantined, row, events = await pipe.execute()
+            pipe.hvals(self._keys.visits)
+            ready, waiting, quarantined, row, events, visits = await pipe.execute()
         places = (
-            (ready, PromptState.READY),
-            (waiting, PromptState.WAITING),
-            (quarantined, PromptState.QUARANTINED),
+            (ready is not None, PromptState.READY),
+            (waiting is not None, PromptState.WAITING),
+            (quarantined is not None, PromptState.QUARANTINED),
+            (any(_prompt_of(visit) == prompt_id for visit in visits), PromptState.CLAIMED),
         )
-        state = next((state for score, state in places if score is not None), PromptState.CLAIMED)
+        # In none of them: the run has not taken it in yet, and it will be claimable when it has.
+        state = next((state for there, state in places if there), PromptState.READY)
         return PromptView(
             prompt_id=prompt_id,
             state=state,

@@ -19,6 +19,7 @@ ATTACHED = {
     "max_staleness": 1,
     "max_steps": None,
     "temperature": 1.0,
+    "heartbeat_s": 5.0,
     "later": "fields are ignored",
 }
 BATCH: tuple[Frame, ...] = (

@@ -147,5 +147,5 @@ async def test_a_taken_port_ends_the_process_with_a_failure(model_folder: Path, 
         port = first.url.rpartition(":")[2]
         async with _scheduler(model_folder, DATA_DIR=str(tmp_path / "second"), PORT=port) as second:
             code, lines = await second.ended()
-    assert code == 1
+    assert code
     assert any("address already in use" in str(line["event"]) for line in lines), lines

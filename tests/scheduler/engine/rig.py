@@ -130,6 +130,10 @@ class Rig:
         """Crash, audit what is left, and start a successor whose predecessor's lease has run out."""
         await self.crash()
         await self.audit(run_id)
+        await self.take_up(run_id)
+
+    async def take_up(self, run_id: str) -> None:
+        """Start a successor, once the lease of its predecessor has run out."""
         await self.redis.delete(RunKeys(run_id).lease_alive)
         self.start()
 

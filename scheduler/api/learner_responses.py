@@ -1,0 +1,58 @@
+"""What the API answers to learners.
+
+Owns: the response models of attaching and of weight versions. Never computes.
+"""
+
+from typing import Self
+
+from scheduler.api.responses import Response
+from scheduler.state.versions import WeightRecord
+
+
+class Attachment(Response):
+    """What a learner needs to know."""
+
+    run_id: str
+    version: int
+    batch_size: int
+    max_staleness: int
+    max_steps: int | None
+    temperature: float
+    """Of sampling: behaviour log-probs are at it."""
+    heartbeat_s: float
+    """Longest silence on the group stream; several of them are a dead scheduler."""
+
+
+class Weights(Response):
+    """One weight version."""
+
+    version: int
+    state: str
+    step: int
+    path: str
+    digest: str
+    checksum: str
+    announced_at: float
+    live_at: float | None
+    push_s: float | None
+
+    @classmethod
+    def of(cls, record: WeightRecord) -> Self:
+        """The version's record."""
+        return cls(
+            version=record.version,
+            state=record.state,
+            step=record.step,
+            path=record.path,
+            digest=record.digest,
+            checksum=record.checksum,
+            announced_at=record.announced_at,
+            live_at=record.live_at,
+            push_s=record.push_s,
+        )
+
+
+class WeightVersions(Response):
+    """The newest weight versions, newest first."""
+
+    weights: list[Weights]
