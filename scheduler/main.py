@@ -8,7 +8,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import structlog
@@ -109,9 +109,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         run_on_uvloop(settings)
     except* PilotCommitError as errors:
-        log.error("failed", error=str(errors.exceptions[0]))
+        for failure in _leaves(errors):
+            log.error("failed", kind=type(failure).__name__, error=str(failure))
         code = 1
     return code
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    """What really went wrong: each task group on the way up has wrapped it once more."""
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error
 
 
 def run_on_uvloop(settings: Settings) -> None:

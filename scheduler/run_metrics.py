@@ -164,6 +164,14 @@ def _steps(run: RunReading, _: float) -> Rows:
     yield ("saved",), run.view.record.checkpointed_step
 
 
+def _staleness(run: RunReading, _: float) -> Rows:
+    return (((str(staleness),), count) for staleness, count in sorted(run.view.staleness.items()))
+
+
+def _learner_stats(run: RunReading, _: float) -> Rows:
+    return (((name,), value) for name, value in sorted(run.view.learner_stats.items()))
+
+
 def _trained(run: RunReading, _: float) -> Rows:
     yield (), run.view.counters.get("groups:trained", 0)
 
@@ -249,6 +257,10 @@ RUN_METRICS = (
         _versions,
     ),
     RunMetric(_GAUGE, "steps", "Last training step applied, and saved.", ("reached",), _steps),
+    RunMetric(
+        _GAUGE, "published_groups", "Groups the learner has not stepped on, by staleness.", ("staleness",), _staleness
+    ),
+    RunMetric(_GAUGE, "learner", "What the learner measured in its last step.", ("stat",), _learner_stats),
     RunMetric(_COUNTER, "trained_groups_total", "Groups in a step that is saved.", (), _trained),
     RunMetric(_GAUGE, "evaluation_accuracy", "Accuracy of the newest evaluation of each pool.", ("pool",), _accuracy),
     RunMetric(

@@ -9,7 +9,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -47,6 +47,10 @@ class RunView:
     prompts: Mapping[PromptState, int]
     waiting_for: str
     """What it waits for now; empty while work flows."""
+    staleness: Mapping[int, int] = field(default_factory=dict)
+    """Published groups by their staleness now; empty while no engine is at work on the run."""
+    learner_stats: Mapping[str, float] = field(default_factory=dict)
+    """What the learner measured in its last step; empty before the first of this scheduler's life."""
 
 
 class Service:
@@ -168,6 +172,8 @@ class Service:
             counters=counters,
             prompts=await table.sizes(),
             waiting_for=engine.phases.waiting_for() if engine else record.reason,
+            staleness=engine.parts.pipeline.staleness() if engine else {},
+            learner_stats=engine.parts.delivery.stats if engine else {},
         )
 
     async def view_runs(self) -> list[RunView]:

@@ -14,8 +14,6 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 from pydantic_core import ErrorDetails
-from redis.exceptions import ConnectionError as NoConnection
-from redis.exceptions import TimeoutError as NoAnswer
 from starlette.exceptions import HTTPException
 
 from scheduler.core.errors import (
@@ -27,6 +25,7 @@ from scheduler.core.errors import (
     PilotCommitError,
     StaleIncarnation,
 )
+from scheduler.state.connection import SILENCES
 
 log = structlog.get_logger(__name__)
 
@@ -56,10 +55,11 @@ class ProblemDocument(BaseModel):
     """Where the fault is: a dotted path into the body, a line of an upload, or a parameter of the path."""
 
 
+_CONTENT = {PROBLEM_JSON: {"schema": ProblemDocument.model_json_schema()}}
 RESPONSES: Mapping[int | str, dict[str, object]] = MappingProxyType(
     {
-        "4XX": {"description": "The request cannot be met: the problem says why.", "model": ProblemDocument},
-        "5XX": {"description": "The scheduler cannot answer now.", "model": ProblemDocument},
+        "4XX": {"description": "The request cannot be met: the problem says why.", "content": _CONTENT},
+        "5XX": {"description": "The scheduler cannot answer now.", "content": _CONTENT},
     }
 )
 """Of every route, for OpenAPI."""
@@ -76,7 +76,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(PilotCommitError, _ours)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)
-    for silence in (NoConnection, NoAnswer):
+    for silence in SILENCES:
         app.add_exception_handler(silence, _no_redis)
     app.add_exception_handler(Exception, _unexpected)
 

@@ -5,7 +5,7 @@ Owns: the request models. Invariant: an unknown field is refused, so that a typi
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from scheduler.core.budget import Budget
 from scheduler.core.run import EvaluationPlan, RunConfig
@@ -14,12 +14,19 @@ from scheduler.core.types import Sampling
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="Letters, digits, . _ -")]
 
 
+def _example(**body: JsonValue) -> ConfigDict:
+    """A whole request, for the documentation."""
+    return ConfigDict(json_schema_extra={"examples": [body]})
+
+
 class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class NewPool(_Request):
     """A pool to create."""
+
+    model_config = _example(name="arithmetic", tokenizer="/models/SmolLM2-135M-Instruct", reward="exact")
 
     name: Name = Field(examples=["arithmetic"])
     """Names the pool for ever."""
@@ -78,6 +85,16 @@ class NewEvaluationPlan(_Request):
 class NewRun(_Request):
     """A run to queue."""
 
+    model_config = _example(
+        pool="arithmetic",
+        pilots=8,
+        commits=8,
+        batch_size=8,
+        sampling={"max_new_tokens": 8, "stop": ["\n"]},
+        budget={"rollouts": 20_000},
+        evaluation={"pool": "arithmetic-held-out", "rollouts": 4},
+    )
+
     run_id: Name | None = None
     """Its id; one is made up by default."""
     pool: Name = Field(examples=["arithmetic"])
@@ -124,6 +141,8 @@ class NewRun(_Request):
 class NewEvaluation(_Request):
     """An evaluation to queue."""
 
+    model_config = _example(pool="arithmetic-held-out", rollouts=4)
+
     pool: Name
     """Held-out prompts."""
     rollouts: int = Field(4, ge=1)
@@ -134,6 +153,8 @@ class NewEvaluation(_Request):
 
 class Attach(_Request):
     """A learner incarnation takes a run."""
+
+    model_config = _example(incarnation="3f2a", step=10, trained={"10": ["v-6b0d", "v-91c4"]})
 
     incarnation: str = Field(min_length=1, examples=["3f2a"])
     """Made up anew by every learner process."""
@@ -146,6 +167,8 @@ class Attach(_Request):
 class PublishWeights(_Request):
     """Initial or restored weights."""
 
+    model_config = _example(incarnation="3f2a", step=0, path="/runs/run-1/weights/step-0", digest="5e88")
+
     incarnation: str
     step: int = Field(ge=0)
     path: str
@@ -156,6 +179,15 @@ class PublishWeights(_Request):
 
 class Applied(PublishWeights):
     """The learner has stepped on a batch; its new weights come with it."""
+
+    model_config = _example(
+        incarnation="3f2a",
+        step=11,
+        path="/runs/run-1/weights/step-11",
+        digest="9c1d",
+        group_ids=["v-6b0d", "v-91c4"],
+        stats={"loss": 0.012, "grad_norm": 0.8},
+    )
 
     step: int = Field(ge=1)
     group_ids: tuple[str, ...]
@@ -168,6 +200,8 @@ class Applied(PublishWeights):
 
 class Checkpointed(_Request):
     """The learner has saved a step."""
+
+    model_config = _example(incarnation="3f2a", step=10)
 
     incarnation: str
     step: int = Field(ge=0)

@@ -6,7 +6,8 @@ committing + published + unapplied groups never exceed (max staleness + 1) x bat
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -63,6 +64,10 @@ class Pipeline:
     def published(self) -> list[GroupEntry]:
         """Groups that the learner has not stepped on, in order of publication."""
         return [entry for entry in self.groups.values() if entry.status is GroupStatus.PUBLISHED]
+
+    def staleness(self) -> Mapping[int, int]:
+        """Groups that the learner has not stepped on, by how stale they are now."""
+        return Counter(self.policy_version - entry.oldest_version for entry in self.published())
 
     @property
     def outstanding(self) -> int:

@@ -14,6 +14,9 @@ from scheduler.state import keys
 from scheduler.state.cancellable import cancellable
 from scheduler.state.wire import text
 
+SILENCES = (ConnectionError, TimeoutError)
+"""What a call raises when Redis does not answer, retries included."""
+
 
 def connect(url: str, *, max_connections: int = 64, socket_timeout_s: float = 10.0) -> "Redis":
     """A client whose every state change may be retried, because each is applied at most once.
@@ -52,7 +55,7 @@ async def why_silent(redis: "Redis") -> str:
     """Empty if Redis answers, else why it does not."""
     try:
         await redis.ping()
-    except (ConnectionError, TimeoutError) as error:
+    except SILENCES as error:
         return f"Redis does not answer: {error}"
     return ""
 
@@ -70,4 +73,4 @@ async def _check_eviction(redis: "Redis") -> None:
         )
 
 
-__all__ = ["Redis", "check", "connect", "why_silent"]
+__all__ = ["SILENCES", "Redis", "check", "connect", "why_silent"]

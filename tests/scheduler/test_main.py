@@ -103,7 +103,7 @@ async def test_a_signal_stops_everything_in_order(model_folder: Path, tmp_path: 
     assert code == 0, lines
     events = [line["event"] for line in lines]
     assert events.index("redis_started") < events.index("serving") < events.index("stopped")
-    [redis_port] = [line["port"] for line in lines if line["event"] == "redis_started"]
+    [redis_port] = [int(str(line["port"])) for line in lines if line["event"] == "redis_started"]
     with pytest.raises(ConnectionRefusedError):
         await asyncio.open_connection("127.0.0.1", redis_port)
 
@@ -137,7 +137,8 @@ async def test_a_scheduler_whose_run_was_taken_over_ends_with_a_failure(
         await Lease.acquire(redis, keys, holder="successor", ttl_s=60.0)
         code, lines = await scheduler.ended()
     assert code == 1
-    assert any("another scheduler took the lease" in str(line) for line in lines if line["event"] == "failed")
+    assert [line["kind"] for line in lines if line["event"] == "failed"] == ["FenceLost"]
+    assert any("another scheduler took the lease" in str(line.get("error")) for line in lines)
 
 
 @pytest.mark.e2e

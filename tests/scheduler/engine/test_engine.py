@@ -2,13 +2,14 @@
 
 import asyncio
 import itertools
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import structlog
 from redis.asyncio import Redis
 
-from inference.fake import FakeServer
+from inference.fake import Answer, Ask, FakeServer
 from scheduler.core.budget import Budget
 from scheduler.core.errors import Conflict, FenceLost
 from scheduler.core.ledger import Outcome
@@ -229,22 +230,34 @@ async def test_deferred_prompts_return_after_their_versions(redis: Redis, tmp_pa
         assert all(later - earlier >= 2 for later, earlier in itertools.pairwise(versions))
 
 
-@pytest.mark.parametrize("partial_batches", [True, False])
-async def test_a_short_batch_is_trained_only_if_asked_for(redis: Redis, tmp_path: Path, partial_batches: bool) -> None:
-    async with open_rig(redis, tmp_path, rates=[50, 50, ALWAYS]) as rig:
+class Learnt(Coin):
+    """Right and wrong by turns for one group, and right ever after: each prompt is worth one group."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._asked: Counter[int] = Counter()
+
+    def answer(self, ask: Ask) -> Answer:
+        self._asked[ask.input_ids[-1]] += 1
+        asked = self._asked[ask.input_ids[-1]]
+        return Answer(token_ids=(5,), logprobs=(-0.5,), text=" yes" if asked > 8 or asked % 2 else " no")
+
+
+@pytest.mark.parametrize(
+    ("partial_batches", "ends"), [(True, RunState.FINISHED), (False, RunState.EXHAUSTED)], ids=["asked for", "not"]
+)
+async def test_a_short_batch_is_trained_before_the_end_only_if_asked_for(
+    redis: Redis, tmp_path: Path, partial_batches: bool, ends: RunState
+) -> None:
+    async with open_rig(redis, tmp_path, rates=[1, 2, 3], policy=Learnt()) as rig:
         learner = Learner(at=lambda: rig.service, folder=tmp_path)
-        config = make_config(
-            parameters={"evict_for": 1000, "defer_for": 1000, "p_upper": 0.99, "p_lower": 0.01},
-            partial_batches=partial_batches,
-            budget=Budget(rollouts=200),
-            max_steps=3,
-        )
-        await rig.create_run(config)
+        await rig.create_run(make_config(partial_batches=partial_batches, budget=Budget(rollouts=200), max_steps=1))
         await learner.attach()
         await learner.train()
-        await rig.ended()
-        sizes = {len(group_ids) for group_ids in learner.batches.values()}
-        assert sizes - {4} if partial_batches else sizes == {4}
+        view = await rig.ended()
+        assert view.record.state is ends
+        assert len(learner.batches[1]) == 3
+        assert (view.ledger.spent_rollouts < 100) is partial_batches
 
 
 async def test_prompts_that_arrive_during_a_run_are_visited(rig: Rig, learner: Learner) -> None:
@@ -287,10 +300,10 @@ async def test_the_watchdog_names_a_stall(redis: Redis, tmp_path: Path) -> None:
         with structlog.testing.capture_logs() as logs:
             await rig.create_run(make_config())
             await learner.attach()
-            await rig.until(lambda: any(entry["event"] == "stalled" for entry in logs))
             # The learner never takes a batch.
-            said = {entry["waiting_for"] for entry in logs if entry["event"] == "stalled"}
-        assert "the learner to apply step 1" in said
+            said = "the learner to apply step 1"
+            await rig.until(lambda: any(entry.get("waiting_for") == said for entry in logs))
+        assert {entry["event"] for entry in logs if entry.get("waiting_for") == said} == {"stalled"}
 
 
 async def test_an_engine_whose_lease_was_taken_stops_at_once(rig: Rig, learner: Learner) -> None:
