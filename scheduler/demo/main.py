@@ -18,7 +18,7 @@ from rich.console import Console
 from inference.interpreter import cache_dir
 from scheduler import logs
 from scheduler.client import Client, Json
-from scheduler.core.errors import InvalidInput, PilotCommitError
+from scheduler.core.errors import InvalidInput, PilotCommitError, ServerUnavailable
 from scheduler.core.lifecycle import ENDED
 from scheduler.demo import report as reports
 from scheduler.demo.arithmetic import make_held_out, make_pool
@@ -34,6 +34,7 @@ _POOL_PROMPTS = 400
 _HELD_OUT_PROMPTS = 128
 _BUDGET_ROLLOUTS = 5000
 _REFRESH_S = 1.0
+_PATIENCE_S = 120.0
 
 
 def demo(options: DemoOptions) -> int:
@@ -103,7 +104,7 @@ def _plan(model: Path, folder: Path, options: DemoOptions) -> StackPlan:
         model=model.resolve(),
         folder=folder.resolve(),
         port=0,
-        scheduler_settings={"MAX_IN_FLIGHT": "256", "LEASE_TTL_S": "5"},
+        scheduler_settings={"MAX_IN_FLIGHT": "256", "LEASE_TTL_S": "30"},
         learner_settings={
             "SEED": str(options.seed),
             "LEARNING_RATE": "5e-6",
@@ -176,11 +177,23 @@ async def _watch(client: Client, run_id: str, title: str, console: Console) -> t
     started, history = time.monotonic(), list[RunPoint]()
     with ProgressDisplay(console) as display:
         while True:
-            facts = await asyncio.to_thread(_ask, client, run_id, time.monotonic() - started)
+            facts = await _asked_patiently(client, run_id, started)
             display.show(snapshot(title, facts))
             history.append(point(facts))
             if facts.run.state in ENDED:
                 return facts, with_accuracy(history, facts.measured())
+            await asyncio.sleep(_REFRESH_S)
+
+
+async def _asked_patiently(client: Client, run_id: str, started: float) -> Facts:
+    """The facts now; a scheduler that is being restarted is waited for. Raises ServerUnavailable after a while."""
+    silent_since = time.monotonic()
+    while True:
+        try:
+            return await asyncio.to_thread(_ask, client, run_id, time.monotonic() - started)
+        except ServerUnavailable:
+            if time.monotonic() - silent_since > _PATIENCE_S:
+                raise
             await asyncio.sleep(_REFRESH_S)
 
 
