@@ -17,6 +17,9 @@ from scheduler.core.errors import InvalidInput, PilotCommitError, ServerUnavaila
 
 Json = dict[str, object]
 _REFUSED_LINES = "urn:pilotcommit:LinesRefused"
+_JSON, _NDJSON = "application/json", "application/x-ndjson"
+_PIECE_BYTES = 1 << 16
+"""An upload goes out in pieces of about this size: a piece for every line would cost more than the line."""
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -88,7 +91,8 @@ class Client:
 
     def add_prompts(self, pool: str, lines: Iterable[bytes | str | Mapping[str, object]]) -> Json:
         """Stream prompts into a pool; the answer says what became of every line, refused ones included."""
-        response = self._send("POST", f"/v1/pools/{_part(pool)}/prompts", content=_ndjson(lines))
+        path = f"/v1/pools/{_part(pool)}/prompts"
+        response = self._send("POST", path, content=_pieces(lines), content_type=_NDJSON)
         if response.is_success or _type_of(response) == _REFUSED_LINES:
             return _decode(response)
         raise error_of(response)
@@ -159,9 +163,11 @@ class Client:
     def _list(self, path: str, name: str) -> list[Json]:
         return msgspec.convert(self._get(path)[name], list[Json])
 
-    def _send(self, method: str, path: str, *, content: bytes | Iterator[bytes] | None = None) -> httpx.Response:
+    def _send(
+        self, method: str, path: str, *, content: bytes | Iterator[bytes] | None = None, content_type: str = _JSON
+    ) -> httpx.Response:
         try:
-            return self._http.request(method, path, content=content, headers={"content-type": "application/json"})
+            return self._http.request(method, path, content=content, headers={"content-type": content_type})
         except httpx.TransportError as exc:
             raise ServerUnavailable(
                 f"no scheduler answers at {self.url} ({exc}): start one with `pilotcommit up` or name it with --url"
@@ -180,7 +186,11 @@ def _checked(response: httpx.Response) -> Json:
 
 
 def _decode(response: httpx.Response) -> Json:
-    return msgspec.json.decode(response.content, type=Json)
+    try:
+        return msgspec.json.decode(response.content, type=Json)
+    except msgspec.MsgspecError as exc:
+        answer = f"{response.status_code}: {response.text[:300]}"
+        raise ServerUnavailable(f"{response.request.url} is not a scheduler's: it answered {answer}") from exc
 
 
 def _type_of(response: httpx.Response) -> str:
@@ -191,12 +201,17 @@ def _type_of(response: httpx.Response) -> str:
         return ""
 
 
-def _ndjson(lines: Iterable[bytes | str | Mapping[str, object]]) -> Iterator[bytes]:
+def _pieces(lines: Iterable[bytes | str | Mapping[str, object]]) -> Iterator[bytes]:
+    piece = bytearray()
     for line in lines:
-        if isinstance(line, bytes):
-            encoded = line
-        elif isinstance(line, str):
-            encoded = line.encode()
-        else:
-            encoded = msgspec.json.encode(line)
-        yield encoded.rstrip(b"\n") + b"\n"
+        piece += _encoded(line).rstrip(b"\n") + b"\n"
+        if len(piece) >= _PIECE_BYTES:
+            yield bytes(piece)
+            piece.clear()
+    yield bytes(piece)
+
+
+def _encoded(line: bytes | str | Mapping[str, object]) -> bytes:
+    if isinstance(line, bytes):
+        return line
+    return line.encode() if isinstance(line, str) else msgspec.json.encode(line)

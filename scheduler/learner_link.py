@@ -7,7 +7,8 @@ report is made again until it is answered or patience runs out, which is safe be
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -126,7 +127,7 @@ class LearnerLink:
         versions = msgspec.json.decode(answer, type=_Versions).weights
         return frozenset(version.path for version in versions if version.state in _IN_USE)
 
-    async def stream(self, *, incarnation: str) -> AsyncIterator[Frame]:
+    async def stream(self, *, incarnation: str) -> AsyncGenerator[Frame, None]:
         """The group stream until its final frame; after a reconnect frames may come again.
 
         Raises StaleIncarnation if another learner attached, StreamEnded when patience runs out.
@@ -134,11 +135,13 @@ class LearnerLink:
         last_heard, pause_s = time.monotonic(), _FIRST_PAUSE_S
         while True:
             try:
-                async for frame in self._connection(incarnation):
-                    last_heard, pause_s = time.monotonic(), _FIRST_PAUSE_S
-                    yield frame
-                    if isinstance(frame, FinalFrame):
-                        return
+                # Closed here, so that a reader that stops does not leave the connection to the garbage collector.
+                async with aclosing(self._connection(incarnation)) as frames:
+                    async for frame in frames:
+                        last_heard, pause_s = time.monotonic(), _FIRST_PAUSE_S
+                        yield frame
+                        if isinstance(frame, FinalFrame):
+                            return
                 reason = "the scheduler closed the stream"
             except (httpx.TransportError, ServerUnavailable, NotAtWork) as error:
                 reason = str(error) or type(error).__name__
@@ -148,7 +151,7 @@ class LearnerLink:
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
             pause_s = min(_LONGEST_PAUSE_S, 2 * pause_s)
 
-    async def _connection(self, incarnation: str) -> AsyncIterator[Frame]:
+    async def _connection(self, incarnation: str) -> AsyncGenerator[Frame, None]:
         decoder = FrameDecoder()
         request = self._http.stream(
             "GET",

@@ -20,6 +20,8 @@ from scheduler.tokenizers import Tokenizer
 MAX_LINE_BYTES = 1 << 20
 _CHUNK_LINES, _CHUNK_BYTES = 256, 4 << 20
 """How much is parsed, tokenised and stored at a time: it bounds memory, whatever is uploaded."""
+_MAX_REFUSALS, _LONGEST_REASON, _LONGEST_ID = 10_000, 500, 200
+"""How much is said of what was refused: a file of the wrong kind is refused line by line."""
 
 
 class PromptLine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -50,6 +52,17 @@ class AddReport:
     added: int = 0
     unchanged: int = 0
     refused: list[RefusedLine] = field(default_factory=list)
+    """In order of their lines, the first ten thousand."""
+    more_refused: int = 0
+    """Refused lines beyond those."""
+
+    def refuse(self, lines: Iterable[RefusedLine]) -> None:
+        """Note refused lines that come after those noted before."""
+        for line in sorted(lines, key=lambda refusal: refusal.line):
+            if len(self.refused) < _MAX_REFUSALS:
+                self.refused.append(line)
+            else:
+                self.more_refused += 1
 
 
 async def lines_of(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -94,7 +107,6 @@ class PromptReader:
             return
         # Off the event loop: tokenising a chunk of long prompts takes longer than a heartbeat should wait.
         good, refused = await asyncio.to_thread(self._parse_all, chunk)
-        report.refused.extend(refused)
         answers = await self._pools.add(self._pool, [prompt for _, prompt in good]) if good else []
         for (number, prompt), answer in zip(good, answers, strict=True):
             match answer:
@@ -104,8 +116,8 @@ class PromptReader:
                     report.unchanged += 1
                 case Added.CONFLICT:
                     reason = "the pool has another prompt under this id, which it keeps: choose another id"
-                    report.refused.append(RefusedLine(line=number, id=prompt.prompt_id, reason=reason))
-        report.refused.sort(key=lambda refusal: refusal.line)
+                    refused.append(RefusedLine(line=number, id=prompt.prompt_id, reason=reason))
+        report.refuse(refused)
 
     def _parse_all(self, chunk: Iterable[tuple[int, bytes]]) -> tuple[list[tuple[int, Prompt]], list[RefusedLine]]:
         good: list[tuple[int, Prompt]] = []
@@ -116,7 +128,8 @@ class PromptReader:
                 line = _decode(raw)
                 good.append((number, self._prompt(line)))
             except (InvalidInput, ServerRefused) as error:
-                refused.append(RefusedLine(line=number, id=line.id if line else None, reason=str(error)))
+                prompt_id = line.id[:_LONGEST_ID] if line is not None and line.id is not None else None
+                refused.append(RefusedLine(line=number, id=prompt_id, reason=str(error)[:_LONGEST_REASON]))
         return good, refused
 
     def _prompt(self, line: PromptLine) -> Prompt:
@@ -127,7 +140,7 @@ class PromptReader:
         self._reward.check_answer(line.answer)
         text = line.text if line.text is not None else ""
         prompt_id = line.id if line.id is not None else _digest(input_ids, line.answer)
-        if len(prompt_id) > 200 or "/" in prompt_id or prompt_id in ("", ".", ".."):
+        if len(prompt_id) > _LONGEST_ID or "/" in prompt_id or prompt_id in ("", ".", ".."):
             # It is a part of a path: /v1/runs/{run}/prompts/{prompt}.
             raise InvalidInput("an id has 1 to 200 characters and no slash, and is not . or ..", field="id")
         return Prompt(prompt_id=prompt_id, input_ids=input_ids, text=text, answer=line.answer, metadata=line.metadata)

@@ -9,6 +9,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 
 import structlog
@@ -272,8 +273,10 @@ class Service:
         if record.state in ENDED:
             yield FinalFrame(state=record.state, reason=record.reason)
             return
-        async for frame in (await self._at_work(run_id)).parts.delivery.frames(incarnation=incarnation):
-            yield frame
+        # Closed with its reader: a stream whose reader has gone must not go on waiting for batches.
+        async with aclosing((await self._at_work(run_id)).parts.delivery.frames(incarnation=incarnation)) as frames:
+            async for frame in frames:
+                yield frame
 
     async def applied(
         self,

@@ -51,8 +51,8 @@ class Settings(BaseModel):
     """How long a dead scheduler's run stays out of reach of its successor."""
     probe_interval_s: Annotated[float, Field(gt=0)] = 1.0
     """Seconds between two looks at each server."""
-    heartbeat_s: Annotated[float, Field(gt=0, le=10)] = 5.0
-    """Longest silence on a group stream; learners take 20 s of it for a dead scheduler."""
+    heartbeat_s: Annotated[float, Field(gt=0)] = 5.0
+    """Longest silence on a group stream; learners are told, and take four of them for a dead scheduler."""
     stall_s: Annotated[float, Field(gt=0)] = 120.0
     """Without progress for this long, a warning says what the run waits for."""
     stop_grace_s: Annotated[float, Field(ge=0)] = 10.0

@@ -7,7 +7,7 @@ a learner is started for every run that is at work, and stopped with the stack.
 import asyncio
 import json
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from inference.interpreter import Device, detect_device, sglang_python
 from inference.launch import ServerSpec
 from inference.supervisor import Supervisor
 from scheduler.child import Child
-from scheduler.core.errors import ServerUnavailable
+from scheduler.core.errors import InvalidInput, ServerUnavailable
 from scheduler.core.lifecycle import ENDED, RunState
 
 log = structlog.get_logger(__name__)
@@ -59,6 +59,12 @@ def free_port() -> int:
         return port
 
 
+def newest_weights(folder: Path) -> Path | None:
+    """What any learner of a stack in `folder` published last, if that is still there: a restarted server starts so."""
+    links = sorted(folder.glob("runs/*/weights/current"), key=lambda link: link.lstat().st_mtime)
+    return next((link.resolve() for link in reversed(links) if link.exists()), None)
+
+
 class Stack:
     """Child processes; `run` is their life."""
 
@@ -79,22 +85,41 @@ class Stack:
         """Start everything and keep it running until cancelled.
 
         Consumes: exits of children, runs at work. Produces: restarts, learners. Waits for: either. Raises what a child
-        that cannot start or keeps dying raises.
+        that cannot start or keeps dying raises, InvalidInput if the port is taken.
         """
-        async with asyncio.TaskGroup() as tasks:
+        self._check_port()
+        # One group within the other: learners stop first, while there is a scheduler to report to, and servers last.
+        async with asyncio.TaskGroup() as servers:
             supervisors = [] if self.plan.servers else [self._server()]
             for supervisor in supervisors:
-                tasks.create_task(supervisor.run(), name=f"server-{supervisor.base_url}")
+                servers.create_task(supervisor.run(), name=f"server-{supervisor.base_url}")
             urls = self.plan.servers or tuple(supervisor.base_url for supervisor in supervisors)
-            tasks.create_task(self._scheduler(urls).run(), name="scheduler")
-            await self._until_healthy()
-            self._say(f"the scheduler answers at {self.url}")
-            for supervisor in supervisors:
-                await supervisor.wait_ready()
-                self._say(f"SGLang answers at {supervisor.base_url}")
-            self._ready.set()
-            if self.plan.learners:
-                await self._start_learners(tasks)
+            async with asyncio.TaskGroup() as scheduler:
+                scheduler.create_task(self._scheduler(urls).run(), name="scheduler")
+                await self._until_ready(supervisors)
+                if self.plan.learners:
+                    async with asyncio.TaskGroup() as learners:
+                        await self._start_learners(learners)
+
+    def _check_port(self) -> None:
+        """Whoever has the port would be taken for our scheduler, and be sent learners."""
+        port = int(self.url.rpartition(":")[2])
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError as exc:
+                raise InvalidInput(
+                    f"port {port} is taken ({exc}): name another one, or 0 for any", field="port"
+                ) from exc
+
+    async def _until_ready(self, supervisors: Sequence[Supervisor]) -> None:
+        await self._until_healthy()
+        self._say(f"the scheduler answers at {self.url}")
+        for supervisor in supervisors:
+            await supervisor.wait_ready()
+            self._say(f"SGLang answers at {supervisor.base_url}")
+        self._ready.set()
 
     def _server(self) -> Supervisor:
         device = self.plan.device or detect_device()
@@ -103,13 +128,8 @@ class Stack:
             ServerSpec(model_path=self.plan.model, port=free_port(), device=device, dtype=self.plan.dtype),
             python=sglang_python(),
             log_path=self.plan.folder / "logs" / "sglang.log",
-            current_model=self._current_model,
+            current_model=lambda: newest_weights(self.plan.folder) or self.plan.model,
         )
-
-    def _current_model(self) -> Path:
-        """The newest published weights, or the policy at step 0: what a restarted server starts with."""
-        current = sorted(self.plan.folder.glob("runs/*/weights/current"), key=lambda path: path.lstat().st_mtime)
-        return current[-1].resolve() if current else self.plan.model
 
     def _scheduler(self, servers: tuple[str, ...]) -> Child:
         settings = {

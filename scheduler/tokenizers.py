@@ -74,7 +74,8 @@ class Tokenizers:
 
 
 def _load(folder: Path) -> Tokenizer:
-    if not folder.is_dir():
+    # Not Path.is_dir, which raises for a name that is too long.
+    if not os.path.isdir(folder):
         raise InvalidInput(
             f"{folder} is not a folder here: name one with a tokenizer and config.json, no hub is reached",
             field="tokenizer",

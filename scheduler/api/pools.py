@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
 from scheduler.api import responses
-from scheduler.api.problems import problem
+from scheduler.api.problems import CONTENT, problem
 from scheduler.api.requests import NewPool
 from scheduler.intake import Intake
 from scheduler.service import Service
@@ -39,7 +39,7 @@ def router(service: Service, intake: Intake) -> APIRouter:
         "/{pool}/prompts",
         summary="Add prompts",
         response_model=responses.Added,
-        responses={422: {"description": "Some lines were refused; the others are stored."}},
+        responses={422: {"description": "Some lines were refused; the others are stored.", "content": CONTENT}},
         openapi_extra={"requestBody": {"content": {"application/x-ndjson": {"example": _EXAMPLE}}, "required": True}},
     )
     async def add(pool: str, request: Request) -> JSONResponse:
@@ -50,9 +50,10 @@ def router(service: Service, intake: Intake) -> APIRouter:
         """
         report = responses.Added.of(await intake.add_prompts(pool, request.stream()))
         if not report.refused:
-            return JSONResponse(report.model_dump())
+            return JSONResponse(report.model_dump(exclude_defaults=True))
         first = report.refused[0]
-        detail = f"{len(report.refused)} lines were refused, the others are stored; line {first.line}: {first.reason}"
+        count = len(report.refused) + report.more_refused
+        detail = f"{count} lines were refused, the others are stored; line {first.line}: {first.reason}"
         return problem(
             422, "Lines refused", detail, kind="LinesRefused", field=f"line {first.line}", **report.model_dump()
         )

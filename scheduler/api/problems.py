@@ -15,6 +15,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from scheduler.core.errors import (
     BudgetExhausted,
@@ -55,11 +56,12 @@ class ProblemDocument(BaseModel):
     """Where the fault is: a dotted path into the body, a line of an upload, or a parameter of the path."""
 
 
-_CONTENT = {PROBLEM_JSON: {"schema": ProblemDocument.model_json_schema()}}
+CONTENT = {PROBLEM_JSON: {"schema": ProblemDocument.model_json_schema()}}
+"""Of an answer that is no success, for OpenAPI."""
 RESPONSES: Mapping[int | str, dict[str, object]] = MappingProxyType(
     {
-        "4XX": {"description": "The request cannot be met: the problem says why.", "content": _CONTENT},
-        "5XX": {"description": "The scheduler cannot answer now.", "content": _CONTENT},
+        "4XX": {"description": "The request cannot be met: the problem says why.", "content": CONTENT},
+        "5XX": {"description": "The scheduler cannot answer now.", "content": CONTENT},
     }
 )
 """Of every route, for OpenAPI."""
@@ -78,6 +80,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http)
     for silence in SILENCES:
         app.add_exception_handler(silence, _no_redis)
+    app.add_exception_handler(ClientDisconnect, _hung_up)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -107,7 +110,7 @@ async def _validation(request: Request, error: Exception) -> JSONResponse:
 
 
 def _fault(request: Request, fault: ErrorDetails) -> dict[str, str]:
-    path, message = [str(part) for part in fault["loc"] if part != "body"], fault["msg"]
+    path, message = [str(part) for part in fault["loc"] if part != "body"], fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "json_invalid":
         return {"field": "", "message": f"not JSON: {fault['ctx']['error']} at character {path[-1]}"}
     if not path and "json" not in request.headers.get("content-type", ""):
@@ -126,6 +129,12 @@ async def _no_redis(request: Request, error: Exception) -> JSONResponse:
     log.error("redis_silent", path=request.url.path, error=str(error))
     detail = f"Redis does not answer: {error}; nothing acknowledged is lost, try again once it does"
     return problem(503, "Redis is unavailable", detail, kind="ServerUnavailable")
+
+
+async def _hung_up(request: Request, error: Exception) -> JSONResponse:
+    # Nobody reads the answer; what was stored before stays, and the upload can be repeated.
+    log.info("client_hung_up", path=request.url.path)
+    return problem(400, "Incomplete request", "the request ended before its body did", kind="Incomplete")
 
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:

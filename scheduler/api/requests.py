@@ -5,12 +5,19 @@ Owns: the request models. Invariant: an unknown field is refused, so that a typi
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
 from scheduler.core.budget import Budget
 from scheduler.core.run import EvaluationPlan, RunConfig
 from scheduler.core.types import Sampling
 
+_MOST_ROLLOUTS = 4096
+_MOST = 10**15
+"""Of anything that is counted: beyond, Redis's scripts would no longer count exactly."""
+_GREEDY = 1e-6
+"""SGLang takes the likeliest token at any lower temperature."""
+Text = Annotated[str, Field(max_length=4096)]
+"""With a limit, pydantic also refuses half of a surrogate pair, which JSON can spell and nothing can store."""
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="Letters, digits, . _ -")]
 
 
@@ -30,9 +37,9 @@ class NewPool(_Request):
 
     name: Name = Field(examples=["arithmetic"])
     """Names the pool for ever."""
-    tokenizer: str = Field(examples=["/models/SmolLM2-135M-Instruct"])
+    tokenizer: Text = Field(min_length=1, examples=["/models/SmolLM2-135M-Instruct"])
     """Folder with the tokenizer and config.json of the model the prompts are for."""
-    reward: str = Field(examples=["exact"])
+    reward: Text = Field(examples=["exact"])
     """exact, numeric, regex, regex:PATTERN or python:module:function."""
     max_prompt_tokens: int | None = None
     """Longest prompt the pool takes; by default what the model's context allows."""
@@ -41,31 +48,48 @@ class NewPool(_Request):
 class NewSampling(_Request):
     """How rollouts are sampled."""
 
-    max_new_tokens: int = Field(examples=[512])
+    max_new_tokens: int = Field(le=_MOST, examples=[512])
     """Generated tokens of one rollout at most: what the budget reserves for it."""
     temperature: float = 1.0
+    """Spread of the distribution that is sampled from; 1 is the policy's own."""
     top_p: float = Field(1.0, gt=0, le=1)
     """Share of the probability mass to sample from."""
-    top_k: int = -1
+    top_k: int = Field(-1, ge=-1, le=_MOST)
     """Most likely tokens to sample from; -1 is all."""
     min_p: float = Field(0.0, ge=0, lt=1)
     """Least probability of a token, relative to the most likely one."""
-    stop: tuple[str, ...] = ()
+    stop: tuple[Annotated[str, Field(min_length=1)], ...] = Field((), max_length=64)
     """Strings that end a completion; they are not part of its text."""
-    stop_token_ids: tuple[int, ...] = ()
+    stop_token_ids: tuple[Annotated[int, Field(ge=0, le=_MOST)], ...] = Field((), max_length=64)
+    """Tokens that end a completion, beside the model's own."""
     ignore_eos: bool = False
+    """Go on after the model's own end, to `max_new_tokens`."""
+
+    @field_validator("top_k")
+    @classmethod
+    def _top_k(cls, value: int) -> int:
+        if value == 0:
+            raise ValueError("there is nothing to sample from the 0 likeliest tokens; -1 is all of them")
+        return value
+
+    @field_validator("temperature")
+    @classmethod
+    def _temperature(cls, value: float) -> float:
+        if 0 < value < _GREEDY:
+            raise ValueError(f"below {_GREEDY:g} rollouts are identical")
+        return value
 
 
 class NewBudget(_Request):
     """What a run may spend; what is left out is unlimited."""
 
-    rollouts: int | None = Field(None, examples=[100_000])
+    rollouts: int | None = Field(None, le=_MOST, examples=[100_000])
     """Pilot and commit rollouts."""
-    tokens: int | None = None
+    tokens: int | None = Field(None, le=_MOST)
     """Generated tokens of pilots and commits."""
-    wall_clock_s: float | None = None
+    wall_clock_s: float | None = Field(None, le=_MOST)
     """Seconds from the first claim until nothing new is claimed."""
-    eval_rollouts: int | None = None
+    eval_rollouts: int | None = Field(None, le=_MOST)
     """Evaluation rollouts: a cap of their own."""
 
 
@@ -74,11 +98,11 @@ class NewEvaluationPlan(_Request):
 
     pool: Name = Field(examples=["arithmetic-held-out"])
     """Held-out prompts."""
-    rollouts: int = 4
+    rollouts: int = Field(4, le=_MOST_ROLLOUTS)
     """Rollouts per prompt before the first step and after the last."""
-    every_steps: int | None = None
+    every_steps: int | None = Field(None, le=_MOST)
     """Steps between the evaluations in between; none by default."""
-    rollouts_between: int = 1
+    rollouts_between: int = Field(1, le=_MOST_ROLLOUTS)
     """Rollouts per prompt of those in between."""
 
 
@@ -98,33 +122,33 @@ class NewRun(_Request):
     run_id: Name | None = None
     """Its id; one is made up by default."""
     pool: Name = Field(examples=["arithmetic"])
-    allocator: str = Field("pilot_commit", examples=["pilot_commit"])
+    allocator: Text = Field("pilot_commit", examples=["pilot_commit"])
     """The rule that decides who gets pilots and commits: pilot_commit or grpo."""
-    pilots: int = 8
+    pilots: int = Field(8, le=_MOST_ROLLOUTS)
     """Rollouts of the first, small set."""
-    commits: int = 8
+    commits: int = Field(8, le=_MOST_ROLLOUTS)
     """Rollouts a committed prompt gets on top."""
-    batch_size: int = 8
+    batch_size: int = Field(8, le=65_536)
     """Groups of one training step."""
-    max_staleness: int = 1
+    max_staleness: int = Field(1, le=1000)
     """Weight versions a group's oldest token may be behind when it is trained; 0 is fully synchronous."""
     sampling: NewSampling
     budget: NewBudget = NewBudget()
-    max_steps: int | None = None
+    max_steps: int | None = Field(None, le=_MOST)
     """Training steps after which the run ends; by default the budget ends it."""
     evaluation: NewEvaluationPlan | None = None
     """None leaves evaluation to requests."""
     partial_batches: bool = False
     """Train on fewer groups than a batch rather than wait when nothing is left to claim."""
-    seed: int = 0
+    seed: int = Field(0, ge=-_MOST, le=_MOST)
     """Fixes the order of prompts and the sampling seeds."""
     discount: float = 0.98
     """Per weight version, how much of a prompt's evidence is kept."""
-    parameters: dict[str, float | int | None] = {}
+    parameters: dict[Text, float | int | None] = {}
     """Parameters of the allocator, by name."""
-    max_attempts: int = 3
+    max_attempts: int = Field(3, le=100)
     """Attempts for one rollout before its group is incomplete."""
-    attempt_timeout_s: float = 120.0
+    attempt_timeout_s: float = Field(120.0, le=86_400)
     """Seconds one attempt may take on a server."""
 
     def config(self) -> RunConfig:
@@ -145,7 +169,7 @@ class NewEvaluation(_Request):
 
     pool: Name
     """Held-out prompts."""
-    rollouts: int = Field(4, ge=1)
+    rollouts: int = Field(4, ge=1, le=_MOST_ROLLOUTS)
     """Rollouts per prompt."""
     version: int | None = None
     """The weight version to measure; by default whichever is live when it starts."""
@@ -156,11 +180,11 @@ class Attach(_Request):
 
     model_config = _example(incarnation="3f2a", step=10, trained={"10": ["v-6b0d", "v-91c4"]})
 
-    incarnation: str = Field(min_length=1, examples=["3f2a"])
+    incarnation: Text = Field(min_length=1, examples=["3f2a"])
     """Made up anew by every learner process."""
     step: int = Field(ge=0)
     """The step it resumed from; 0 for a fresh start."""
-    trained: dict[int, tuple[str, ...]] = {}
+    trained: dict[int, tuple[Text, ...]] = {}
     """Groups its checkpoint holds, by step, as far as the scheduler has not acknowledged them."""
 
 
@@ -169,11 +193,11 @@ class PublishWeights(_Request):
 
     model_config = _example(incarnation="3f2a", step=0, path="/runs/run-1/weights/step-0", digest="5e88")
 
-    incarnation: str
+    incarnation: Text
     step: int = Field(ge=0)
-    path: str
+    path: Text
     """Folder of the checkpoint, readable by scheduler and servers."""
-    digest: str
+    digest: Text
     """Digest of its manifest."""
 
 
@@ -190,11 +214,11 @@ class Applied(PublishWeights):
     )
 
     step: int = Field(ge=1)
-    group_ids: tuple[str, ...]
+    group_ids: tuple[Text, ...]
     """Groups it trained on."""
-    refused: dict[str, int] = {}
+    refused: dict[Text, int] = {}
     """Groups it refused as too stale, with their staleness."""
-    stats: dict[str, float | None] = {}
+    stats: dict[Text, float | None] = {}
     """What it measured, by name; null is not a finite number."""
 
 
@@ -203,5 +227,5 @@ class Checkpointed(_Request):
 
     model_config = _example(incarnation="3f2a", step=10)
 
-    incarnation: str
+    incarnation: Text
     step: int = Field(ge=0)

@@ -66,12 +66,15 @@ class Added(Response):
     added: int
     unchanged: int
     refused: list[Refusal]
+    """In order of their lines, the first ten thousand."""
+    more_refused: int = 0
+    """Refused lines beyond those."""
 
     @classmethod
     def of(cls, report: AddReport) -> Self:
         """The report."""
         refused = [Refusal(line=bad.line, id=bad.id, reason=bad.reason) for bad in report.refused]
-        return cls(added=report.added, unchanged=report.unchanged, refused=refused)
+        return cls(added=report.added, unchanged=report.unchanged, refused=refused, more_refused=report.more_refused)
 
 
 class Spend(Response):

@@ -52,6 +52,7 @@ class Added(msgspec.Struct, frozen=True, kw_only=True):
     added: int
     unchanged: int
     refused: tuple[Refusal, ...]
+    more_refused: int = 0
 
 
 class Spend(msgspec.Struct, frozen=True, kw_only=True):

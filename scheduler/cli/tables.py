@@ -73,13 +73,14 @@ def pool(found: Pool) -> RenderableType:
 
 def added(report: Added) -> RenderableType:
     """What became of the lines sent, the refused ones each with its reason."""
-    summary = f"{report.added:,} added, {report.unchanged:,} unchanged, {len(report.refused):,} refused"
+    num_refused = len(report.refused) + report.more_refused
+    summary = f"{report.added:,} added, {report.unchanged:,} unchanged, {num_refused:,} refused"
     if not report.refused:
         return Text(summary)
     shown = report.refused[:_MOST_REFUSALS]
     lines = grid((">line", "id", "reason"), ((str(bad.line), bad.id or "", bad.reason) for bad in shown), empty="")
-    left = len(report.refused) - len(shown)
-    more = [Text(f"and {left:,} more: --json shows them all", style="dim")] if left else []
+    left = num_refused - len(shown)
+    more = [Text(f"and {left:,} more: --json shows the first 10,000", style="dim")] if left else []
     return Group(Text(summary, style="red"), lines, *more)
 
 

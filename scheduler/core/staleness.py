@@ -74,6 +74,20 @@ def pilot_demand(free_slots: int, held: int, pass_rate: float, cap: int) -> int:
     return max(0, min(cap, math.ceil((free_slots - held) / pass_rate)))
 
 
+def careful_pilot_demand(free_slots: int, pass_rate: float, cap: int) -> int:
+    """Prompts that may be in their pilots at once where nobody waits for them: seldom more survive than have a slot.
+
+    A survivor without a slot is too stale at once (proof note, 1: its pilots are of version L or older, and n is at the
+    bound), so its pilots are wasted. Of N prompts Binomial(N, p) survive; this is the largest N whose mean plus one
+    standard deviation, N p + sqrt(N p (1 - p)), fits into the free slots, but at least 1 while there is one.
+    """
+    if free_slots <= 0:
+        return 0
+    spread = math.sqrt(pass_rate * (1.0 - pass_rate))
+    root = (math.sqrt(spread * spread + 4.0 * pass_rate * free_slots) - spread) / (2.0 * pass_rate)
+    return min(cap, max(1, math.floor(root * root)))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PassRate:
     """The share of visits that end in a commit: a discounted Beta(1, 1) posterior mean.

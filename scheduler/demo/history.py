@@ -79,5 +79,5 @@ class RunHistory:
 def _compared(saved_rate: float) -> str:
     percent = round(abs(saved_rate) * 100)
     if percent == 0:
-        return "as many as uniform"
-    return f"{percent} % {'fewer' if saved_rate > 0 else 'more'} than uniform"
+        return "as many as uniform on the same prompts"
+    return f"{percent} % {'fewer' if saved_rate > 0 else 'more'} than uniform on the same prompts"

@@ -82,7 +82,7 @@ def _figure(history: RunHistory) -> Figure:
     panels = figure.add_gridspec(
         2, 3, height_ratios=(1.5, 1), left=0.055, right=0.975, top=0.79, bottom=0.075, hspace=0.36, wspace=0.2
     )
-    figure.text(0.055, 0.945, history.finding, fontsize=23, fontweight="bold", va="center")
+    figure.text(0.055, 0.945, history.finding, fontsize=19, fontweight="bold", va="center")
     figure.text(0.055, 0.903, _subtitle(history), fontsize=13.5, color=_MUTED, va="center")
     _draw_accuracy(figure.add_subplot(panels[0, :]), history)
     _draw_outcomes(figure.add_subplot(panels[1, 0]), history.points)

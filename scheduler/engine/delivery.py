@@ -8,7 +8,7 @@ one caller at a time, and in memory exactly as in Redis, whoever hangs up meanwh
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -224,7 +224,7 @@ class Delivery:
         self._pipeline.change(drop=[entry.group_id for entry in saved])
         log.info("checkpointed", run=self._run_id, step=step, groups=len(saved))
 
-    async def frames(self, *, incarnation: str) -> AsyncIterator[Frame]:
+    async def frames(self, *, incarnation: str) -> AsyncGenerator[Frame, None]:
         """The group stream of one incarnation.
 
         Consumes: published groups. Produces: a batch whenever the learner has applied the one before. Waits for:

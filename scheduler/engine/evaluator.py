@@ -237,12 +237,14 @@ class _Measurement:
 
     async def _launch(self, count: int) -> bool:
         """False over the cap: nothing more is begun then, but what is in flight still lands."""
-        if self._capped is None:
-            try:
-                await uninterrupted(self._store.launch(count))
-            except BudgetExhausted as error:
-                self._capped = error
-        return self._capped is None
+        if self._capped is not None:
+            return False
+        try:
+            await uninterrupted(self._store.launch(count))
+        except BudgetExhausted as error:
+            self._capped = error
+            return False
+        return True
 
     async def _land(self, prompt: Prompt, measured: Measured, judged: Judged) -> None:
         landing = EvaluationLanding(

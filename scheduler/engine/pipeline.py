@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from scheduler.core.staleness import PassRate, free_slots, pilot_demand, will_be_fresh
+from scheduler.core.staleness import PassRate, careful_pilot_demand, free_slots, pilot_demand, will_be_fresh
 from scheduler.state.groups import GroupEntry, GroupStatus
 
 
@@ -93,8 +93,16 @@ class Pipeline:
 
     @property
     def claims_wanted(self) -> int:
-        """Prompts to claim now, so that about as many survive as there are free slots."""
-        demand = pilot_demand(self.free, len(self.held), self.pass_rate.rate, self._pilot_cap)
+        """Prompts to claim now, so that about as many survive as there are free slots.
+
+        While the learner has a batch, what is sampled is for a later one: then rather fewer than too many, because what
+        survives beyond the slots is wasted.
+        """
+        free, rate = self.free - len(self.held), self.pass_rate.rate
+        if any(entry.step == self.step + 1 for entry in self.published()):
+            demand = careful_pilot_demand(free, rate, self._pilot_cap)
+        else:
+            demand = pilot_demand(self.free, len(self.held), rate, self._pilot_cap)
         return max(0, demand - self.num_piloting)
 
     def passed(self, passed: bool) -> None:

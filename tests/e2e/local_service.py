@@ -29,12 +29,12 @@ _SCHEDULER = {
     "MAX_IN_FLIGHT": "64",
     "NUM_REWARD_WORKERS": "1",
     "PROBE_INTERVAL_S": "0.2",
-    # A successor waits for its predecessor's lease to run out.
-    "LEASE_TTL_S": "2",
+    # A successor waits for its predecessor's lease to run out; on a busy machine two seconds may pass unrenewed.
+    "LEASE_TTL_S": "5",
 }
 _LEARNER = {
-    # High enough for a tiny model to learn its task within ten steps.
-    "LEARNING_RATE": "1e-2",
+    # Low enough for rewards to go on varying, however many steps a test takes.
+    "LEARNING_RATE": "1e-3",
     "AUTOCAST": "float32",
     "PUBLISH_FORMAT": "float32",
     "DEVICE": "cpu",
@@ -144,7 +144,9 @@ def _run_request(config: Mapping[str, object]) -> Json:
 
 
 @asynccontextmanager
-async def started(folder: Path, *, model: Path, server: str, learners: bool = True) -> AsyncIterator[LocalService]:
+async def started(
+    folder: Path, *, model: Path, server: str, learners: bool = True, learning_rate: str = _LEARNER["LEARNING_RATE"]
+) -> AsyncIterator[LocalService]:
     """The service in a folder of its own; every process is gone when the block ends."""
     plan = StackPlan(
         model=model,
@@ -152,7 +154,7 @@ async def started(folder: Path, *, model: Path, server: str, learners: bool = Tr
         port=0,
         servers=(server,),
         learners=learners,
-        learner_settings=_LEARNER,
+        learner_settings=_LEARNER | {"LEARNING_RATE": learning_rate},
         scheduler_settings=_SCHEDULER,
     )
     stack = Stack(plan, say=lambda line: None)

@@ -34,7 +34,7 @@ async def test_a_learner_killed_at_every_point_loses_no_group_and_trains_none_tw
     rng.shuffle(faults)
     async with start_service(learners=False) as service:
         # No group grows too stale to be delivered again, whatever the kills cost: none may be missing at the end.
-        run_id = await service.submit(max_steps=STEPS, batch_size=GROUPS, max_staleness=STEPS, budget={"rollouts": 800})
+        run_id = await service.submit(max_steps=STEPS, batch_size=GROUPS, max_staleness=100, budget={"rollouts": 800})
         for fault in faults:
             learner = service.learner(run_id, fault=fault)
             async with asyncio.timeout(60):

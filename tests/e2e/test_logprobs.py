@@ -143,4 +143,3 @@ async def test_log_probs_of_server_and_learner_agree_after_each_push(pair: Pair)
     assert max(scored) < TOLERANCE, f"scored tokens: worst difference {max(scored):.2e}, by push {scored}"
     # Weights that had not arrived would have been noticed: each step moves the log-probs far more than that.
     assert min(moved) > 100 * TOLERANCE, f"the steps moved them by {moved}"
-    print(max(sampled), max(scored), min(moved))

@@ -18,7 +18,8 @@ STEPS, GROUPS, ROLLOUTS = 8, 4, 8
 
 
 async def test_a_run_goes_from_its_pool_to_a_better_policy_and_its_books_close(start_service: StartService) -> None:
-    async with start_service() as service:
+    # High enough for a tiny model to learn its task in a few steps.
+    async with start_service(learning_rate="1e-2") as service:
         run_id = await service.submit(
             max_steps=STEPS,
             batch_size=GROUPS,

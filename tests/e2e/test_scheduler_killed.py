@@ -2,9 +2,11 @@
 
 import os
 import signal
+from functools import partial
 
 import pytest
 
+from scheduler.cli.answers import Run
 from scheduler.core.ledger import Outcome
 from tests.e2e.books import Books, learner_book
 from tests.e2e.conftest import StartService
@@ -12,6 +14,11 @@ from tests.e2e.conftest import StartService
 pytestmark = [pytest.mark.e2e, pytest.mark.sglang, pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="session")]
 
 BUDGET = 480
+KILLED_AT = (2, 5)
+
+
+def _is_past(step: int, run: Run) -> bool:
+    return run.step >= step and run.spend.reserved_rollouts > 0
 
 
 async def test_a_killed_scheduler_is_resumed_within_the_budget_and_nothing_is_trained_twice(
@@ -21,9 +28,9 @@ async def test_a_killed_scheduler_is_resumed_within_the_budget_and_nothing_is_tr
         # The budget ends the run: every attempt that the kills cost is taken from it.
         run_id = await service.submit(budget={"rollouts": BUDGET}, sampling={"max_new_tokens": 32, "ignore_eos": True})
         scheduler = service.stack.children["scheduler"]
-        for step in (2, 5):
-            # With attempts in flight, and Redis dies with it.
-            await service.until(run_id, lambda run, step=step: run.step >= step and run.spend.reserved_rollouts > 0)
+        for step in KILLED_AT:
+            # In the middle of its work; its Redis dies with it.
+            await service.until(run_id, partial(_is_past, step))
             assert scheduler.pid is not None
             os.kill(scheduler.pid, signal.SIGKILL)
         run = await service.ended(run_id)

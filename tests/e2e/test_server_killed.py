@@ -12,7 +12,7 @@ from tests.e2e.conftest import StartService
 
 pytestmark = [pytest.mark.e2e, pytest.mark.sglang, pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="session")]
 
-STEPS = 5
+STEPS = 4
 
 
 async def test_a_killed_server_comes_back_with_the_current_weights_and_the_run_ends(
@@ -22,7 +22,7 @@ async def test_a_killed_server_comes_back_with_the_current_weights_and_the_run_e
     async with start_service() as service:
         # Long completions, so that some are under way at any moment between two steps.
         run_id = await service.submit(
-            max_steps=STEPS, budget={"rollouts": 1200}, sampling={"max_new_tokens": 400, "ignore_eos": True}
+            max_steps=STEPS, budget={"rollouts": 1200}, sampling={"max_new_tokens": 200, "ignore_eos": True}
         )
         await service.until(run_id, lambda run: run.step >= 1 and run.spend.reserved_rollouts > 0)
         await service.until_server(lambda server: server.in_flight > 0)

@@ -1,7 +1,7 @@
 """The client asks what the API offers, and raises what the API refused as the error it was."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from pathlib import Path
 from typing import cast
 
@@ -56,6 +56,21 @@ async def test_an_upload_is_streamed_as_it_is_read(client: Client) -> None:
     assert (report["added"], len(given)) == (2000, 2000)
 
 
+def test_an_upload_goes_out_in_pieces_of_many_lines() -> None:
+    pieces: list[bytes] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        assert request.headers["content-type"] == "application/x-ndjson"
+        pieces.extend(cast(Iterable[bytes], request.stream))
+        return httpx.Response(200, json={"added": 5000, "unchanged": 0, "refused": []})
+
+    with Client("http://scheduler", transport=_Unread(answer)) as client:
+        client.add_prompts("sums", ({"text": f"{number} + 1 ="} for number in range(5000)))
+    assert b"".join(pieces).count(b"\n") == 5000
+    assert 1 < len(pieces) < 10
+    assert all(piece.endswith(b"\n") for piece in pieces)
+
+
 async def test_a_refused_line_is_in_the_report_and_raises_nothing(client: Client) -> None:
     report = await asyncio.to_thread(lambda: client.add_prompts("sums", [{"text": "1"}, {"text": ""}]))
     assert report["added"] == 1
@@ -98,6 +113,16 @@ async def test_an_error_comes_back_with_its_class_its_words_and_its_field(client
         await asyncio.to_thread(lambda: client.add_prompts("nowhere", [{"text": "1"}]))
 
 
+class _Unread(httpx.BaseTransport):
+    """Answers a request whose body it has not read before."""
+
+    def __init__(self, answer: Callable[[httpx.Request], httpx.Response]) -> None:
+        self._answer = answer
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        return self._answer(request)
+
+
 def _answering(response: httpx.Response) -> Client:
     return Client("http://scheduler", transport=httpx.MockTransport(lambda request: response))
 
@@ -138,6 +163,14 @@ def test_an_answer_that_is_no_problem_document_is_shown_with_its_status() -> Non
         pytest.raises(ServerUnavailable, match=r"413.*too large"),
     ):
         client.add_prompts("sums", [])
+
+
+def test_whoever_answers_in_place_of_a_scheduler_is_shown() -> None:
+    with (
+        _answering(httpx.Response(200, text="<h1>It works!</h1>")) as client,
+        pytest.raises(ServerUnavailable, match=r"http://scheduler/v1/runs is not a scheduler's.*It works"),
+    ):
+        client.runs()
 
 
 def test_a_scheduler_that_is_not_there_is_named_with_what_to_do(unused_tcp_port: int) -> None:

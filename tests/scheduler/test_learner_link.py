@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 
 import httpx
@@ -41,6 +42,10 @@ class _Body(httpx.AsyncByteStream):
     def __init__(self, frames: Sequence[Frame], *, breaks: bool) -> None:
         self._frames = frames
         self._breaks = breaks
+        self.closed = False
+
+    async def aclose(self) -> None:
+        self.closed = True
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         data = b"".join(encode(frame) for frame in self._frames)
@@ -192,6 +197,15 @@ async def test_a_stream_goes_on_after_an_interruption(interruption: Callable[[],
         frames = await _frames(link)
     assert frames[-3:] == [*BATCH, END]
     assert len(network.asked) == 2
+
+
+async def test_a_reader_that_stops_closes_the_connection() -> None:
+    body = _Body((*BATCH, END), breaks=False)
+    async with Network([httpx.Response(200, stream=body)]).link() as link:
+        async with aclosing(link.stream(incarnation="one")) as frames:
+            assert await anext(frames) == BATCH[0]
+            assert not body.closed
+        assert body.closed
 
 
 async def test_a_stream_that_another_learner_took_over_is_not_opened_again() -> None:

@@ -66,8 +66,7 @@ def test_what_is_missing_is_named() -> None:
         ("NUM_REWARD_WORKERS", "-1", "1"),
         ("LEASE_TTL_S", "0", "greater than 0"),
         ("STALL_S", "nan", "finite"),
-        # A learner would take a longer silence for a dead scheduler.
-        ("HEARTBEAT_S", "30", "10"),
+        ("HEARTBEAT_S", "-1", "greater than 0"),
         ("MODEL", "/", "config.json"),
     ],
 )

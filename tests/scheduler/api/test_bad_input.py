@@ -34,14 +34,21 @@ def run(name: str, field: str | None, /, *words: str, status: int = 422, **chang
     return Case(name=name, path="/v1/runs", body=body, status=status, field=field, words=words)
 
 
-def pool(name: str, field: str | None, /, *words: str, status: int = 422, **changes: object) -> Case:
+def pool(
+    name: str, field: str | None, /, *words: str, status: int = 422, raw: bytes | None = None, **changes: object
+) -> Case:
     body: Json = {"name": "new", "tokenizer": "FOLDER", "reward": "exact", **changes}
-    return Case(name=name, path="/v1/pools", body=msgspec.json.encode(body), status=status, field=field, words=words)
+    encoded = raw if raw is not None else msgspec.json.encode(body)
+    return Case(name=name, path="/v1/pools", body=encoded, status=status, field=field, words=words)
 
 
 def line(name: str, /, *words: str, raw: bytes | None = None, **prompt: object) -> Case:
     body = raw if raw is not None else msgspec.json.encode({"answer": "7", **prompt})
     return Case(name=name, path="/v1/pools/sums/prompts", body=body, field="line 1", words=words)
+
+
+def _sampling(**changes: object) -> Json:
+    return {"max_new_tokens": 8, **changes}
 
 
 CASES = (
@@ -65,6 +72,12 @@ CASES = (
     run("group of one", "commits", "group of 1", pilots=1, commits=0),
     run("temperature 0", "sampling.temperature", "identical", sampling={"max_new_tokens": 8, "temperature": 0}),
     run("top_p above 1", "sampling.top_p", "1", sampling={"max_new_tokens": 8, "top_p": 1.5}),
+    run("temperature that is as good as 0", "sampling.temperature", "identical", sampling=_sampling(temperature=1e-9)),
+    run("the 0 likeliest tokens", "sampling.top_k", "-1 is all", sampling=_sampling(top_k=0)),
+    run("stop string that is always there", "sampling.stop.0", "at least 1 character", sampling=_sampling(stop=[""])),
+    run("group that no server can take", "commits", "4096", commits=10_000_000),
+    run("number that no script counts", "budget.rollouts", "1000000000000000", budget={"rollouts": 10**25}),
+    run("token budget below one group", "budget.tokens", "127 tokens", "128", budget={"tokens": 127}),
     run("no new tokens", "sampling.max_new_tokens", "0 is below 1", sampling={"max_new_tokens": 0}),
     run("unknown allocator", "allocator", "'magic'", "pilot_commit", allocator="magic"),
     run("unknown parameter", "parameters.luck", "luck", parameters={"luck": 1}),
@@ -74,6 +87,9 @@ CASES = (
     Case(name="no object", path="/v1/runs", body=b"[]", field=None, words=("object",)),
     Case(name="no route", path="/v1/nothing", body=b"{}", status=404, field=None, words=("/v1/nothing", "/docs")),
     pool("unknown tokenizer", "tokenizer", "no/such/model", "no hub", tokenizer="no/such/model"),
+    pool("tokenizer without a name", "tokenizer", "at least 1 character", tokenizer=""),
+    pool("tokenizer with a name too long", "tokenizer", "not a folder", tokenizer="x" * 300),
+    pool("half of a surrogate pair", "reward", "unicode", raw=b'{"name": "n", "tokenizer": "t", "reward": "\\ud800"}'),
     pool("folder without a model", "tokenizer", "config.json", tokenizer="/"),
     pool("unknown reward", "reward", "'luck'", "exact", reward="luck"),
     pool("reward without its function", "reward", "python:module:function", reward="python:somewhere"),

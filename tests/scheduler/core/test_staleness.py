@@ -14,6 +14,7 @@ from scheduler.core.errors import InvalidInput
 from scheduler.core.staleness import (
     PassRate,
     all_will_be_fresh,
+    careful_pilot_demand,
     free_slots,
     is_fresh,
     pilot_demand,
@@ -220,3 +221,21 @@ def test_a_pass_rate_remembers_at_least_one_visit(memory: float) -> None:
 def test_a_pass_rate_survives_json() -> None:
     estimate = PassRate().observed(True).observed(False)
     assert msgspec.json.decode(msgspec.json.encode(estimate), type=PassRate) == estimate
+
+
+@given(st.integers(-3, 300), st.floats(0.01, 1.0), st.integers(1, 400))
+def test_careful_demand_fits_its_mean_and_one_deviation_into_the_slots_and_leaves_none_idle(
+    free: int, pass_rate: float, cap: int
+) -> None:
+    demand = careful_pilot_demand(free, pass_rate, cap)
+    assert demand <= max(0, pilot_demand(free, 0, pass_rate, cap))
+
+    def need(count: int) -> float:
+        return count * pass_rate + (count * pass_rate * (1.0 - pass_rate)) ** 0.5
+
+    if free <= 0:
+        assert demand == 0
+    else:
+        assert 1 <= demand <= cap
+        assert demand == 1 or need(demand) <= free * (1 + 1e-9)
+        assert demand == cap or need(demand + 1) > free * (1 - 1e-9)

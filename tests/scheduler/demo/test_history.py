@@ -10,7 +10,12 @@ from tests.scheduler.demo.values import make_accuracy, make_history, make_point
 
 @pytest.mark.parametrize(
     ("uniform_rollouts", "ending"),
-    [(800, "; 38 % fewer than uniform"), (400, "; 25 % more than uniform"), (500, "; as many as uniform"), (None, "")],
+    [
+        (800, "; 38 % fewer than uniform on the same prompts"),
+        (400, "; 25 % more than uniform on the same prompts"),
+        (500, "; as many as uniform on the same prompts"),
+        (None, ""),
+    ],
 )
 def test_the_finding_compares_with_uniform_allocation(uniform_rollouts: int | None, ending: str) -> None:
     history = make_history(

@@ -75,12 +75,17 @@ class Learner:
         attached = await self.at().attach(
             self.run_id, incarnation=self.incarnation, step=self.step, trained=self.trained
         )
-        path = self._write_weights()
+        await self.publish()
+        return attached
+
+    async def publish(self, name: str = "") -> WeightRecord:
+        """Publish weights that no step made: those of the checkpoint, or others under a name of their own."""
+        path = self._write_weights(name)
         record = await self.at().publish_weights(
             self.run_id, incarnation=self.incarnation, step=self.step, path=path, digest=path
         )
         self.version = record.version
-        return attached
+        return record
 
     async def _taken_up(self) -> None:
         """Wait until the run's engine is at work: the real learner asks again for as long as it is not."""
@@ -94,8 +99,8 @@ class Learner:
             except InvalidInput:
                 return
 
-    def _write_weights(self) -> str:
-        path = self.folder / f"{self.incarnation}-{self.step}"
+    def _write_weights(self, name: str = "") -> str:
+        path = self.folder / (name or f"{self.incarnation}-{self.step}")
         path.mkdir(exist_ok=True)
         (path / "model.safetensors").write_bytes(path.name.encode())
         return str(path)

@@ -7,9 +7,11 @@ import asyncio
 import inspect
 import random
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any, cast
 
 import httpx
 from redis.asyncio import Redis
@@ -50,11 +52,15 @@ LEASE_TTL_S = 30.0
 DEADLINE_S = 20.0
 
 
-class MortalRedis(Redis):  # type: ignore[misc]
+class MortalRedis(Redis):
     """A connection that ends with its process: after `die`, no command of it reaches the server."""
 
     dead = False
-    num_commands = 0
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.commands: Counter[str] = Counter()
+        """How often each command was sent, pipelines apart."""
 
     def die(self) -> None:
         self.dead = True
@@ -62,8 +68,9 @@ class MortalRedis(Redis):  # type: ignore[misc]
     async def execute_command(self, *args: object, **options: object) -> object:
         if self.dead:
             raise ConnectionError("this process is dead")
-        self.num_commands += 1
-        return await super().execute_command(*args, **options)
+        self.commands[str(args[0])] += 1
+        answer: object = await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+        return answer
 
 
 class Rig:
@@ -88,7 +95,7 @@ class Rig:
         self._rewards = rewards
         self._limits = limits
         self._loops: list[asyncio.Task[None]] = []
-        self._connection: MortalRedis
+        self.connection: MortalRedis
         self.service: Service
         self.fleet: Fleet
 
@@ -98,7 +105,7 @@ class Rig:
         """Start a scheduler process."""
         url = self.redis.connection_pool.connection_kwargs
         address = f"redis://{url['host']}:{url['port']}/{url.get('db', 0)}"
-        self._connection = MortalRedis.from_pool(connect(address).connection_pool)
+        self.connection = cast(MortalRedis, MortalRedis.from_pool(connect(address).connection_pool))
         clients = [
             ServerClient(
                 f"http://fake{index}",
@@ -109,7 +116,7 @@ class Rig:
             for index, fake in enumerate(self.fakes)
         ]
         self.fleet = Fleet(clients, capacity_per_server=self._capacity, probe_interval_s=0.01)
-        self.service = Service(self._connection, self.fleet, self._rewards, self._settings, lease_ttl_s=LEASE_TTL_S)
+        self.service = Service(self.connection, self.fleet, self._rewards, self._settings, lease_ttl_s=LEASE_TTL_S)
         self._loops = [
             asyncio.create_task(self.fleet.watch(), name="fleet-watch"),
             asyncio.create_task(self.service.conduct(), name="conduct"),
@@ -119,11 +126,11 @@ class Rig:
         """Stop the process in order."""
         await self._end_loops()
         await self.fleet.aclose()
-        await self._connection.aclose()
+        await self.connection.aclose()
 
     async def crash(self) -> None:
         """End the process where it stands: nothing it had still to write is written, and its lease stays."""
-        self._connection.die()
+        self.connection.die()
         await self.stop()
 
     async def succeed(self, run_id: str) -> None:

@@ -261,7 +261,7 @@ async def test_a_short_batch_is_trained_before_the_end_only_if_asked_for(
 
 
 async def test_prompts_that_arrive_during_a_run_are_visited(rig: Rig, learner: Learner) -> None:
-    await rig.create_run(make_config(max_steps=30))
+    await rig.create_run(make_config(max_steps=8))
     await learner.attach()
     await learner.train(steps=1)
     await PoolStore(redis=rig.redis).add("sums", make_prompts([50] * 4, prefix="late"))
@@ -270,18 +270,20 @@ async def test_prompts_that_arrive_during_a_run_are_visited(rig: Rig, learner: L
     assert (await rig.service.view_prompt("run", "late3")).history
 
 
-async def test_a_prompt_that_no_server_accepts_is_set_aside_with_the_reason(rig: Rig, learner: Learner) -> None:
-    too_long = Prompt(prompt_id="long", input_ids=(1,) * CONTEXT_LENGTH, text="?", answer="yes")
-    await PoolStore(rig.redis).add("sums", [too_long])
-    await rig.create_run(make_config(max_steps=12))
-    await learner.attach()
-    await learner.train()
-    view = await rig.ended()
-    prompt = await rig.service.view_prompt("run", "long")
-    assert prompt.state is PromptState.QUARANTINED
-    assert "do not fit into the context" in prompt.history[0].reason
-    assert view.counters["verdict:quarantined"] == 1
-    assert (await rig.service.reinstate("run", "long")).state is PromptState.READY
+async def test_a_prompt_that_no_server_accepts_is_set_aside_with_the_reason(redis: Redis, tmp_path: Path) -> None:
+    async with open_rig(redis, tmp_path, rates=[50] * 6) as rig:
+        too_long = Prompt(prompt_id="long", input_ids=(1,) * CONTEXT_LENGTH, text="?", answer="yes")
+        await PoolStore(rig.redis).add("sums", [too_long])
+        await rig.create_run(make_config(max_steps=4))
+        learner = Learner(at=lambda: rig.service, folder=tmp_path)
+        await learner.attach()
+        await learner.train()
+        view = await rig.ended()
+        prompt = await rig.service.view_prompt("run", "long")
+        assert prompt.state is PromptState.QUARANTINED
+        assert "do not fit into the context" in prompt.history[0].reason
+        assert view.counters["verdict:quarantined"] == 1
+        assert (await rig.service.reinstate("run", "long")).state is PromptState.READY
 
 
 async def test_a_silent_stream_beats_and_says_what_it_waits_for(rig: Rig, learner: Learner) -> None:

@@ -200,8 +200,8 @@ async def test_the_last_step_is_taken_again_if_its_learner_died_before_saving_it
     assert view.counters["groups:trained"] == 12
 
 
-@pytest.mark.parametrize("seed", range(6))
-async def test_schedulers_and_learners_that_die_at_any_moment_lose_nothing(
+@pytest.mark.parametrize("seed", range(4))
+async def test_whoever_dies_at_whichever_moment_nothing_is_lost_or_trained_twice(
     redis: Redis, tmp_path: Path, seed: int
 ) -> None:
     rng = random.Random(seed)
@@ -213,7 +213,7 @@ async def test_schedulers_and_learners_that_die_at_any_moment_lose_nothing(
             fake.hold()
         time_runs = asyncio.create_task(let_time_run(rig.fakes, seed))
         learner = Learner(at=lambda: rig.service, folder=tmp_path, max_staleness=seed % 3)
-        for death in range(8):
+        for death in range(6):
             training = asyncio.create_task(train(learner))
             for _ in range(rng.randint(20, 400)):
                 await asyncio.sleep(0)
@@ -221,6 +221,8 @@ async def test_schedulers_and_learners_that_die_at_any_moment_lose_nothing(
             await asyncio.gather(training, return_exceptions=True)
             if rng.random() < 0.7:
                 await rig.succeed("run")
+            if rng.random() < 0.5:
+                rng.choice(rig.fakes).restart()
             if rng.random() < 0.7:
                 learner = learner.restarted(f"learner-{death + 2}")
         await train(learner)

@@ -1,0 +1,93 @@
+"""A reward that raises or hangs costs its rollouts, never the run, and is never taken for a wrong answer."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import httpx
+import pytest_asyncio
+from redis.asyncio import Redis
+
+from scheduler.api.app import create_app
+from scheduler.core.budget import Budget
+from scheduler.core.ledger import Outcome
+from scheduler.core.lifecycle import RunState
+from scheduler.core.types import Prompt, Stage
+from scheduler.rewards.pool import RewardPool
+from tests.scheduler.api.bodies import Json
+from tests.scheduler.engine.factories import SOMETIMES, make_config, make_prompts
+from tests.scheduler.engine.learner import Learner
+from tests.scheduler.engine.rig import Rig, open_rig
+
+REWARD = "python:tests.scheduler.api.sample_rewards:judge"
+NUM_GOOD, PILOTS = 4, 4
+
+
+@pytest_asyncio.fixture
+async def rig(redis: Redis, tmp_path: Path) -> AsyncIterator[Rig]:
+    """A scheduler whose rewards are judged in real worker processes."""
+    rewards = RewardPool(2)
+    await rewards.start()
+    async with open_rig(redis, tmp_path, rewards=rewards) as opened:
+        yield opened
+    await rewards.close()
+
+
+def _prompts(marker: Path) -> list[Prompt]:
+    good = make_prompts((SOMETIMES,) * NUM_GOOD, prefix="good")
+    raising, hanging = make_prompts((SOMETIMES,) * 2, prefix="odd")
+    return [
+        *good,
+        replace(raising, prompt_id="raises", metadata={"does": "raise"}),
+        replace(hanging, prompt_id="hangs", metadata={"does": "hang once", "marker": str(marker)}),
+    ]
+
+
+def _reasons(page: Json) -> list[str]:
+    """Why a prompt's visits ended as they did."""
+    events = cast(list[dict[str, str]], page["history"])
+    return [event["reason"] for event in events if event["what"] == "incomplete"]
+
+
+async def _ask(http: httpx.AsyncClient, path: str) -> Json:
+    return cast(Json, (await http.get(f"/v1/runs/run{path}")).json())
+
+
+async def test_a_reward_that_raises_or_hangs_fails_its_rollouts_and_the_run_goes_on(rig: Rig, tmp_path: Path) -> None:
+    marker = tmp_path / "hung"
+    await rig.create_pool("odd", _prompts(marker), reward=REWARD)
+    await rig.create_run(make_config(pool="odd", pilots=PILOTS, batch_size=2, max_steps=6))
+    learner = Learner(at=lambda: rig.service, folder=rig.folder)
+    await learner.attach()
+    await learner.train()
+    view = await rig.ended()
+
+    assert (view.record.state, view.record.step, len(learner.lineage)) == (RunState.FINISHED, 6, 12)
+    transport = httpx.ASGITransport(create_app(rig.service))
+    async with httpx.AsyncClient(transport=transport, base_url="http://scheduler") as http:
+        ledger, raising, hanging = [await _ask(http, path) for path in ("/ledger", "/prompts/raises", "/prompts/hangs")]
+
+    # The one that hung was killed at its time limit, and cost its own rollout only.
+    assert marker.exists()
+    assert _reasons(hanging).count("3 of 4 rollouts have a reward") == 1
+    # Without a reward there is nothing to learn of a prompt: a zero would have made it look too hard.
+    assert set(_reasons(raising)) == {"0 of 4 rollouts have a reward"}
+    assert (raising["num_pilots"], raising["success_rate"], raising["last_verdict"]) == (0, 0.5, None)
+    assert "raises" not in {group.prompt_id for group in learner.received.values()}
+    assert ledger["balanced"]
+    pilots = cast(dict[str, dict[str, dict[str, int]]], ledger["stages"])["pilot"]
+    assert pilots["outcomes"]["failed"] == PILOTS * cast(int, raising["visits"]) + 1
+
+
+async def test_a_pool_whose_reward_always_raises_spends_its_budget_and_balances(rig: Rig) -> None:
+    prompts = [replace(prompt, metadata={"does": "raise"}) for prompt in make_prompts((SOMETIMES,) * 3)]
+    await rig.create_pool("odd", prompts, reward=REWARD)
+    await rig.create_run(make_config(pool="odd", pilots=PILOTS, batch_size=2, budget=Budget(rollouts=60)))
+    learner = Learner(at=lambda: rig.service, folder=rig.folder)
+    await learner.attach()
+    await learner.train()
+    view = await rig.ended()
+    assert (view.record.state, learner.lineage) == (RunState.EXHAUSTED, [])
+    pilots = view.ledger.stages[Stage.PILOT]
+    assert pilots.outcomes[Outcome.FAILED] == pilots.attempts <= 60

@@ -1,0 +1,106 @@
+"""The OpenAPI document is one that tools can read, and its examples are requests that the API takes."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import cast
+
+import httpx
+import msgspec
+import pytest
+import pytest_asyncio
+from pydantic import BaseModel
+
+from scheduler.api import requests
+from scheduler.api.problems import PROBLEM_JSON
+
+Json = Mapping[str, object]
+BODIES = (
+    requests.NewPool,
+    requests.NewRun,
+    requests.NewEvaluation,
+    requests.Attach,
+    requests.PublishWeights,
+    requests.Applied,
+    requests.Checkpointed,
+)
+
+
+@pytest_asyncio.fixture
+async def document(http: httpx.AsyncClient) -> Json:
+    return cast(Json, (await http.get("/openapi.json")).json())
+
+
+def _under(value: object, *path: str) -> Mapping[str, Json]:
+    for name in path:
+        value = cast(Json, value)[name]
+    return cast(Mapping[str, Json], value)
+
+
+def _operations(document: Json) -> Iterator[Json]:
+    for path, methods in _under(document, "paths").items():
+        for method, operation in methods.items():
+            yield {"name": f"{method} {path}", "path": path, **cast(Json, operation)}
+
+
+def _schemas(value: object) -> Iterator[str]:
+    """Names of the schemas that a part of the document refers to."""
+    yield from re.findall(r"#/components/schemas/(\w+)", msgspec.json.encode(value).decode())
+
+
+async def test_every_schema_that_is_referred_to_is_there(document: Json) -> None:
+    assert set(_schemas(document)) <= _under(document, "components", "schemas").keys()
+
+
+async def test_every_operation_has_an_id_of_its_own(document: Json) -> None:
+    ids = [operation["operationId"] for operation in _operations(document)]
+    assert len(set(ids)) == len(ids)
+
+
+async def test_every_part_of_a_path_is_a_required_parameter(document: Json) -> None:
+    for operation in _operations(document):
+        given = cast(list[Mapping[str, object]], operation.get("parameters", []))
+        in_path = {parameter["name"] for parameter in given if parameter["in"] == "path" and parameter["required"]}
+        assert in_path == set(re.findall(r"{(\w+)}", str(operation["path"]))), operation["name"]
+
+
+async def test_every_failure_is_described_as_a_problem_document(document: Json) -> None:
+    for operation in _operations(document):
+        failures = [answer for status, answer in _under(operation, "responses").items() if status[0] in "45"]
+        for failure in failures:
+            [media_type] = _under(failure, "content")
+            assert media_type == PROBLEM_JSON, operation["name"]
+            assert {"type", "title", "status", "detail", "field"} <= _under(
+                failure, "content", PROBLEM_JSON, "schema", "properties"
+            ).keys()
+
+
+async def test_every_request_body_comes_with_an_example(document: Json) -> None:
+    schemas = _under(document, "components", "schemas")
+    for operation in _operations(document):
+        if "requestBody" not in operation:
+            continue
+        for content in _under(operation, "requestBody", "content").values():
+            examples = [schemas[name].get("examples") for name in _schemas(content)] or [content.get("example")]
+            assert all(examples), operation["name"]
+
+
+async def test_no_body_is_left_out_of_the_table(document: Json) -> None:
+    asked = {name for operation in _operations(document) for name in _schemas(operation.get("requestBody", {}))}
+    assert asked == {model.__name__ for model in BODIES}
+
+
+@pytest.mark.parametrize("model", BODIES)
+def test_an_example_is_a_request_that_the_api_takes(model: type[BaseModel]) -> None:
+    for example in model.model_json_schema()["examples"]:
+        parsed = model.model_validate(example)
+        # A run has checks across its fields as well.
+        if isinstance(parsed, requests.NewRun):
+            assert parsed.config().pool == example["pool"]
+
+
+@pytest.mark.usefixtures("sums")
+async def test_the_example_of_an_upload_can_be_uploaded(document: Json, http: httpx.AsyncClient) -> None:
+    content = _under(document, "paths", "/v1/pools/{pool}/prompts", "post", "requestBody", "content")
+    example = str(content["application/x-ndjson"]["example"])
+    answer = await http.post("/v1/pools/sums/prompts", content=example)
+    assert answer.json() == {"added": example.count("\n"), "unchanged": 0, "refused": []}

@@ -1,0 +1,199 @@
+"""Servers and rewards that fail in every way, seen from a run: attempts are charged, made again and accounted for."""
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from inference.fake import Answer, Ask, Drop, FailWith, FakeServer, Fault, Hang, Mislabel
+from scheduler.core.budget import Budget
+from scheduler.core.ledger import Outcome
+from scheduler.core.lifecycle import PromptState
+from scheduler.core.types import Stage
+from scheduler.fleet import ServerState
+from scheduler.rewards.pool import RewardPool
+from tests.scheduler.engine.factories import Coin, make_config, make_prompts
+from tests.scheduler.engine.learner import Learner
+from tests.scheduler.engine.rig import Rig, open_rig
+
+
+def misbehaving(text: str, answer: str, metadata: Mapping[str, object]) -> float:
+    """A user's reward that judges no right answer: it raises on every one of them."""
+    if text.strip() == answer:
+        raise ValueError("no such unit")
+    return 0.0
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [FailWith(status=500), FailWith(status=503), Drop(), Drop(after_acting=True), Mislabel(label="another/1")],
+    ids=str,
+)
+async def test_a_lost_attempt_is_charged_in_full_and_made_again(rig: Rig, learner: Learner, fault: Fault) -> None:
+    await rig.create_run(make_config(max_steps=3))
+    rig.fakes[0].faults.order("/generate", fault, count=5)
+    await learner.attach()
+    await learner.train()
+    view = await rig.ended()
+    lost = sum(view.ledger.stages[stage].outcomes[Outcome.LOST] for stage in (Stage.PILOT, Stage.COMMIT))
+    # A server that speaks with foreign weights proves itself before it gets more: that, too, met the fault.
+    assert 1 <= lost <= 5
+    assert rig.fakes[0].faults.take("/generate") is None
+    came_back = sum(len(done.token_ids) for group in learner.received.values() for done in group.rollouts)
+    assert view.ledger.spent_tokens >= came_back + 10 * lost
+    assert view.record.step == 3
+
+
+async def test_a_server_that_dies_and_comes_back_gets_the_current_weights_before_its_next_attempt(
+    redis: Redis, tmp_path: Path
+) -> None:
+    async with open_rig(redis, tmp_path, num_servers=2) as rig:
+        learner = Learner(at=lambda: rig.service, folder=tmp_path)
+        await rig.create_run(make_config(max_steps=8))
+        await learner.attach()
+        await learner.train(steps=2)
+        rig.fakes[1].die()
+        await rig.until(lambda: rig.fleet.view()[1].state is ServerState.UNREACHABLE)
+        await learner.train(steps=2)
+        rig.fakes[1].restart()
+        await rig.until(lambda: rig.fakes[1].weight_version == f"run/{learner.version}")
+        await learner.train()
+        assert (await rig.ended()).record.step == 8
+        assert not learner.refused
+
+
+async def test_a_server_that_hangs_holds_nothing_up_but_itself(redis: Redis, tmp_path: Path) -> None:
+    async with open_rig(redis, tmp_path, num_servers=2) as rig:
+        learner = Learner(at=lambda: rig.service, folder=tmp_path)
+        await rig.create_run(make_config(max_steps=4, attempt_timeout_s=0.1))
+        await learner.attach()
+        await rig.ready()
+        # Somebody else pauses it: it takes requests and answers none.
+        await rig.fakes[0].pause("retract")
+        await learner.train()
+        view = await rig.ended()
+        assert view.record.step == 4
+        await rig.ready()
+        assert rig.fakes[0].ready, "it was told to continue"
+        assert view.prompts[PromptState.QUARANTINED] == 0, "no prompt is to blame"
+
+
+async def test_the_only_server_being_paused_delays_the_run_and_blames_no_prompt(rig: Rig, learner: Learner) -> None:
+    await rig.create_run(make_config(max_steps=3, attempt_timeout_s=0.05))
+    await learner.attach()
+    for _ in range(3):
+        await rig.fakes[0].pause("retract")
+        await rig.until(lambda: rig.fakes[0].ready)
+    await learner.train()
+    view = await rig.ended()
+    assert view.record.step == 3
+    assert view.prompts[PromptState.QUARANTINED] == 0
+
+
+async def test_a_server_that_answers_every_attempt_with_an_error_does_not_eat_the_budget(
+    redis: Redis, tmp_path: Path
+) -> None:
+    async with open_rig(redis, tmp_path, num_servers=2) as rig:
+        learner = Learner(at=lambda: rig.service, folder=tmp_path)
+        rig.fakes[0].faults.order("/generate", FailWith(status=500), count=100_000)
+        await rig.create_run(make_config(max_steps=4))
+        await learner.attach()
+        await learner.train()
+        view = await rig.ended()
+        lost = sum(view.ledger.stages[stage].outcomes[Outcome.LOST] for stage in (Stage.PILOT, Stage.COMMIT))
+        # Up to a full server is lost before the first error is seen; after that it has to prove itself.
+        assert 0 < lost <= 64
+        assert view.prompts[PromptState.QUARANTINED] == 0
+
+
+class Killer:
+    """A server's scheduler that dies of one prompt."""
+
+    def __init__(self, poison: int) -> None:
+        self._poison = poison
+        self._coin = Coin()
+        self.fake: FakeServer | None = None
+
+    def answer(self, ask: Ask) -> Answer:
+        if ask.input_ids[-1] == self._poison and self.fake is not None:
+            self.fake.die()
+        return self._coin.answer(ask)
+
+    def score(self, input_ids: object, weights: str) -> tuple[float, ...]:
+        return ()
+
+
+async def test_only_the_prompt_that_kills_servers_is_set_aside(redis: Redis, tmp_path: Path) -> None:
+    killer = Killer(poison=99)
+    async with open_rig(redis, tmp_path, policy=killer, rates=[50] * 12 + [99]) as rig:
+        killer.fake = rig.fakes[0]
+        learner = Learner(at=lambda: rig.service, folder=tmp_path)
+
+        async def supervise() -> None:
+            """Restart the server whenever it has died and the scheduler has noticed."""
+            while True:
+                if rig.fakes[0].dead and rig.fleet.view()[0].state is ServerState.UNREACHABLE:
+                    rig.fakes[0].restart()
+                await asyncio.sleep(0.001)
+
+        supervising = asyncio.create_task(supervise())
+        await rig.create_run(make_config(budget=Budget(rollouts=4000)))
+        await learner.attach()
+        training = asyncio.create_task(learner.train())
+
+        async def is_set_aside() -> bool:
+            return (await rig.service.view_prompt("run", "q12")).state is PromptState.QUARANTINED
+
+        await rig.until(is_set_aside)
+        await rig.service.cancel("run")
+        await training
+        view = await rig.ended()
+        supervising.cancel()
+        assert view.prompts[PromptState.QUARANTINED] == 1
+        history = (await rig.service.view_prompt("run", "q12")).history
+        assert [event.what for event in history] == ["quarantined", "incomplete", "incomplete"]
+        assert "lost 3 times running" in history[0].reason
+
+
+async def test_a_reward_that_raises_makes_an_attempt_failed_and_not_wrong(redis: Redis, tmp_path: Path) -> None:
+    rewards = RewardPool(1)
+    async with open_rig(redis, tmp_path, rewards=rewards) as rig:
+        await rig.create_pool("odd", make_prompts([60] * 10), reward=f"python:{__name__}:misbehaving")
+        await rig.create_run(make_config(pool="odd", budget=Budget(rollouts=120)))
+        learner = Learner(at=lambda: rig.service, folder=tmp_path)
+        await learner.attach()
+        await learner.train()
+        view = await rig.ended()
+        pilots = view.ledger.stages[Stage.PILOT]
+        assert pilots.outcomes[Outcome.FAILED] > 0
+        assert view.counters["pilots:judged"] == pilots.attempts - pilots.outcomes[Outcome.FAILED]
+        assert view.counters.get("pilots:correct", 0) == 0
+        history = (await rig.service.view_prompt("run", "q0")).history
+        assert any("rollouts have a reward" in event.reason for event in history)
+    await rewards.close()
+
+
+async def test_an_update_in_the_middle_of_a_generation_leaves_two_versions_in_its_tokens(
+    redis: Redis, tmp_path: Path
+) -> None:
+    async with open_rig(redis, tmp_path, policy=Coin(longest=10)) as rig:
+        learner = Learner(at=lambda: rig.service, folder=tmp_path, max_staleness=2)
+        await rig.create_run(make_config(max_staleness=2, max_steps=2))
+        rig.fakes[0].hold()
+        await learner.attach()
+        await rig.until(lambda: len(rig.fakes[0].in_flight) >= 8)
+        await rig.fakes[0].step(2)
+        rig.fakes[0].faults.order("/weights_checker", Hang())
+        await learner.publish("again")
+        await rig.until(lambda: rig.fakes[0].decoder.label == "run/2")
+        rig.fakes[0].faults.release()
+        await rig.ready()
+        rig.fakes[0].release()
+        await learner.train()
+        await rig.ended()
+        spans = {
+            tuple(span.version for span in done.spans) for group in learner.received.values() for done in group.rollouts
+        }
+        assert (1, 2) in spans
