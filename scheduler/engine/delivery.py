@@ -308,7 +308,7 @@ class Delivery:
         return list(formed.values())
 
     def _next_weights(self, step: int, path: str, digest: str) -> WeightRecord:
-        if not Path(path).is_dir():
+        if not os.path.isdir(path):
             raise InvalidInput(f"{path} is not a folder here: servers and scheduler read weights from it", field="path")
         return WeightRecord(
             version=self._pipeline.policy_version + 1, path=path, digest=digest, step=step, announced_at=time.time()

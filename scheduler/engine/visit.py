@@ -30,7 +30,7 @@ from scheduler.state.visits import Landing, Visit, VisitStore
 
 log = structlog.get_logger(__name__)
 
-_LOST_VISITS_BEFORE_QUARANTINE = 3
+_FRUITLESS_VISITS_BEFORE_QUARANTINE = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +40,8 @@ class Interrupted:
     outcome: Outcome
     reason: str
     quarantine: bool = False
+    failed_visits: int = 0
+    """Visits in a row, this one included, that came to nothing because rewards failed."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -78,6 +80,8 @@ class _Run:
     allocator: Allocator
     rollouts: tuple[Rollout, ...]
     num_sent: int = 0
+    first_failure: str = ""
+    """Why the first rollout without a reward has none."""
     lost_visits: int = field(init=False)
     """Visits in a row, this one included, that ended because servers went away with the prompt's attempts."""
 
@@ -119,11 +123,17 @@ class _Run:
         return trouble
 
     def _short_of(self, wanted: int) -> Interrupted:
-        reason = f"{len(self.rollouts)} of {wanted} rollouts have a reward"
-        return Interrupted(outcome=Outcome.INCOMPLETE, reason=reason)
+        reason = f"{len(self.rollouts)} of {wanted} rollouts have a reward; {self.first_failure}"
+        failed_visits = self.row.failed_visits + 1
+        return Interrupted(
+            outcome=Outcome.INCOMPLETE,
+            reason=reason,
+            failed_visits=failed_visits,
+            quarantine=failed_visits >= _FRUITLESS_VISITS_BEFORE_QUARANTINE,
+        )
 
     async def _ask(self, stage: Stage, count: int) -> Interrupted | None:
-        """Get `count` rollouts, making lost attempts again within their bound; None if all came back."""
+        """Get `count` rollouts, making lost and failed attempts again within bounds; None unless some stay lost."""
         tries, judged = self.runner.config.max_attempts, Judged()
         for attempt in range(tries):
             if not await self._reserve(count):
@@ -132,14 +142,17 @@ class _Run:
                 judged = await self._make(stage, count)
             if judged.refused:
                 return Interrupted(outcome=Outcome.INCOMPLETE, reason=judged.refused, quarantine=True)
-            count = len(judged.lost)
+            # A reward that fails now and then is worth another attempt; one that has never worked is not.
+            count = len(judged.lost) + (len(judged.failed) if self.rollouts else 0)
             if not count:
                 return None
+        if not judged.lost:
+            return None
         self.lost_visits += judged.server_gone
         return Interrupted(
             outcome=Outcome.LOST,
             reason=f"lost {tries} times running: {judged.lost[0]}",
-            quarantine=self.lost_visits >= _LOST_VISITS_BEFORE_QUARANTINE,
+            quarantine=self.lost_visits >= _FRUITLESS_VISITS_BEFORE_QUARANTINE,
         )
 
     async def _make(self, stage: Stage, count: int) -> Judged:
@@ -165,6 +178,7 @@ class _Run:
         )
         self.visit = await uninterrupted(runner.visits.land(self.visit, landing, held=self.rollouts))
         for reason in dict.fromkeys(judged.failed):
+            self.first_failure = self.first_failure or reason
             log.warning("attempt_failed", prompt=self.prompt.prompt_id, stage=stage, reason=reason)
         return judged
 
@@ -196,15 +210,25 @@ class _Run:
         outcome = Outcome.INCOMPLETE if trouble.outcome is Outcome.LOST else trouble.outcome
         lost_visits = self.lost_visits if trouble.outcome is Outcome.LOST else 0
         evidence = replace(self._observed(), visits=self.row.evidence.visits + 1, reason=trouble.reason)
+        state, next_version = self._after(trouble)
         await self._end(
             outcome,
             evidence,
-            state=PromptState.QUARANTINED if trouble.quarantine else PromptState.READY,
-            next_version=None if trouble.quarantine else 0,
+            state=state,
+            next_version=next_version,
             what="quarantined" if trouble.quarantine else outcome,
             reason=trouble.reason,
             lost_visits=lost_visits,
+            failed_visits=trouble.failed_visits,
         )
+
+    def _after(self, trouble: Interrupted) -> tuple[PromptState, int | None]:
+        if trouble.quarantine:
+            return PromptState.QUARANTINED, None
+        if trouble.failed_visits:
+            # At once again, a prompt whose reward always fails would eat the budget of all others.
+            return PromptState.WAITING, self.runner.pipeline.policy_version + 1
+        return PromptState.READY, 0
 
     async def _end(
         self,
@@ -216,8 +240,9 @@ class _Run:
         what: str,
         reason: str,
         lost_visits: int = 0,
+        failed_visits: int = 0,
     ) -> None:
-        row = Row(evidence=evidence, next_version=next_version, lost_visits=lost_visits)
+        row = Row(evidence=evidence, next_version=next_version, lost_visits=lost_visits, failed_visits=failed_visits)
         event = self._event(what, reason)
         await uninterrupted(self.runner.visits.settle(self.visit, outcome, row=row, state=state, event=event))
         log.info(

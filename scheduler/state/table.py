@@ -33,6 +33,8 @@ class Row:
     """Weight version at which it is claimable again; None is never."""
     lost_visits: int = 0
     """Consecutive visits whose attempts were lost every time: a prompt that kills servers is quarantined."""
+    failed_visits: int = 0
+    """Consecutive visits that came to nothing because rewards failed: quarantined like the others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +163,7 @@ class Table:
         self._make_ready(transaction, prompt_id, view.row, source)
         if view.row is not None:
             # A fresh start: one more lost visit must not quarantine it again at once.
-            row = replace(view.row, lost_visits=0, next_version=0)
+            row = replace(view.row, lost_visits=0, failed_visits=0, next_version=0)
             transaction.run("HSET", self._keys.table, prompt_id, msgspec.json.encode(row))
         self.remember(transaction, prompt_id, Event(at=now, version=version, what="reinstated"))
         await transactor.apply(transaction)
