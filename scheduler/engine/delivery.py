@@ -7,10 +7,10 @@ one caller at a time, and in memory exactly as in Redis, whoever hangs up meanwh
 """
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import structlog
 
