@@ -250,7 +250,7 @@ async def test_a_final_frame_that_overtakes_the_answer_to_the_last_report_does_n
     begin: Begin,
 ) -> None:
     class SlowLink(ScriptedLink):
-        async def applied(self, **report: object) -> int:  # type: ignore[override]
+        async def applied(self, **report: object) -> int:
             version = await super().applied(**report)  # type: ignore[arg-type]
             # The stream goes on meanwhile, which after the last step is its end.
             for _ in range(50):

@@ -12,11 +12,13 @@ from scheduler.core.budget import Budget
 from scheduler.core.ledger import Outcome
 from scheduler.core.lifecycle import PromptState
 from scheduler.core.types import Stage
-from scheduler.fleet import ServerState
+from scheduler.engine.attempts import Sender
+from scheduler.fleet import Fleet, ServerState
 from scheduler.rewards.pool import RewardPool
-from tests.scheduler.engine.factories import Coin, make_config, make_prompts
+from scheduler.rewards.spec import parse_spec
+from tests.scheduler.engine.factories import Coin, InstantRewards, make_config, make_prompts
 from tests.scheduler.engine.learner import Learner
-from tests.scheduler.engine.rig import Rig, open_rig
+from tests.scheduler.engine.rig import Rig, let_time_run, open_rig
 
 
 def misbehaving(text: str, answer: str, metadata: Mapping[str, object]) -> float:
@@ -38,8 +40,7 @@ async def test_a_lost_attempt_is_charged_in_full_and_made_again(rig: Rig, learne
     await learner.train()
     view = await rig.ended()
     lost = sum(view.ledger.stages[stage].outcomes[Outcome.LOST] for stage in (Stage.PILOT, Stage.COMMIT))
-    # A server that speaks with foreign weights proves itself before it gets more: that, too, met the fault.
-    assert 1 <= lost <= 5
+    assert lost >= 1
     assert rig.fakes[0].faults.take("/generate") is None
     came_back = sum(len(done.token_ids) for group in learner.received.values() for done in group.rollouts)
     assert view.ledger.spent_tokens >= came_back + 10 * lost
@@ -92,19 +93,20 @@ async def test_the_only_server_being_paused_delays_the_run_and_blames_no_prompt(
     assert view.prompts[PromptState.QUARANTINED] == 0
 
 
+@pytest.mark.parametrize("num_servers", [1, 2])
 async def test_a_server_that_answers_every_attempt_with_an_error_does_not_eat_the_budget(
-    redis: Redis, tmp_path: Path
+    redis: Redis, tmp_path: Path, num_servers: int
 ) -> None:
-    async with open_rig(redis, tmp_path, num_servers=2) as rig:
+    async with open_rig(redis, tmp_path, num_servers=num_servers, capacity=16) as rig:
         learner = Learner(at=lambda: rig.service, folder=tmp_path)
-        rig.fakes[0].faults.order("/generate", FailWith(status=500), count=100_000)
+        rig.fakes[0].faults.order("/generate", FailWith(status=500), count=100)
         await rig.create_run(make_config(max_steps=4))
         await learner.attach()
         await learner.train()
         view = await rig.ended()
         lost = sum(view.ledger.stages[stage].outcomes[Outcome.LOST] for stage in (Stage.PILOT, Stage.COMMIT))
-        # Up to a full server is lost before the first error is seen; after that it has to prove itself.
-        assert 0 < lost <= 64
+        # What was in flight when the errors began; after that it has to prove itself, which costs nothing.
+        assert 0 < lost <= 32
         assert view.prompts[PromptState.QUARANTINED] == 0
 
 
@@ -138,7 +140,9 @@ async def test_only_the_prompt_that_kills_servers_is_set_aside(redis: Redis, tmp
                     rig.fakes[0].restart()
                 await asyncio.sleep(0.001)
 
-        supervising = asyncio.create_task(supervise())
+        # Time that passes: all attempts are on the server when it dies, and most are not to blame.
+        rig.fakes[0].hold()
+        loops = [asyncio.create_task(supervise()), asyncio.create_task(let_time_run(rig.fakes, 1))]
         await rig.create_run(make_config(budget=Budget(rollouts=4000)))
         await learner.attach()
         training = asyncio.create_task(learner.train())
@@ -150,7 +154,8 @@ async def test_only_the_prompt_that_kills_servers_is_set_aside(redis: Redis, tmp
         await rig.service.cancel("run")
         await training
         view = await rig.ended()
-        supervising.cancel()
+        for loop in loops:
+            loop.cancel()
         assert view.prompts[PromptState.QUARANTINED] == 1
         history = (await rig.service.view_prompt("run", "q12")).history
         assert [event.what for event in history] == ["quarantined", "incomplete", "incomplete"]
@@ -197,3 +202,36 @@ async def test_an_update_in_the_middle_of_a_generation_leaves_two_versions_in_it
             tuple(span.version for span in done.spans) for group in learner.received.values() for done in group.rollouts
         }
         assert (1, 2) in spans
+
+
+@pytest.mark.parametrize(
+    ("attempt", "suspect", "most"),
+    [(0, False, 5), (1, True, 5), (2, False, 5), (2, True, 1)],
+    ids=["first try", "second try", "last try", "last try of a suspect"],
+)
+async def test_the_last_try_of_a_suspect_is_made_while_no_other_suspect_makes_one(
+    attempt: int, suspect: bool, most: int
+) -> None:
+    sender = Sender(
+        fleet=Fleet(()),
+        rewards=InstantRewards(),
+        reward=parse_spec("exact"),
+        config=make_config(),
+        run_id="run",
+        fence=1,
+        retry_s=0.0,
+    )
+    at_once: list[int] = []
+    under_way = 0
+
+    async def attempt_once() -> None:
+        nonlocal under_way
+        async with sender.turn(attempt, suspect=suspect):
+            under_way += 1
+            for _ in range(5):
+                at_once.append(under_way)
+                await asyncio.sleep(0)
+            under_way -= 1
+
+    await asyncio.gather(*(attempt_once() for _ in range(5)))
+    assert max(at_once) == most
