@@ -14,7 +14,7 @@ from tests.e2e.local_service import HELD_OUT, NUM_HELD_OUT
 
 pytestmark = [pytest.mark.e2e, pytest.mark.sglang, pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="session")]
 
-STEPS, GROUPS, ROLLOUTS = 8, 4, 8
+STEPS, GROUPS, ROLLOUTS = 8, 4, 32
 
 
 async def test_a_run_goes_from_its_pool_to_a_better_policy_and_its_books_close(start_service: StartService) -> None:
@@ -56,8 +56,8 @@ def check_evaluations(client: Client, run_id: str, books: Books) -> None:
     assert (before.version, after.version) == (1, STEPS + 1)
     assert before.judged == after.judged == NUM_HELD_OUT * ROLLOUTS
     assert books.stage(Stage.EVAL).attempts == books.ended(Outcome.EVALUATED) == 2 * NUM_HELD_OUT * ROLLOUTS
-    # A reward of a coin's toss before, nearly always earned after: far beyond what sampling explains.
-    assert after.correct - before.correct > 64 // 4, (before.correct, after.correct)
+    # From a coin's toss to .78 at least in every run looked at; one tenth is 2.3 standard errors of no gain at all.
+    assert after.correct - before.correct > before.judged // 10, (before.correct, after.correct)
 
 
 def check_metrics(client: Client, books: Books) -> None:
