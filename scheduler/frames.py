@@ -21,6 +21,22 @@ NDJSON = "application/x-ndjson"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Attached:
+    """What a learner needs to know once attached."""
+
+    run_id: str
+    version: int
+    """The newest weight version; 0 before any. The learner publishes its own as the next one."""
+    batch_size: int
+    max_staleness: int
+    max_steps: int | None
+    temperature: float
+    """Of sampling: behaviour log-probs are at it."""
+    heartbeat_s: float
+    """Longest silence on the group stream."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GroupFrame:
     """One completed group, in a batch still being delivered."""
 

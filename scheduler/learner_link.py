@@ -9,7 +9,6 @@ import random
 import time
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
@@ -19,26 +18,13 @@ import structlog
 
 from scheduler.client import error_of
 from scheduler.core.errors import NotAtWork, ServerUnavailable, StreamEnded
-from scheduler.frames import MSGPACK, FinalFrame, Frame, FrameDecoder
+from scheduler.frames import MSGPACK, Attached, FinalFrame, Frame, FrameDecoder
 
 log = structlog.get_logger(__name__)
 
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 5.0
 _IN_USE = frozenset({"announced", "pushing", "live"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attached:
-    """What a learner needs to know once attached."""
-
-    run_id: str
-    version: int
-    batch_size: int
-    max_staleness: int
-    max_steps: int | None
-    temperature: float
-    heartbeat_s: float
 
 
 class _Version(msgspec.Struct, frozen=True):

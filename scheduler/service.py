@@ -19,10 +19,9 @@ from scheduler.core.ledger import Ledger
 from scheduler.core.lifecycle import ENDED, RUN_MOVES, PromptState, RunState
 from scheduler.core.run import RunConfig
 from scheduler.engine.assembly import EngineSettings, Surroundings
-from scheduler.engine.delivery import Attached
 from scheduler.engine.engine import Engine
 from scheduler.fleet import Fleet, ServerView
-from scheduler.frames import FinalFrame, Frame
+from scheduler.frames import Attached, FinalFrame, Frame
 from scheduler.rewards.pool import RewardPool
 from scheduler.state.connection import Redis, why_silent
 from scheduler.state.evaluations import EvaluationRecord, evaluation, evaluations

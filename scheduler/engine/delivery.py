@@ -21,27 +21,11 @@ from scheduler.core.staleness import is_fresh
 from scheduler.engine.batches import Batches
 from scheduler.engine.pipeline import Pipeline
 from scheduler.engine.uninterrupted import uninterrupted
-from scheduler.frames import BatchFrame, FinalFrame, Frame, GroupFrame, HeartbeatFrame
+from scheduler.frames import Attached, BatchFrame, FinalFrame, Frame, GroupFrame, HeartbeatFrame
 from scheduler.state.groups import Attachment, GroupEntry, GroupStatus, GroupStore
 from scheduler.state.versions import VersionStore, WeightRecord
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attached:
-    """What a learner needs to know once attached."""
-
-    run_id: str
-    version: int
-    """The newest weight version; 0 before any. The learner publishes its own as the next one."""
-    batch_size: int
-    max_staleness: int
-    max_steps: int | None
-    temperature: float
-    """Of sampling: behaviour log-probs are at it."""
-    heartbeat_s: float
-    """Longest silence on the group stream."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

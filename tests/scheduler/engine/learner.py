@@ -12,8 +12,7 @@ from pathlib import Path
 
 from scheduler.core.errors import InvalidInput, NotAtWork
 from scheduler.core.types import Group
-from scheduler.engine.delivery import Attached
-from scheduler.frames import BatchFrame, FinalFrame, Frame, GroupFrame, HeartbeatFrame
+from scheduler.frames import Attached, BatchFrame, FinalFrame, Frame, GroupFrame, HeartbeatFrame
 from scheduler.service import Service
 from scheduler.state.versions import WeightRecord
 
