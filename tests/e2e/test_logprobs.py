@@ -71,7 +71,7 @@ class Pair:
         )
         completion = await self.client.generate(request)
         assert {span.version for span in completion.spans} == {version}
-        # By its place in the group, not by its text: whatever the policy has become, its rewards differ and a step moves it.
+        # By its place, not by its text: whatever the policy has become, rewards differ and a step moves it.
         correct = seed % 2 == 0
         return Rollout.judged(completion, Stage.COMMIT, Judgement(reward=float(correct), correct=correct))
 
