@@ -11,7 +11,7 @@ export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= passive
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help setup setup-sglang model demo test test-fast check format coverage wheel clean
+.PHONY: help setup setup-sglang model demo bench-target bench-tune test test-fast check format coverage wheel clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -34,6 +34,12 @@ model: $(STAMP) ## SmolLM2-135M-Instruct as a safetensors checkpoint, once per m
 
 demo: setup ## Pilot-Commit RL on a real model; ARGS="--allocator grpo --json" and the like are passed on
 	@$(BIN)/pilotcommit demo $(ARGS)
+
+bench-target: setup ## Rollouts to target accuracy on real training, hours; ARGS="--comparison flat --minutes 60" and the like
+	@$(BIN)/python -m benchmarks.target run $(ARGS)
+
+bench-tune: setup ## GRPO over its grid of batch sizes and learning rates, for the benchmark's settings
+	@$(BIN)/python -m benchmarks.target tune $(ARGS)
 
 check: $(STAMP) ## Format, lint, types, import rules
 	$(BIN)/ruff format --check .

@@ -29,6 +29,7 @@ from inference.control import (
 from inference.protocol import (
     GenerateRequest,
     ModelLimits,
+    Score,
     WeightLabel,
     error_message,
     generate_body,
@@ -38,7 +39,7 @@ from inference.protocol import (
     score_body,
     wire_rid,
 )
-from scheduler.core.errors import ControlFailed, InferenceError, ServerUnavailable
+from scheduler.core.errors import ControlFailed, InferenceError, ServerRefused, ServerUnavailable
 from scheduler.core.types import Completion
 
 _OK = 200
@@ -106,12 +107,17 @@ class ServerClient:
         return read_completion(request, body)
 
     async def score(
-        self, input_ids: Sequence[int], *, rid: str, label: WeightLabel, timeout_s: float
-    ) -> tuple[float, ...]:
-        """Log-probs (nats, temperature 1) of input_ids[1:], each given the tokens before it; raises as `generate`."""
+        self, input_ids: Sequence[int], *, rid: str, label: WeightLabel, timeout_s: float, start: int = 1
+    ) -> Score:
+        """Log-probs (nats, temperature 1) of input_ids[start:], each given the tokens before it; raises as `generate`.
+
+        `start` is from 1 to the last token. What precedes it may come from the server's cache, the rest is computed.
+        """
         self._limits.check(input_ids, 0)
-        body = await self._generated(score_body(rid, label, input_ids), timeout_s)
-        return read_score(rid, label, input_ids, self._limits.vocab_size, body)
+        if not 1 <= start < max(len(input_ids), 2):
+            raise ServerRefused(f"a score from token {start} on of {len(input_ids)}: nothing precedes or follows it")
+        body = await self._generated(score_body(rid, label, input_ids, start), timeout_s)
+        return read_score(rid, label, input_ids, self._limits.vocab_size, body, start)
 
     async def pause(self, mode: PauseMode = PauseMode.RETRACT) -> None:
         """Stop decoding and block new requests until `resume`; pausing a paused server changes nothing."""

@@ -97,6 +97,16 @@ class GenerateRequest:
         return WeightLabel(run=self.run, version=self.version)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """What a prefill says of a given text."""
+
+    logprobs: tuple[float, ...]
+    """Of the tokens asked about, each given all before it: nats, temperature 1."""
+    spans: tuple[VersionSpan, ...]
+    """The weight version behind them, over no generated token."""
+
+
 def wire_rid(rid: str) -> str:
     """The rid as a server sees it: ended by a mark, so that no rid is a prefix of another.
 
@@ -118,15 +128,18 @@ def generate_body(request: GenerateRequest) -> bytes:
     )
 
 
-def score_body(rid: str, label: WeightLabel, input_ids: Sequence[int]) -> bytes:
-    """The body of POST /generate that generates nothing and asks the log-prob of every prompt token."""
+def score_body(rid: str, label: WeightLabel, input_ids: Sequence[int], start: int = 1) -> bytes:
+    """The body of POST /generate that generates nothing and asks the log-probs of input_ids[start:].
+
+    A server takes nothing from its cache beyond the token before `start`: from there on it needs what it computes.
+    """
     return msgspec.json.encode(
         {
             "rid": wire_rid(rid),
             "input_ids": input_ids,
             "sampling_params": _sampling_params(Sampling(max_new_tokens=0), 0),
             "return_logprob": True,
-            "logprob_start_len": 0,
+            "logprob_start_len": start - 1,
             "extra_key": str(label),
         }
     )
@@ -213,15 +226,17 @@ def read_completion(request: GenerateRequest, body: bytes) -> Completion:
 
 
 def read_score(
-    rid: str, label: WeightLabel, input_ids: Sequence[int], vocab_size: int, body: bytes
-) -> tuple[float, ...]:
-    """Log-probs of input_ids[1:] given what precedes them; raises as read_completion does."""
+    rid: str, label: WeightLabel, input_ids: Sequence[int], vocab_size: int, body: bytes, start: int = 1
+) -> Score:
+    """Log-probs of input_ids[start:] given what precedes them; raises as read_completion does."""
     meta = decode(body, _Generated, ServerUnavailable).meta_info
     _finish_reason(rid, meta.finish_reason)
-    _spans(label.run, 0, meta)
+    spans = _spans(label.run, 0, meta)
     # SGLang writes 0 for the vocabulary's last id in a prompt; the log-prob beside it is the right one.
     reported = [0 if token == vocab_size - 1 else token for token in input_ids]
-    return _logprobs(rid, reported[1:], meta.input_token_logprobs[1:])
+    # Its first entry is the token before, without a log-prob.
+    logprobs = _logprobs(rid, reported[start:], meta.input_token_logprobs[1:])
+    return Score(logprobs=logprobs, spans=spans)
 
 
 def _finish_reason(rid: str, finish: _Finish) -> FinishReason:

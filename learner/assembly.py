@@ -21,8 +21,17 @@ from learner.trainer import Computation, Optimisation, Trainer
 from learner.weight_publish import WeightPublisher
 from learner.work_dir import WorkDir
 from scheduler.core.errors import LearnerError
+from scheduler.processor import has_native_bf16
 
 _DTYPES = {FloatFormat.FLOAT32: torch.float32, FloatFormat.BF16: torch.bfloat16}
+
+
+def dtype_of(chosen: FloatFormat, device: torch.device) -> torch.dtype:
+    """The floating type that a setting means on this machine."""
+    if chosen is FloatFormat.AUTO:
+        chosen = FloatFormat.BF16 if device.type == "cuda" or has_native_bf16() else FloatFormat.FLOAT32
+    return _DTYPES[chosen]
+
 
 _log = structlog.get_logger()
 
@@ -54,7 +63,7 @@ def assemble(settings: Settings, work_dir: WorkDir, *, incarnation: str, fault: 
         model,
         objective=_objective(settings),
         optimisation=_optimisation(settings),
-        computation=_computation(settings),
+        computation=_computation(settings, model.device),
     )
     workshop = Workshop(
         trainer=trainer,
@@ -62,7 +71,7 @@ def assemble(settings: Settings, work_dir: WorkDir, *, incarnation: str, fault: 
             work_dir.weights,
             companions,
             incarnation=incarnation,
-            dtype=_DTYPES[settings.publish_format],
+            dtype=dtype_of(settings.publish_format, model.device),
             keep=settings.keep_weights,
         ),
         checkpoints=CheckpointWriter(work_dir.checkpoints, companions, keep=settings.keep_checkpoints),
@@ -95,6 +104,7 @@ def _objective(settings: Settings) -> Objective:
         clip_high=settings.clip_high,
         dual_clip=settings.dual_clip,
         importance_cap=settings.importance_cap,
+        selection_weight_cap=settings.selection_weight_cap,
     )
 
 
@@ -107,9 +117,10 @@ def _optimisation(settings: Settings) -> Optimisation:
     )
 
 
-def _computation(settings: Settings) -> Computation:
+def _computation(settings: Settings, device: torch.device) -> Computation:
     return Computation(
         mini_batches=settings.mini_batches,
         micro_batch_tokens=settings.micro_batch_tokens,
-        autocast=_DTYPES[settings.autocast],
+        autocast=dtype_of(settings.autocast, device),
+        half_batch_cosine=settings.half_batch_cosine,
     )

@@ -1,15 +1,15 @@
-"""Groups as rectangular tensors, each prompt once.
+"""Groups as rectangular tensors: each prompt once, and each of its distinct completions once.
 
-Owns: which groups and rollouts can teach at all, the packing of their rows into micro-batches under a token budget,
-and the tensors of one micro-batch. Never computes a log-prob. Invariant: every row with a non-zero advantage is in
-exactly one micro-batch, beside its own prompt.
+Owns: which groups and rollouts can teach at all, their weights, the packing of their rows into micro-batches under a
+token budget, and the tensors of one micro-batch. Never computes a log-prob. Invariant: every rollout with a non-zero
+advantage is in exactly one micro-batch, beside its own prompt and together with its group's rollouts of equal tokens.
 
-Shape legend (the whole learner): G prompts of a micro-batch, R rows (one rollout each), P prompt tokens padded on the
-left, T completion tokens padded on the right, V vocabulary.
+Shape legend (the whole learner): G prompts of a micro-batch, D rows (distinct completions of a prompt), R rollouts,
+P prompt tokens padded on the left, T completion tokens padded on the right, V vocabulary.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
@@ -30,9 +30,9 @@ class Rows:
     advantages: tuple[float, ...]
 
     @property
-    def longest(self) -> int:
-        """Tokens of the longest completion."""
-        return max(len(rollout.token_ids) for rollout in self.rollouts)
+    def completions(self) -> tuple[tuple[int, ...], ...]:
+        """Token ids of the distinct completions, in the order of their first rollouts: what has to be computed."""
+        return tuple(dict.fromkeys(rollout.token_ids for rollout in self.rollouts))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,14 +52,21 @@ class MicroBatch:
     prompt_ids_GP: Tensor
     prompt_mask_GP: Tensor
     prompt_positions_GP: Tensor
-    prompt_of_row_R: Tensor
+    prompt_of_row_D: Tensor
     """Index into G of each row's prompt."""
-    completion_ids_RT: Tensor
-    completion_mask_RT: Tensor
-    completion_positions_RT: Tensor
+    completion_ids_DT: Tensor
+    completion_mask_DT: Tensor
+    completion_positions_DT: Tensor
+    row_of_rollout_R: Tensor
+    """Index into D of each rollout's completion."""
     behaviour_logprobs_RT: Tensor
     """What the server said when it sampled; zero at padding."""
     advantages_R: Tensor
+
+    @property
+    def completion_mask_RT(self) -> Tensor:
+        """The mask of every rollout's own tokens."""
+        return self.completion_mask_DT.index_select(0, self.row_of_rollout_R)
 
     @property
     def num_prompt_tokens(self) -> int:
@@ -67,38 +74,53 @@ class MicroBatch:
         return int(self.prompt_mask_GP.sum())
 
 
-def mixed_groups(groups: Iterable[Group], kind: AdvantageKind) -> list[MixedGroup]:
-    """The groups that can teach, in order; a group whose advantages are all zero drops out."""
-    scored = ((group, _advantages(group, kind)) for group in groups)
+def mixed_groups(
+    groups: Iterable[Group], kind: AdvantageKind, *, selection_weight_cap: float = 1.0
+) -> list[MixedGroup]:
+    """The groups that can teach, in order; a group whose advantages are all zero drops out.
+
+    Advantages are multiplied by min(1 / selection probability, `selection_weight_cap`): Horvitz and Thompson's weights
+    (1952), which make a batch chosen at random with known probabilities an unbiased estimate of the whole, truncated
+    to bound their variance. A cap of 1 weights all groups alike.
+    """
+    scored = ((group, _advantages(group, kind, selection_weight_cap)) for group in groups)
     return [_mixed(group, advantages) for group, advantages in scored if any(advantages)]
 
 
 def plan(groups: Sequence[MixedGroup], *, max_tokens: int) -> list[list[Rows]]:
-    """Pack groups into micro-batches of at most `max_tokens` padded tokens (prompts once, plus completions).
+    """Pack groups into micro-batches of at most `max_tokens` padded tokens (prompts once, plus distinct completions).
 
-    Groups of like length go together, which keeps padding small. A group too large for one micro-batch is cut by rows,
-    its prompt repeated; a single row is never cut, so one row longer than the budget still gets a micro-batch.
+    Groups of like length go together, which keeps padding small. A group too large for one micro-batch is cut between
+    completions, its prompt repeated; a single completion is never cut, so one longer than the budget still gets a
+    micro-batch, and its rollouts stay together.
     """
     pieces = [piece for group in groups for piece in _cut(group.rows, max_tokens)]
-    pieces.sort(key=lambda rows: (len(rows.prompt_ids), rows.longest))
+    sized = sorted(
+        ((_Extent.of(rows), rows) for rows in pieces), key=lambda piece: (piece[0].width_P, piece[0].width_T)
+    )
     batches: list[list[Rows]] = []
-    for piece in pieces:
-        if batches and _padded_tokens([*batches[-1], piece]) <= max_tokens:
-            batches[-1].append(piece)
+    filled = _Extent()
+    for extent, rows in sized:
+        if batches and (filled + extent).padded_tokens <= max_tokens:
+            batches[-1].append(rows)
+            filled += extent
         else:
-            batches.append([piece])
+            batches.append([rows])
+            filled = extent
     return batches
 
 
 def collate(batch: Sequence[Rows], device: torch.device) -> MicroBatch:
     """The tensors of one micro-batch."""
     rollouts = [rollout for rows in batch for rollout in rows.rollouts]
+    completions_G = [rows.completions for rows in batch]
+    completions_D = [token_ids for completions in completions_G for token_ids in completions]
     width_P = max(len(rows.prompt_ids) for rows in batch)
-    width_T = max(rows.longest for rows in batch)
+    width_T = max(len(token_ids) for token_ids in completions_D)
     prompt_lengths_G = torch.tensor([len(rows.prompt_ids) for rows in batch])
-    row_counts_G = torch.tensor([len(rows.rollouts) for rows in batch])
-    prompt_of_row_R = torch.repeat_interleave(torch.arange(len(batch)), row_counts_G)
-    lengths_R = torch.tensor([len(rollout.token_ids) for rollout in rollouts])
+    row_counts_G = torch.tensor([len(completions) for completions in completions_G])
+    prompt_of_row_D = torch.repeat_interleave(torch.arange(len(batch)), row_counts_G)
+    lengths_D = torch.tensor([len(token_ids) for token_ids in completions_D])
     # Positions of padding are clamped or run on: no unpadded token ever attends to it.
     prompt_positions_GP = torch.arange(width_P) - (width_P - prompt_lengths_G)[:, None]
     columns_T = torch.arange(width_T)
@@ -106,47 +128,87 @@ def collate(batch: Sequence[Rows], device: torch.device) -> MicroBatch:
         prompt_ids_GP=torch.tensor([_pad_left(rows.prompt_ids, width_P) for rows in batch]),
         prompt_mask_GP=prompt_positions_GP >= 0,
         prompt_positions_GP=prompt_positions_GP.clamp(min=0),
-        prompt_of_row_R=prompt_of_row_R,
-        completion_ids_RT=torch.tensor([_pad_right(r.token_ids, width_T, 0) for r in rollouts]),
-        completion_mask_RT=columns_T < lengths_R[:, None],
-        completion_positions_RT=prompt_lengths_G[prompt_of_row_R][:, None] + columns_T,
+        prompt_of_row_D=prompt_of_row_D,
+        completion_ids_DT=torch.tensor([_pad_right(token_ids, width_T, 0) for token_ids in completions_D]),
+        completion_mask_DT=columns_T < lengths_D[:, None],
+        completion_positions_DT=prompt_lengths_G[prompt_of_row_D][:, None] + columns_T,
+        row_of_rollout_R=torch.tensor(_rows_of_rollouts(batch)),
         behaviour_logprobs_RT=torch.tensor([_pad_right(r.logprobs, width_T, 0.0) for r in rollouts]),
         advantages_R=torch.tensor([advantage for rows in batch for advantage in rows.advantages]),
     )
     return _to(tensors, device)
 
 
-def _advantages(group: Group, kind: AdvantageKind) -> list[float]:
-    advantages: list[float] = group_advantages([rollout.reward for rollout in group.rollouts], kind).tolist()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Extent:
+    """What decides the padded size of rows that are computed together."""
+
+    num_prompts: int = 0
+    num_rows: int = 0
+    width_P: int = 0
+    width_T: int = 0
+
+    @classmethod
+    def of(cls, rows: Rows) -> "_Extent":
+        completions = rows.completions
+        longest = max(len(token_ids) for token_ids in completions)
+        return cls(num_prompts=1, num_rows=len(completions), width_P=len(rows.prompt_ids), width_T=longest)
+
+    def __add__(self, other: "_Extent") -> "_Extent":
+        return _Extent(
+            num_prompts=self.num_prompts + other.num_prompts,
+            num_rows=self.num_rows + other.num_rows,
+            width_P=max(self.width_P, other.width_P),
+            width_T=max(self.width_T, other.width_T),
+        )
+
+    @property
+    def padded_tokens(self) -> int:
+        return self.num_prompts * self.width_P + self.num_rows * self.width_T
+
+
+def _advantages(group: Group, kind: AdvantageKind, selection_weight_cap: float) -> list[float]:
+    weight = min(1.0 / group.selection_probability, selection_weight_cap)
+    advantages: list[float] = (weight * group_advantages([r.reward for r in group.rollouts], kind)).tolist()
     return advantages
 
 
 def _mixed(group: Group, advantages: Sequence[float]) -> MixedGroup:
     taught = [pair for pair in zip(group.rollouts, advantages, strict=True) if pair[1] != 0.0]
-    rows = Rows(
-        prompt_ids=group.prompt_ids,
+    return MixedGroup(rows=_rows(group.prompt_ids, taught), num_tokens=group.num_tokens)
+
+
+def _rows(prompt_ids: tuple[int, ...], taught: Sequence[tuple[Rollout, float]]) -> Rows:
+    return Rows(
+        prompt_ids=prompt_ids,
         rollouts=tuple(rollout for rollout, _ in taught),
         advantages=tuple(advantage for _, advantage in taught),
     )
-    return MixedGroup(rows=rows, num_tokens=group.num_tokens)
 
 
 def _cut(rows: Rows, max_tokens: int) -> list[Rows]:
-    fitting = max(1, (max_tokens - len(rows.prompt_ids)) // rows.longest)
-    return [
-        replace(
-            rows,
-            rollouts=rows.rollouts[start : start + fitting],
-            advantages=rows.advantages[start : start + fitting],
-        )
-        for start in range(0, len(rows.rollouts), fitting)
-    ]
+    """Pieces that fit; completions of like length share one where there are several, rollouts keep their order."""
+    if _Extent.of(rows).padded_tokens <= max_tokens:
+        return [rows]
+    pieces: list[set[tuple[int, ...]]] = []
+    for token_ids in sorted(rows.completions, key=len):
+        if pieces and len(rows.prompt_ids) + (len(pieces[-1]) + 1) * len(token_ids) <= max_tokens:
+            pieces[-1].add(token_ids)
+        else:
+            pieces.append({token_ids})
+    taught = list(zip(rows.rollouts, rows.advantages, strict=True))
+    return [_rows(rows.prompt_ids, [pair for pair in taught if pair[0].token_ids in piece]) for piece in pieces]
 
 
-def _padded_tokens(batch: Sequence[Rows]) -> int:
-    num_rows = sum(len(rows.rollouts) for rows in batch)
-    widest_prompt = max(len(rows.prompt_ids) for rows in batch)
-    return len(batch) * widest_prompt + num_rows * max(rows.longest for rows in batch)
+def _rows_of_rollouts(batch: Sequence[Rows]) -> list[int]:
+    """The place among all distinct completions of the batch of each rollout's own."""
+    places: list[int] = []
+    num_before = 0
+    for rows in batch:
+        place = {token_ids: num_before + index for index, token_ids in enumerate(rows.completions)}
+        places.extend(place[rollout.token_ids] for rollout in rows.rollouts)
+        num_before += len(place)
+    return places
 
 
 def _pad_left(token_ids: tuple[int, ...], width: int) -> list[int]:
@@ -162,10 +224,11 @@ def _to(batch: MicroBatch, device: torch.device) -> MicroBatch:
         prompt_ids_GP=batch.prompt_ids_GP.to(device),
         prompt_mask_GP=batch.prompt_mask_GP.to(device),
         prompt_positions_GP=batch.prompt_positions_GP.to(device),
-        prompt_of_row_R=batch.prompt_of_row_R.to(device),
-        completion_ids_RT=batch.completion_ids_RT.to(device),
-        completion_mask_RT=batch.completion_mask_RT.to(device),
-        completion_positions_RT=batch.completion_positions_RT.to(device),
+        prompt_of_row_D=batch.prompt_of_row_D.to(device),
+        completion_ids_DT=batch.completion_ids_DT.to(device),
+        completion_mask_DT=batch.completion_mask_DT.to(device),
+        completion_positions_DT=batch.completion_positions_DT.to(device),
+        row_of_rollout_R=batch.row_of_rollout_R.to(device),
         behaviour_logprobs_RT=batch.behaviour_logprobs_RT.to(device),
         advantages_R=batch.advantages_R.to(device),
     )

@@ -39,6 +39,8 @@ class Objective:
     """Largest ratio that counts against a bad token."""
     importance_cap: float = 2.0
     """Largest weight of a token that the policy now likes better than the server did."""
+    selection_weight_cap: float = 1.0
+    """Largest weight of a group that was unlikely to be chosen (1 / its selection probability); 1 weights none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

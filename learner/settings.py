@@ -21,6 +21,8 @@ PREFIX = "PILOTCOMMIT_LEARNER_"
 class FloatFormat(StrEnum):
     """A floating type."""
 
+    AUTO = "auto"
+    """bf16 where the hardware computes it, else float32."""
     FLOAT32 = "float32"
     """Exact to 7 digits; where server and learner must agree."""
     BF16 = "bf16"
@@ -68,14 +70,18 @@ class Settings(BaseSettings):
     """Largest ratio that counts against a bad token."""
     importance_cap: float = Field(default=2.0, gt=0)
     """Largest importance weight of a token; bounds the variance that stale or mismatching log-probs bring."""
+    selection_weight_cap: float = Field(default=1.0, ge=1)
+    """Largest weight of a group chosen with a probability below 1, which is its inverse up to here; 1 weights none."""
 
     mini_batches: int = Field(default=1, ge=1)
     """Optimiser updates per step."""
+    half_batch_cosine: bool = False
+    """Report the cosine between the gradients of an update's two halves; costs a second copy of the gradients."""
     micro_batch_tokens: int = Field(default=16384, ge=1)
     """Padded tokens of one forward and backward: bounds memory; the default suits 135M parameters in 8 GB."""
-    autocast: FloatFormat = FloatFormat.BF16
+    autocast: FloatFormat = FloatFormat.AUTO
     """Arithmetic of forward and backward; the weights themselves stay float32."""
-    publish_format: FloatFormat = FloatFormat.BF16
+    publish_format: FloatFormat = FloatFormat.AUTO
     """Floating type of published weights: what the servers compute in, so that they round nothing further."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute; auto takes a GPU where there is one."""

@@ -1,7 +1,8 @@
 """What one training step did and how long each part took.
 
 Owns: the report, its timer and the names under which its numbers are reported, plotted and scraped. Never computes a
-loss. Invariant: every rate and mean is per computed token, and 0 where nothing was computed.
+loss. Invariant: every rate and mean is per trained token, and 0 where nothing was trained;
+every number is finite, one that could not be measured absent.
 """
 
 import time
@@ -41,7 +42,9 @@ class StepReport:
     num_uniform_groups: int
     """Groups whose advantages are all zero."""
     num_rows: int
-    """Rollouts computed."""
+    """Rollouts trained on."""
+    num_distinct_rows: int
+    """Completions computed for them: a prompt's rollouts of equal tokens share one."""
     num_prompt_tokens: int
     """Prompt tokens computed with a gradient, each prompt once."""
     grad_norm: float
@@ -51,16 +54,22 @@ class StepReport:
     loss: float
     """Mean over the updates."""
     sums: TokenSums
-    """Over all computed tokens."""
+    """Over all trained tokens."""
     seconds: StepSeconds
+    half_batch_cosine: float | None = None
+    """Mean cosine between the gradients of an update's two halves, over the updates in which it could be measured."""
 
     @property
     def stats(self) -> dict[str, float]:
-        """The numbers that are reported and plotted, by name; means are per computed token."""
+        """The numbers that are reported and plotted, by name; means are per trained token.
+
+        A number that could not be measured is absent.
+        """
         per_token = {
             f"{name}_{suffix}": getattr(self.sums, name) / max(self.sums.num_tokens, 1.0)
             for name, suffix in _TOKEN_MEANS.items()
         }
+        cosine = {} if self.half_batch_cosine is None else {"half_batch_cosine": self.half_batch_cosine}
         seconds = {f"{part.name}_s": getattr(self.seconds, part.name) for part in fields(self.seconds)}
         return {
             "loss": self.loss,
@@ -71,9 +80,11 @@ class StepReport:
             "num_mixed_groups": float(self.num_mixed_groups),
             "num_uniform_groups": float(self.num_uniform_groups),
             "num_rows": float(self.num_rows),
+            "num_distinct_rows": float(self.num_distinct_rows),
             "num_tokens": self.sums.num_tokens,
             "num_prompt_tokens": float(self.num_prompt_tokens),
             **per_token,
+            **cosine,
             **seconds,
         }
 

@@ -6,8 +6,9 @@ bit on a CPU; an update whose gradient is not finite is not made.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from transformers import PreTrainedModel
 
 from learner.batch import MicroBatch, MixedGroup, collate, mixed_groups, plan
 from learner.forward import completion_logprobs
+from learner.half_batch import FirstHalf
 from learner.loss import Objective, TokenSums, policy_loss
 from learner.step_report import StepReport, StepSeconds
 from scheduler.core.errors import InvalidCheckpoint, LearnerError
@@ -47,6 +49,8 @@ class Computation:
     """Padded tokens of one forward and backward: bounds the memory of activations and logits."""
     autocast: torch.dtype = torch.float32
     """Arithmetic of forward and backward; the weights themselves stay float32."""
+    half_batch_cosine: bool = False
+    """Whether to report the cosine between the gradients of an update's two halves: every other of its groups."""
 
 
 @dataclass(slots=True)
@@ -57,8 +61,25 @@ class _Tally:
     seconds: StepSeconds = field(default_factory=StepSeconds)
     sums: TokenSums = field(default_factory=TokenSums)
     grad_norms: list[float] = field(default_factory=list)
+    cosines: list[float] = field(default_factory=list)
     num_rows: int = 0
+    num_distinct_rows: int = 0
     num_prompt_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Update:
+    """What one optimiser update is made of."""
+
+    halves: list[list[MicroBatch]]
+    """Its micro-batches: in two parts of whole groups where their agreement is measured, else in one part."""
+    num_tokens: int
+    """Generated tokens of its groups: what the loss averages over."""
+
+    @property
+    def batches(self) -> list[MicroBatch]:
+        """All of them in the order of computation."""
+        return [batch for half in self.halves for batch in half]
 
 
 class Trainer:
@@ -90,11 +111,12 @@ class Trainer:
         """
         tally = _Tally(temperature=temperature)
         with tally.seconds.measuring("pack"):
-            mixed = mixed_groups(groups, self._objective.advantage)
+            objective = self._objective
+            mixed = mixed_groups(groups, objective.advantage, selection_weight_cap=objective.selection_weight_cap)
             updates = [self._pack(part) for part in _deal(mixed, self._computation.mini_batches)]
-        old = self._old_logprobs(updates, tally) if len(updates) > 1 else None
-        for index, (batches, num_tokens) in enumerate(updates):
-            self._update(batches, num_tokens, old[index] if old else None, tally)
+        old = iter(self._old_logprobs(updates, tally)) if len(updates) > 1 else repeat(None)
+        for update in updates:
+            self._update(update, old, tally)
         return self._report(len(groups), len(mixed), tally)
 
     def optimiser_tensors(self) -> dict[str, Tensor]:
@@ -123,38 +145,51 @@ class Trainer:
             }
         self.num_updates = num_updates
 
-    def _pack(self, mixed: Sequence[MixedGroup]) -> tuple[list[MicroBatch], int]:
-        planned = plan(mixed, max_tokens=self._computation.micro_batch_tokens)
-        return [collate(rows, self._device) for rows in planned], sum(group.num_tokens for group in mixed)
+    def _pack(self, mixed: Sequence[MixedGroup]) -> _Update:
+        halves = _deal(mixed, 2 if self._computation.half_batch_cosine else 1)
+        planned = [plan(half, max_tokens=self._computation.micro_batch_tokens) for half in halves]
+        return _Update(
+            halves=[[collate(rows, self._device) for rows in batches] for batches in planned],
+            num_tokens=sum(group.num_tokens for group in mixed),
+        )
 
     @torch.no_grad()
-    def _old_logprobs(self, updates: Sequence[tuple[list[MicroBatch], int]], tally: _Tally) -> list[list[Tensor]]:
+    def _old_logprobs(self, updates: Sequence[_Update], tally: _Tally) -> list[Tensor]:
         """Log-probs before the first update: later updates compare with the policy that began the step."""
         with tally.seconds.measuring("forward"):
-            return [[self._logprobs(batch, tally.temperature) for batch in batches] for batches, _ in updates]
+            return [self._logprobs(batch, tally.temperature) for update in updates for batch in update.batches]
 
-    def _update(
-        self, batches: Sequence[MicroBatch], num_tokens: int, old: Sequence[Tensor] | None, tally: _Tally
-    ) -> None:
-        for index, batch in enumerate(batches):
-            with tally.seconds.measuring("forward"):
-                logprobs_RT = self._logprobs(batch, tally.temperature)
-                loss, sums = policy_loss(
-                    logprobs_RT=logprobs_RT,
-                    old_logprobs_RT=old[index] if old else logprobs_RT,
-                    behaviour_logprobs_RT=batch.behaviour_logprobs_RT,
-                    advantages_R=batch.advantages_R,
-                    mask_RT=batch.completion_mask_RT,
-                    num_tokens=num_tokens,
-                    objective=self._objective,
-                )
-            with tally.seconds.measuring("backward"):
-                torch.autograd.backward(loss)
-            tally.sums += sums
-            tally.num_rows += len(batch.prompt_of_row_R)
-            tally.num_prompt_tokens += batch.num_prompt_tokens
+    def _update(self, update: _Update, old: Iterator[Tensor | None], tally: _Tally) -> None:
+        first_half = None
+        for half in update.halves:
+            if half is not update.halves[0]:
+                first_half = FirstHalf(self.model.parameters())
+            for batch in half:
+                self._accumulate(batch, update.num_tokens, next(old), tally)
         with tally.seconds.measuring("optimise"):
+            if first_half is not None and (cosine := first_half.join()) is not None:
+                tally.cosines.append(cosine)
             tally.grad_norms.append(self._descend())
+
+    def _accumulate(self, batch: MicroBatch, num_tokens: int, old_logprobs_RT: Tensor | None, tally: _Tally) -> None:
+        """Forward and backward of one micro-batch."""
+        with tally.seconds.measuring("forward"):
+            logprobs_RT = self._logprobs(batch, tally.temperature)
+            loss, sums = policy_loss(
+                logprobs_RT=logprobs_RT,
+                old_logprobs_RT=logprobs_RT if old_logprobs_RT is None else old_logprobs_RT,
+                behaviour_logprobs_RT=batch.behaviour_logprobs_RT,
+                advantages_R=batch.advantages_R,
+                mask_RT=batch.completion_mask_RT,
+                num_tokens=num_tokens,
+                objective=self._objective,
+            )
+        with tally.seconds.measuring("backward"):
+            torch.autograd.backward(loss)
+        tally.sums += sums
+        tally.num_rows += len(batch.row_of_rollout_R)
+        tally.num_distinct_rows += len(batch.prompt_of_row_D)
+        tally.num_prompt_tokens += batch.num_prompt_tokens
 
     def _descend(self) -> float:
         """Clip, update, and forget the gradients; returns the norm before clipping."""
@@ -190,12 +225,14 @@ class Trainer:
             num_mixed_groups=num_mixed,
             num_uniform_groups=num_groups - num_mixed,
             num_rows=tally.num_rows,
+            num_distinct_rows=tally.num_distinct_rows,
             num_prompt_tokens=tally.num_prompt_tokens,
             grad_norm=sum(norms) / num_updates,
             learning_rate=self._learning_rate(self.num_updates - 1) if norms else 0.0,
             loss=tally.sums.loss / num_updates,
             sums=tally.sums,
             seconds=tally.seconds,
+            half_batch_cosine=sum(tally.cosines) / len(tally.cosines) if tally.cosines else None,
         )
 
 

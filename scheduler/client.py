@@ -14,10 +14,12 @@ import msgspec
 
 from scheduler.core import errors
 from scheduler.core.errors import InvalidInput, PilotCommitError, ServerUnavailable
+from scheduler.core.evaluation import EvaluationMeasure
 
 Json = dict[str, object]
 _REFUSED_LINES = "urn:pilotcommit:LinesRefused"
 _JSON, _NDJSON = "application/json", "application/x-ndjson"
+_PAGE = 1000
 _PIECE_BYTES = 1 << 16
 """An upload goes out in pieces of about this size: a piece for every line would cost more than the line."""
 
@@ -137,13 +139,32 @@ class Client:
         """The fleet."""
         return self._list("/v1/servers", "servers")
 
-    def weights(self, run_id: str) -> list[Json]:
-        """The newest weight versions, newest first."""
-        return self._list(f"/v1/runs/{_part(run_id)}/weights", "weights")
+    def weights(self, run_id: str, *, count: int = 20, before: int | None = None) -> list[Json]:
+        """The newest weight versions (with `before`, of those older than it), newest first; a thousand at most."""
+        older = "" if before is None else f"&before={before}"
+        return self._list(f"/v1/runs/{_part(run_id)}/weights?count={count}{older}", "weights")
 
-    def evaluate(self, run_id: str, *, pool: str, rollouts: int, version: int | None = None) -> Json:
-        """Ask for an evaluation."""
-        body: Json = {"pool": pool, "rollouts": rollouts, "version": version}
+    def all_weights(self, run_id: str) -> Iterator[Json]:
+        """Every weight version of a run, newest first: its curve of spend and learning."""
+        before: int | None = None
+        while page := self.weights(run_id, count=_PAGE, before=before):
+            yield from page
+            before = msgspec.convert(page[-1]["version"], int)
+
+    def evaluate(
+        self,
+        run_id: str,
+        *,
+        pool: str,
+        rollouts: int = 4,
+        version: int | None = None,
+        measure: EvaluationMeasure = EvaluationMeasure.ROLLOUTS,
+        target: str | None = None,
+    ) -> Json:
+        """Ask for an evaluation; with LIKELIHOOD there are no rollouts, and `target` is the text that is scored."""
+        body: Json = {"pool": pool, "rollouts": rollouts, "version": version, "measure": measure}
+        if target is not None:
+            body["target"] = target
         return self._post(f"/v1/runs/{_part(run_id)}/evaluations", body)
 
     def evaluations(self, run_id: str) -> list[Json]:

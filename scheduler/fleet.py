@@ -15,7 +15,7 @@ from enum import StrEnum
 import structlog
 
 from inference.client import ServerClient
-from inference.protocol import WeightLabel
+from inference.protocol import Score, WeightLabel
 from scheduler.core.errors import ForeignWeights, InferenceError
 from scheduler.core.types import Completion, Stage
 
@@ -156,14 +156,14 @@ class Fleet:
             server.in_flight += 1
             heapq.heappop(self._waiting)[2].set_result(server)
 
-    async def vouched(self, dispatch: Dispatch, completion: Completion, *, timeout_s: float) -> str:
-        """Empty once every token is known to be of a confirmed version; else why the completion is not to be used.
+    async def vouched(self, dispatch: Dispatch, reply: Completion | Score, *, timeout_s: float) -> str:
+        """Empty once every token is known to be of a confirmed version; else why the reply is not to be used.
 
         A token sampled during an update is of a version that is not confirmed yet: it is waited for.
         """
         server = dispatch.server
         server.losses = 0
-        oldest, newest = completion.spans[0].version, completion.spans[-1].version
+        oldest, newest = reply.spans[0].version, reply.spans[-1].version
         if oldest < dispatch.version:
             reason = f"it answered with version {oldest} where {dispatch.version} was confirmed"
             await self._distrust(server, reason)

@@ -18,10 +18,10 @@ from scheduler.tokenizers import Tokenizers
 class Intake:
     """Pools and prompts from outside."""
 
-    def __init__(self, pools: PoolStore, rewards: RewardPool) -> None:
+    def __init__(self, pools: PoolStore, rewards: RewardPool, tokenizers: Tokenizers) -> None:
         self._pools = pools
         self._rewards = rewards
-        self._tokenizers = Tokenizers()
+        self._tokenizers = tokenizers
 
     async def create_pool(
         self, name: str, *, tokenizer: str, reward: str, max_prompt_tokens: int | None = None

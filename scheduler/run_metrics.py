@@ -11,7 +11,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 
 from scheduler.core.ledger import OpenState, Outcome
 from scheduler.core.lifecycle import PromptState, RunState
-from scheduler.core.spend import NOT_COMMITTED, considered, passed_over, pilot_success_rate, piloted, skip_rates
+from scheduler.core.spend import NOT_COMMITTED, considered, passed_over, pilot_success_rate, skip_rates, visits_judged
 from scheduler.core.types import Stage, Verdict
 from scheduler.service import RunView
 from scheduler.state.evaluations import EvaluationRecord, EvaluationState
@@ -83,7 +83,7 @@ def _considered(run: RunReading, _: float) -> Rows:
 def _verdicts(run: RunReading, _: float) -> Rows:
     counters = run.view.counters
     for verdict in Verdict:
-        yield (verdict, "pilots"), piloted(counters, verdict)
+        yield (verdict, "pilots"), visits_judged(counters, verdict)
     for verdict in NOT_COMMITTED:
         yield (verdict, "history"), passed_over(counters, verdict)
 
@@ -177,17 +177,19 @@ def _trained(run: RunReading, _: float) -> Rows:
 
 
 def _newest_evaluations(run: RunReading) -> Iterable[EvaluationRecord]:
-    """Per pool the newest finished evaluation that judged anything."""
+    """Per pool and measure the newest finished evaluation that measured anything."""
     done = [record for record in run.evaluations if record.state is EvaluationState.DONE and record.judged]
-    return {record.pool: record for record in done}.values()
+    return {(record.pool, record.measure): record for record in done}.values()
 
 
 def _accuracy(run: RunReading, _: float) -> Rows:
-    return (((record.pool,), record.correct / record.judged) for record in _newest_evaluations(run))
+    for record in _newest_evaluations(run):
+        if record.accuracy is not None:
+            yield (record.pool, record.measure), record.accuracy
 
 
 def _evaluated_version(run: RunReading, _: float) -> Rows:
-    return (((record.pool,), record.version or 0) for record in _newest_evaluations(run))
+    return (((record.pool, record.measure), record.version or 0) for record in _newest_evaluations(run))
 
 
 _COUNTER, _GAUGE = CounterMetricFamily, GaugeMetricFamily
@@ -262,8 +264,18 @@ RUN_METRICS = (
     ),
     RunMetric(_GAUGE, "learner", "What the learner measured in its last step.", ("stat",), _learner_stats),
     RunMetric(_COUNTER, "trained_groups_total", "Groups in a step that is saved.", (), _trained),
-    RunMetric(_GAUGE, "evaluation_accuracy", "Accuracy of the newest evaluation of each pool.", ("pool",), _accuracy),
     RunMetric(
-        _GAUGE, "evaluation_weight_version", "Weight version that evaluation measured.", ("pool",), _evaluated_version
+        _GAUGE,
+        "evaluation_accuracy",
+        "Accuracy of the newest evaluation of each pool.",
+        ("pool", "measure"),
+        _accuracy,
+    ),
+    RunMetric(
+        _GAUGE,
+        "evaluation_weight_version",
+        "Weight version that evaluation measured.",
+        ("pool", "measure"),
+        _evaluated_version,
     ),
 )

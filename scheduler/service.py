@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from scheduler.core.errors import Conflict, InvalidInput, NotAtWork
+from scheduler.core.evaluation import DEFAULT_TARGET, EvaluationMeasure
 from scheduler.core.ledger import Ledger
 from scheduler.core.lifecycle import ENDED, RUN_MOVES, PromptState, RunState
 from scheduler.core.run import RunConfig
@@ -32,6 +33,7 @@ from scheduler.state.runs import RunRecord, RunStore
 from scheduler.state.table import PromptView, Table
 from scheduler.state.transaction import Transactor
 from scheduler.state.versions import WeightRecord, recent_versions
+from scheduler.tokenizers import Tokenizers
 
 log = structlog.get_logger(__name__)
 
@@ -71,6 +73,7 @@ class Service:
         self.rewards = rewards
         self.pools = PoolStore(redis)
         self.runs = RunStore(redis)
+        self.tokenizers = Tokenizers()
         self._settings = settings
         self._incarnation = incarnation or uuid.uuid4().hex
         self._lease_ttl_s = lease_ttl_s
@@ -99,7 +102,13 @@ class Service:
                 await asyncio.shield(lease.release())
 
     async def _work_on(self, run_id: str, lease: Lease) -> None:
-        around = Surroundings(redis=self.redis, fleet=self.fleet, rewards=self.rewards, settings=self._settings)
+        around = Surroundings(
+            redis=self.redis,
+            fleet=self.fleet,
+            rewards=self.rewards,
+            tokenizers=self.tokenizers,
+            settings=self._settings,
+        )
         async with self._ordering:
             record = await self.runs.get(run_id)
             if record.state in ENDED:
@@ -307,18 +316,30 @@ class Service:
             return
         await (await self._at_work(run_id)).parts.delivery.checkpointed(incarnation=incarnation, step=step)
 
-    async def view_weights(self, run_id: str, *, count: int = 20) -> list[WeightRecord]:
-        """The newest weight versions, newest first; raises NotFound."""
+    async def view_weights(self, run_id: str, *, count: int = 20, before: int | None = None) -> list[WeightRecord]:
+        """The newest weight versions (with `before`, of those older than it), newest first; raises NotFound."""
         await self.runs.get(run_id)
-        return await recent_versions(self.redis, RunKeys(run_id), count=count)
+        return await recent_versions(self.redis, RunKeys(run_id), count=count, before=before)
 
-    async def evaluate(self, run_id: str, *, pool: str, num_rollouts: int, version: int | None) -> EvaluationRecord:
+    async def evaluate(
+        self,
+        run_id: str,
+        *,
+        pool: str,
+        num_rollouts: int,
+        version: int | None,
+        measure: EvaluationMeasure = EvaluationMeasure.ROLLOUTS,
+        target: str = DEFAULT_TARGET,
+    ) -> EvaluationRecord:
         """Measure the policy on another pool at a pinned version (None: whichever is live when it starts).
 
-        Raises NotFound for the pool, InvalidInput if it is empty, Conflict if the version is no longer to be had.
+        Raises NotFound for the pool, InvalidInput if it is empty or the target has no place for an answer, Conflict if
+        the version is no longer to be had.
         """
         evaluator = (await self._at_work(run_id)).parts.evaluator
-        return await evaluator.request(pool=pool, num_rollouts=num_rollouts, version=version)
+        return await evaluator.request(
+            pool=pool, num_rollouts=num_rollouts, version=version, measure=measure, target=target
+        )
 
     async def view_evaluation(self, run_id: str, evaluation_id: str) -> EvaluationRecord:
         """One evaluation; raises NotFound."""

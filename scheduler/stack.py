@@ -20,6 +20,7 @@ from inference.supervisor import Supervisor
 from scheduler.child import Child
 from scheduler.core.errors import InvalidInput, ServerUnavailable
 from scheduler.core.lifecycle import ENDED, RunState
+from scheduler.processor import has_native_bf16
 
 log = structlog.get_logger(__name__)
 
@@ -41,8 +42,8 @@ class StackPlan:
     redis_url: str = "embedded"
     device: Device | None = None
     """Where servers and learners compute; None finds out."""
-    dtype: str = "bfloat16"
-    """Arithmetic of a server started here."""
+    dtype: str | None = None
+    """Arithmetic of a server started here; None takes bfloat16 where the hardware computes it, else float32."""
     learners: bool = True
     """Start a learner for every run that is at work."""
     learner_settings: Mapping[str, str] = field(default_factory=dict)
@@ -57,6 +58,11 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def server_dtype(device: Device) -> str:
+    """The arithmetic of a server on this machine: what the hardware computes fastest."""
+    return "bfloat16" if device is Device.CUDA or has_native_bf16() else "float32"
 
 
 def newest_weights(folder: Path) -> Path | None:
@@ -125,7 +131,12 @@ class Stack:
         device = self.plan.device or detect_device()
         self._say(f"starting SGLang on the {device}: half a minute on a CPU, longer for large models")
         return Supervisor(
-            ServerSpec(model_path=self.plan.model, port=free_port(), device=device, dtype=self.plan.dtype),
+            ServerSpec(
+                model_path=self.plan.model,
+                port=free_port(),
+                device=device,
+                dtype=self.plan.dtype or server_dtype(device),
+            ),
             python=sglang_python(),
             log_path=self.plan.folder / "logs" / "sglang.log",
             current_model=lambda: newest_weights(self.plan.folder) or self.plan.model,

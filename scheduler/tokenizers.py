@@ -45,6 +45,10 @@ class Tokenizer:
         """Token ids of a text as it is, with whatever the model begins a text with."""
         return tuple(self.backend(text)["input_ids"])
 
+    def encode_bare(self, text: str) -> tuple[int, ...]:
+        """Token ids of a text that goes on from another, without what a text begins or ends with."""
+        return tuple(self.backend(text, add_special_tokens=False)["input_ids"])
+
     def encode_messages(self, messages: Sequence[dict[str, str]]) -> tuple[int, ...]:
         """Token ids of a chat up to where the model answers; raises InvalidInput if there is no chat template."""
         if self.backend.chat_template is None:
@@ -55,7 +59,7 @@ class Tokenizer:
         except Exception as error:
             raise InvalidInput(f"the chat template refuses these messages: {error}", field="messages") from error
         # The rendered template carries the model's own opening token.
-        return tuple(self.backend(str(text), add_special_tokens=False)["input_ids"])
+        return self.encode_bare(str(text))
 
 
 class Tokenizers:

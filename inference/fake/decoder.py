@@ -84,8 +84,9 @@ class Decoder:
         length, entry = max(hits, key=lambda hit: hit[0], default=(0, None))
         if length and entry is not None and entry.weights != self.weights:
             self.stale_hits += 1
-        # Scoring the whole prompt computes all of it.
-        return job.prefill(self._policy, self.weights, 0 if job.request.logprob_start_len == 0 else length)
+        # What is scored is computed, and nothing of it taken from the cache.
+        most = job.request.logprob_start_len if job.request.scores_prompt else length
+        return job.prefill(self._policy, self.weights, min(length, most))
 
     def _remember(self, job: Job) -> None:
         tokens = (*job.request.input_ids, *job.token_ids)

@@ -48,6 +48,11 @@ class Sampled:
     return_logprob: bool = False
     logprob_start_len: int = -1
 
+    @property
+    def scores_prompt(self) -> bool:
+        """Whether it asks for log-probs of its prompt."""
+        return 0 <= self.logprob_start_len < len(self.input_ids)
+
     def ask(self, label: str, weights: str) -> Ask:
         """The question put to the policy under these weights."""
         return Ask(
@@ -70,6 +75,7 @@ class Job:
     token_ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     prompt_logprobs: tuple[float, ...] = ()
+    """Of the prompt's tokens after the one at `logprob_start_len`, if it asked for any."""
     text: str = ""
     spans: list[Span] = field(default_factory=list)
     ending: Ending | None = None
@@ -91,8 +97,9 @@ class Job:
     def prefill(self, policy: Policy, weights: str, cached_tokens: int) -> Self:
         """Compute the prompt's KV cache."""
         self.kv_weights, self.cached_tokens = weights, cached_tokens
-        if self.request.logprob_start_len == 0:
-            self.prompt_logprobs = policy.score(self.request.input_ids, weights)
+        if self.request.scores_prompt:
+            whole = policy.score(self.request.input_ids, weights)
+            self.prompt_logprobs = whole[self.request.logprob_start_len :]
         return self
 
     def decode(self, policy: Policy, label: str, weights: str) -> None:

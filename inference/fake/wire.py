@@ -133,10 +133,11 @@ def _logprobs(job: Job, server: FakeServer) -> dict[str, object]:
     if not job.request.return_logprob:
         return {}
     prompt: list[tuple[float | None, int, None]] = []
-    if job.request.logprob_start_len == 0 and job.ending is not Ending.ABORTED_IN_QUEUE:
+    if job.request.scores_prompt and job.ending is not Ending.ABORTED_IN_QUEUE:
         # The real one writes 0 for the last id of the vocabulary, beside the right log-prob.
         last = server.config.vocab_size - 1
-        ids = (token if token < last else 0 for token in job.request.input_ids)
+        asked = job.request.input_ids[job.request.logprob_start_len :]
+        ids = (token if token < last else 0 for token in asked)
         prompt = [(value, token, None) for value, token in zip((None, *job.prompt_logprobs), ids, strict=True)]
     return {
         "input_token_logprobs": prompt,

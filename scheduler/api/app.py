@@ -28,7 +28,7 @@ def create_app(service: Service) -> FastAPI:
     )
     problems.install(app)
     app.include_router(operations.router(service))
-    app.include_router(pools.router(service, Intake(service.pools, service.rewards)))
+    app.include_router(pools.router(service, Intake(service.pools, service.rewards, service.tokenizers)))
     app.include_router(runs.router(service))
     app.include_router(learners.router(service))
     return app

@@ -1,11 +1,12 @@
 """What the API answers about evaluations.
 
-Owns: the response models of evaluations. Never computes but the share that is right.
+Owns: the response models of evaluations. Never computes.
 """
 
 from typing import Self
 
 from scheduler.api.responses import Response
+from scheduler.core.evaluation import EvaluationMeasure
 from scheduler.state.evaluations import EvaluationRecord, Measured
 
 
@@ -21,10 +22,16 @@ class Evaluation(Response):
     step: int
     num_prompts: int
     num_rollouts: int
-    """Rollouts per prompt."""
+    """Rollouts per prompt; 1 where a probability is read."""
+    measure: EvaluationMeasure
+    """Whether rollouts are judged, or the probability of the reference answer is read."""
+    target: str
+    """With the measure likelihood, the text whose probability is read."""
     correct: int
     judged: int
+    """Attempts that measured something."""
     accuracy: float | None
+    """Share of right rollouts, or the mean probability of the reference answer."""
     created_at: float
     results: dict[str, Measured]
     """By prompt id."""
@@ -42,9 +49,11 @@ class Evaluation(Response):
             step=record.step,
             num_prompts=record.num_prompts,
             num_rollouts=record.num_rollouts,
+            measure=record.measure,
+            target=record.target,
             correct=record.correct,
             judged=record.judged,
-            accuracy=record.correct / record.judged if record.judged else None,
+            accuracy=record.accuracy,
             created_at=record.created_at,
             results=dict(record.results),
         )

@@ -35,6 +35,12 @@ class Weights(Response):
     announced_at: float
     live_at: float | None
     push_s: float | None
+    spent_rollouts: int
+    """Pilots and commits of the run that were spent when it was announced."""
+    spent_tokens: int
+    """Generated tokens of them."""
+    stats: dict[str, float]
+    """What the learner measured in its step, by name; what was not finite is left out."""
 
     @classmethod
     def of(cls, record: WeightRecord) -> Self:
@@ -49,10 +55,13 @@ class Weights(Response):
             announced_at=record.announced_at,
             live_at=record.live_at,
             push_s=record.push_s,
+            spent_rollouts=record.spent_rollouts,
+            spent_tokens=record.spent_tokens,
+            stats=dict(record.stats),
         )
 
 
 class WeightVersions(Response):
-    """The newest weight versions, newest first."""
+    """Weight versions, newest first."""
 
     weights: list[Weights]

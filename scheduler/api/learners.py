@@ -12,6 +12,8 @@ from scheduler.api.requests import Applied, Attach, Checkpointed, PublishWeights
 from scheduler.frames import MSGPACK, NDJSON, Frame, encode, encode_line
 from scheduler.service import Service
 
+_MOST = 10**15
+
 
 def router(service: Service) -> APIRouter:
     """Attach, group stream, weights, applied and checkpointed."""
@@ -68,9 +70,18 @@ def _add_reports(routes: APIRouter, service: Service) -> None:
         return learner_responses.Weights.of(record)
 
     @routes.get("/{run}/weights", summary="List weight versions")
-    async def weights(run: str, count: Annotated[int, Query(ge=1, le=1000)] = 20) -> learner_responses.WeightVersions:
-        """Newest first."""
-        found = await service.view_weights(run, count=count)
+    async def weights(
+        run: str,
+        count: Annotated[int, Query(ge=1, le=1000)] = 20,
+        before: Annotated[
+            int | None, Query(ge=1, le=_MOST, description="Only versions older than this one: to read on from it")
+        ] = None,
+    ) -> learner_responses.WeightVersions:
+        """Newest first, each with what was spent by then and what the learner measured in its step.
+
+        All versions are kept: to read more than a thousand, go on with `before` the oldest one read.
+        """
+        found = await service.view_weights(run, count=count, before=before)
         return learner_responses.WeightVersions(weights=[learner_responses.Weights.of(record) for record in found])
 
     @routes.post("/{run}/applied", status_code=202, summary="Report a step")

@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
 from scheduler.core.budget import Budget
+from scheduler.core.evaluation import DEFAULT_TARGET, EvaluationMeasure
 from scheduler.core.run import EvaluationPlan, RunConfig
 from scheduler.core.types import Sampling
 
@@ -104,6 +105,10 @@ class NewEvaluationPlan(_Request):
     """Steps between the evaluations in between; none by default."""
     rollouts_between: int = Field(1, le=_MOST_ROLLOUTS)
     """Rollouts per prompt of those in between."""
+    measure: EvaluationMeasure = EvaluationMeasure.ROLLOUTS
+    """rollouts: judge sampled rollouts. likelihood: read the probability of the reference answer, without sampling."""
+    target: Text = DEFAULT_TARGET
+    """With likelihood, the text after a prompt whose probability is read; {answer} is the reference answer."""
 
 
 class NewRun(_Request):
@@ -122,8 +127,8 @@ class NewRun(_Request):
     run_id: Name | None = None
     """Its id; one is made up by default."""
     pool: Name = Field(examples=["arithmetic"])
-    allocator: Text = Field("pilot_commit", examples=["pilot_commit"])
-    """The rule that decides who gets pilots and commits: pilot_commit or grpo."""
+    allocator: Text = Field("adaptive", examples=["adaptive"])
+    """The rule that decides who gets pilots and commits, by name or as `package.module:Name`; docs/allocators.md."""
     pilots: int = Field(8, le=_MOST_ROLLOUTS)
     """Rollouts of the first, small set."""
     commits: int = Field(8, le=_MOST_ROLLOUTS)
@@ -132,6 +137,8 @@ class NewRun(_Request):
     """Groups of one training step."""
     max_staleness: int = Field(1, le=1000)
     """Weight versions a group's oldest token may be behind when it is trained; 0 is fully synchronous."""
+    batches_ahead: int | None = Field(None, le=1000)
+    """Batches sampled beyond the one being trained; by default as many as `max_staleness` allows."""
     sampling: NewSampling
     budget: NewBudget = NewBudget()
     max_steps: int | None = Field(None, le=_MOST)
@@ -173,6 +180,10 @@ class NewEvaluation(_Request):
     """Rollouts per prompt."""
     version: int | None = None
     """The weight version to measure; by default whichever is live when it starts."""
+    measure: EvaluationMeasure = EvaluationMeasure.ROLLOUTS
+    """rollouts: judge sampled rollouts. likelihood: read the probability of the reference answer, without sampling."""
+    target: Text = DEFAULT_TARGET
+    """With likelihood, the text after a prompt whose probability is read; {answer} is the reference answer."""
 
 
 class Attach(_Request):

@@ -74,7 +74,14 @@ def _add_evaluations(routes: APIRouter, service: Service) -> None:
     @routes.post("/{run}/evaluations", status_code=202, summary="Ask for an evaluation")
     async def evaluate(run: str, request: NewEvaluation) -> evaluation_responses.Evaluation:
         """The weights are not updated while it runs."""
-        record = await service.evaluate(run, pool=request.pool, num_rollouts=request.rollouts, version=request.version)
+        record = await service.evaluate(
+            run,
+            pool=request.pool,
+            num_rollouts=request.rollouts,
+            version=request.version,
+            measure=request.measure,
+            target=request.target,
+        )
         return evaluation_responses.Evaluation.of(record)
 
     @routes.get("/{run}/evaluations", summary="List evaluations")

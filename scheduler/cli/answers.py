@@ -10,6 +10,7 @@ from typing import TypeVar
 import msgspec
 
 from scheduler.core.errors import PilotCommitError
+from scheduler.core.evaluation import EvaluationMeasure
 from scheduler.core.ledger import OpenState, Outcome
 from scheduler.core.lifecycle import PromptState, RunState
 from scheduler.core.run import RunConfig
@@ -165,13 +166,18 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     announced_at: float
     push_s: float | None
+    spent_rollouts: int
+    spent_tokens: int
+    stats: Mapping[str, float]
+    """What the learner measured in its step, by name."""
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
-    """What one prompt's rollouts said."""
+    """What one prompt's attempts said."""
 
     correct: int
     judged: int
+    probability: float | None = None
 
 
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
@@ -186,6 +192,7 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     step: int
     num_prompts: int
     num_rollouts: int
+    measure: EvaluationMeasure
     correct: int
     judged: int
     accuracy: float | None

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from scheduler.cli import evaluations, pools, processes, prompts, runs, servers
+from scheduler.cli import evaluations, pools, processes, prompts, runs, servers, simulate
 from scheduler.core.errors import InvalidInput, PilotCommitError
 
 
@@ -31,6 +31,7 @@ def create_cli() -> typer.Typer:
     cli.add_typer(servers.commands, name="server")
     cli.command("up")(processes.up)
     cli.command("demo")(processes.demo)
+    cli.command("simulate")(simulate.simulate)
     return cli
 
 

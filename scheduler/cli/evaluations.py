@@ -7,6 +7,7 @@ import typer
 from scheduler.cli import answers, tables
 from scheduler.cli.terminal import DEFAULT_URL, AsJson, Terminal, Url, talk
 from scheduler.client import Json
+from scheduler.core.evaluation import EvaluationMeasure
 
 commands = typer.Typer(no_args_is_help=True, help="The policy measured on held-out prompts.")
 
@@ -18,6 +19,12 @@ def create(
     run_id: RunId,
     pool: Annotated[str, typer.Option(help="Held-out prompts.")],
     rollouts: Annotated[int, typer.Option(min=1, help="Rollouts per prompt.")] = 4,
+    measure: Annotated[
+        EvaluationMeasure, typer.Option(help="Judge rollouts, or read the probability of the reference answer.")
+    ] = EvaluationMeasure.ROLLOUTS,
+    target: Annotated[
+        str | None, typer.Option(help="With likelihood, the text after a prompt; {answer} is its reference answer.")
+    ] = None,
     version: Annotated[
         int | None, typer.Option(help="The weight version to measure; by default whichever is live when it starts.")
     ] = None,
@@ -26,7 +33,9 @@ def create(
 ) -> None:
     """Ask for an evaluation. The weights are not updated while it runs."""
     with talk(url, as_json) as terminal:
-        _show(terminal, terminal.client.evaluate(run_id, pool=pool, rollouts=rollouts, version=version))
+        client = terminal.client
+        asked = client.evaluate(run_id, pool=pool, rollouts=rollouts, version=version, measure=measure, target=target)
+        _show(terminal, asked)
 
 
 @commands.command("list")

@@ -102,7 +102,7 @@ async def _announce(stack: "Stack", *, as_json: bool) -> None:
 
 
 def demo(
-    allocator: Annotated[str, typer.Option(help="pilot_commit, or grpo for the uniform baseline.")] = "pilot_commit",
+    allocator: Annotated[str, typer.Option(help="The rule that spends; grpo is the uniform baseline.")] = "adaptive",
     budget_rollouts: Annotated[
         int | None, typer.Option(min=1, help="Pilot and commit rollouts; the default fits ten minutes on two cores.")
     ] = None,

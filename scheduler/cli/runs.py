@@ -14,6 +14,7 @@ from scheduler.cli.ledger_table import ledger as ledger_table
 from scheduler.cli.run_options import Fields, merged, parameters, read_fields
 from scheduler.cli.terminal import DEFAULT_URL, AsJson, Terminal, Url, talk
 from scheduler.client import Json
+from scheduler.core.evaluation import EvaluationMeasure
 from scheduler.core.lifecycle import RunState
 
 commands = typer.Typer(no_args_is_help=True, help="Training jobs over a pool, with a budget and an allocator.")
@@ -26,7 +27,9 @@ _SIZES, _BUDGET, _EVALUATION = "Groups and steps", "Budget", "Evaluation"
 def create(
     pool: Annotated[str | None, typer.Option(help="The pool to train on.")] = None,
     run_id: Annotated[str | None, typer.Option(help="Its id; one is made up by default.")] = None,
-    allocator: Annotated[str | None, typer.Option(help="The rule that spends: pilot_commit or grpo.")] = None,
+    allocator: Annotated[
+        str | None, typer.Option(help="The rule that spends: adaptive, grpo, pilot_commit, … or package.module:Name.")
+    ] = None,
     parameter: Annotated[
         list[str] | None, typer.Option(metavar="NAME=NUMBER", help="A parameter of the allocator; repeatable.")
     ] = None,
@@ -43,6 +46,9 @@ def create(
     max_steps: Annotated[int | None, typer.Option(help="Steps after which it ends.", rich_help_panel=_SIZES)] = None,
     max_staleness: Annotated[
         int | None, typer.Option(help="Weight versions a group may be behind.", rich_help_panel=_SIZES)
+    ] = None,
+    batches_ahead: Annotated[
+        int | None, typer.Option(help="Batches sampled beyond the one being trained.", rich_help_panel=_SIZES)
     ] = None,
     max_new_tokens: Annotated[
         int | None, typer.Option(help="Generated tokens of a rollout at most.", rich_help_panel=_SIZES)
@@ -68,6 +74,14 @@ def create(
     eval_every_steps: Annotated[
         int | None, typer.Option(help="Steps between those in between.", rich_help_panel=_EVALUATION)
     ] = None,
+    eval_measure: Annotated[
+        EvaluationMeasure | None,
+        typer.Option(help="Judge rollouts, or read the answer's probability.", rich_help_panel=_EVALUATION),
+    ] = None,
+    eval_target: Annotated[
+        str | None,
+        typer.Option(help="With likelihood, the text after a prompt; has {answer}.", rich_help_panel=_EVALUATION),
+    ] = None,
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
@@ -82,6 +96,7 @@ def create(
         "batch_size": batch_size,
         "max_steps": max_steps,
         "max_staleness": max_staleness,
+        "batches_ahead": batches_ahead,
         "sampling.max_new_tokens": max_new_tokens,
         "sampling.temperature": temperature,
         "sampling.stop": stop or None,
@@ -92,6 +107,8 @@ def create(
         "evaluation.pool": eval_pool,
         "evaluation.rollouts": eval_rollouts,
         "evaluation.every_steps": eval_every_steps,
+        "evaluation.measure": eval_measure,
+        "evaluation.target": eval_target,
     }
     request = merged(_read(config) if config is not None else {}, options, parameters(parameter or ()))
     with talk(url, as_json) as terminal:
@@ -145,10 +162,17 @@ def ledger(run_id: RunId, url: Url = DEFAULT_URL, as_json: AsJson = False) -> No
 
 
 @commands.command("weights")
-def weights(run_id: RunId, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
-    """List the newest weight versions, newest first."""
+def weights(
+    run_id: RunId,
+    count: Annotated[int, typer.Option(min=1, max=1000, help="How many.")] = 20,
+    every: Annotated[bool, typer.Option("--all", help="Every version of the run.")] = False,
+    url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """List the newest weight versions, newest first: what was spent by each, and what its step was like."""
     with talk(url, as_json) as terminal:
-        found = terminal.client.weights(run_id)
+        client = terminal.client
+        found = list(client.all_weights(run_id)) if every else client.weights(run_id, count=count)
         terminal.show(found, list[answers.Weights], partial(tables.weights, now=time.time()))
 
 

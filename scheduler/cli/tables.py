@@ -19,6 +19,8 @@ from scheduler.core.spend import NOT_COMMITTED
 Cell = Text | str
 _RIGHT = ">"
 _MOST_REFUSALS = 20
+_SHOWN_STATS = ("loss", "grad_norm")
+"""Of what a learner measures, for which a table has room; --json has all."""
 
 
 def grid(headings: Sequence[str], rows: Iterable[Sequence[Cell]], *, empty: str) -> RenderableType:
@@ -179,14 +181,28 @@ def servers(found: Sequence[Server]) -> RenderableType:
 
 
 def weights(found: Sequence[Weights], now: float) -> RenderableType:
-    """Weight versions, newest first."""
+    """Weight versions, newest first, with what was spent by then and what their steps were like."""
+    stats = [name for name in _SHOWN_STATS if any(name in record.stats for record in found)]
     return grid(
-        (">version", "state", ">step", ">age", ">push", "folder"),
+        (
+            ">version",
+            "state",
+            ">step",
+            ">rollouts",
+            ">tokens",
+            *(f">{name}" for name in stats),
+            ">age",
+            ">push",
+            "folder",
+        ),
         (
             (
                 str(record.version),
                 record.state,
                 str(record.step),
+                words.count(record.spent_rollouts),
+                words.count(record.spent_tokens),
+                *(words.measured(record.stats.get(name)) for name in stats),
                 words.age(record.announced_at, now),
                 words.DASH if record.push_s is None else f"{record.push_s:.1f} s",
                 record.path,
@@ -200,7 +216,7 @@ def weights(found: Sequence[Weights], now: float) -> RenderableType:
 def evaluations(found: Sequence[Evaluation]) -> RenderableType:
     """Evaluations in a line each."""
     return grid(
-        ("evaluation", "state", "pool", "purpose", ">version", ">step", ">accuracy", ">judged"),
+        ("evaluation", "state", "pool", "purpose", ">version", ">step", "measure", ">accuracy", ">judged"),
         (
             (
                 record.evaluation_id,
@@ -209,6 +225,7 @@ def evaluations(found: Sequence[Evaluation]) -> RenderableType:
                 record.purpose,
                 words.version(record.version),
                 str(record.step) if record.version else words.DASH,
+                record.measure,
                 words.accuracy(record.accuracy),
                 words.of_limit(record.judged, record.num_prompts * record.num_rollouts),
             )

@@ -73,7 +73,11 @@ def as_snapshot(look: Look, *, now: float) -> Snapshot:
     """A look as it is shown; `now` in seconds since the epoch."""
     run = read(look.run, Run)
     elapsed_s = max(0.0, (run.ended_at or now) - (run.started_at or run.created_at))
-    # Accuracies of different pools do not compare: the first one that was measured is followed.
-    same = [record for record in look.evaluations if record["pool"] == look.evaluations[0]["pool"]]
+    # Accuracies of different pools or measures do not compare: the first one that was measured is followed.
+    same = [record for record in look.evaluations if _kind(record) == _kind(look.evaluations[0])]
     title = f"{run.run_id} {DOT} {run.pool} {DOT} {run.allocator}"
     return snapshot(title, Facts.read(elapsed_s, look.run, look.ledger, same, look.servers))
+
+
+def _kind(evaluation: Json) -> tuple[object, object]:
+    return evaluation["pool"], evaluation["measure"]

@@ -56,6 +56,11 @@ def accuracy(share: float | None) -> str:
     return DASH if share is None else f"{share:.1%}".replace("%", " %")
 
 
+def measured(number: float | None) -> str:
+    """A number a learner measured, of any magnitude; a dash where there is none."""
+    return DASH if number is None else f"{number:.3g}"
+
+
 def of_limit(spent: int, limit: int | None) -> str:
     """What is spent of a limit."""
     return f"{spent:,}" if limit is None else f"{spent:,} of {limit:,}"

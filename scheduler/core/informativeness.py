@@ -191,6 +191,12 @@ class Evidence:
             return expected
         return (self.moments.m2 + expected) / max(1.0, self.moments.weight)
 
+    def aged(self, version: int, prior: Prior, discount: float) -> "Evidence":
+        """The row brought up to a weight version: what is old has faded. Ageing twice is ageing once by both."""
+        return replace(
+            self, belief=self.belief.aged(version, prior, discount), moments=self.moments.aged(version, discount)
+        )
+
     def observed(self, rollouts: Sequence[Rollout], *, version: int, prior: Prior, discount: float) -> "Evidence":
         """The row after a visit's rollouts, pilots and commits alike; each rollout must be observed exactly once.
 
@@ -199,16 +205,16 @@ class Evidence:
         """
         successes = sum(rollout.correct for rollout in rollouts)
         pilots = [rollout.correct for rollout in rollouts if rollout.stage is Stage.PILOT]
-        aged = self.moments.aged(version, discount)
+        aged = self.aged(version, prior, discount)
         return replace(
             self,
-            belief=self.belief.aged(version, prior, discount).updated(successes, len(rollouts) - successes),
-            moments=aged.updated([rollout.reward for rollout in rollouts]),
+            belief=aged.belief.updated(successes, len(rollouts) - successes),
+            moments=aged.moments.updated([rollout.reward for rollout in rollouts]),
             graded=self.graded or any(rollout.reward != float(rollout.correct) for rollout in rollouts),
             last_pilot=PilotCount(successes=sum(pilots), count=len(pilots), version=version)
             if pilots
             else self.last_pilot,
-            tokens_per_rollout=_merged_mean(self.tokens_per_rollout, aged.weight, rollouts),
+            tokens_per_rollout=_merged_mean(self.tokens_per_rollout, aged.moments.weight, rollouts),
             num_pilots=self.num_pilots + len(pilots),
             num_commits=self.num_commits + sum(rollout.stage is Stage.COMMIT for rollout in rollouts),
         )
@@ -218,6 +224,10 @@ class Evidence:
         repeated = self.streak + 1 if verdict is self.last_verdict else 1
         streak = 0 if verdict is Verdict.COMMIT else repeated
         return replace(self, visits=self.visits + 1, streak=streak, last_verdict=verdict, reason=reason)
+
+    def passed_over(self, reason: str) -> "Evidence":
+        """The row after history alone judged the prompt: a turn is over, but nothing was seen that a streak counts."""
+        return replace(self, visits=self.visits + 1, reason=reason)
 
 
 def _merged_mean(mean: float, weight: float, rollouts: Sequence[Rollout]) -> float:

@@ -63,6 +63,7 @@ _ENDS_OF_HELD = (
     Outcome.SKIPPED,
     Outcome.DEFERRED,
     Outcome.EVICTED,
+    Outcome.SURPLUS,
     Outcome.INCOMPLETE,
     Outcome.EXPIRED,
     Outcome.CANCELLED,

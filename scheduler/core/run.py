@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from scheduler.core.budget import Budget, Cost, worst_case
 from scheduler.core.errors import InvalidInput
+from scheduler.core.evaluation import DEFAULT_TARGET, EvaluationMeasure, check_target
 from scheduler.core.types import Sampling
 
 
@@ -23,6 +24,10 @@ class EvaluationPlan:
     """Steps between the evaluations in between; None makes none."""
     rollouts_between: int = 1
     """Rollouts per prompt of those in between."""
+    measure: EvaluationMeasure = EvaluationMeasure.ROLLOUTS
+    """What each of them measures; LIKELIHOOD makes one attempt per prompt, whatever the rollouts are."""
+    target: str = DEFAULT_TARGET
+    """With LIKELIHOOD, the text after the prompt whose probability is read; {answer} is the reference answer."""
 
     def __post_init__(self) -> None:
         for name, value in (("rollouts", self.rollouts), ("rollouts_between", self.rollouts_between)):
@@ -30,6 +35,7 @@ class EvaluationPlan:
                 raise InvalidInput(f"{value} is below 1", field=f"evaluation.{name}")
         if self.every_steps is not None and self.every_steps < 1:
             raise InvalidInput(f"{self.every_steps} is below 1", field="evaluation.every_steps")
+        check_target(self.target, "evaluation.target")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +52,11 @@ class RunConfig:
     """Groups of one training step."""
     max_staleness: int
     """Weight versions by which a group's oldest token may be behind when it is consumed; 0 is fully synchronous."""
+    batches_ahead: int | None = None
+    """Batches sampled beyond the one being trained; None: as many as `max_staleness` allows.
+
+    Fewer leave survivors without a slot the time to wait for one: their pilots may be stale by the difference.
+    """
     sampling: Sampling
     budget: Budget = field(default_factory=Budget)
     max_steps: int | None = None
@@ -77,6 +88,11 @@ class RunConfig:
         for name, (value, least) in checks.items():
             if value < least:
                 raise InvalidInput(f"{value} is below {least}", field=name)
+        if self.batches_ahead is not None and not 0 <= self.batches_ahead <= self.max_staleness:
+            raise InvalidInput(
+                f"{self.batches_ahead} is not between 0 and max_staleness, which is {self.max_staleness}",
+                field="batches_ahead",
+            )
         if self.attempt_timeout_s <= 0.0:
             raise InvalidInput(f"{self.attempt_timeout_s} s leave no time for an attempt", field="attempt_timeout_s")
         if self.max_steps is not None and self.max_steps < 1:

@@ -8,6 +8,13 @@ from collections.abc import Mapping
 
 from scheduler.core.types import Verdict
 
+FIRST_VISITS = "first_visits:"
+"""Prefix of the counters of first visits, by right pilots and pilots: a histogram of how hard the pool is."""
+GROUPED = "grouped:rollouts"
+"""Rollouts in published groups."""
+SIGNAL = "signal:milli"
+"""Sum over published groups of rollouts x variance of their rewards, in thousandths."""
+
 NOT_COMMITTED = (Verdict.SKIP, Verdict.DEFER, Verdict.EVICT)
 """The verdicts that make the skip rate, in the order they are reported in."""
 
@@ -17,7 +24,7 @@ def considered(counters: Mapping[str, int]) -> int:
     return counters.get("considered", 0)
 
 
-def piloted(counters: Mapping[str, int], verdict: Verdict) -> int:
+def visits_judged(counters: Mapping[str, int], verdict: Verdict) -> int:
     """Visits that ended in the verdict."""
     return counters.get(f"verdict:{verdict}", 0)
 
@@ -35,10 +42,33 @@ def skip_rates(counters: Mapping[str, int]) -> Mapping[Verdict, float]:
     total = considered(counters)
     if not total:
         return {}
-    return {verdict: (piloted(counters, verdict) + passed_over(counters, verdict)) / total for verdict in NOT_COMMITTED}
+    return {
+        verdict: (visits_judged(counters, verdict) + passed_over(counters, verdict)) / total
+        for verdict in NOT_COMMITTED
+    }
 
 
 def pilot_success_rate(counters: Mapping[str, int]) -> float | None:
     """Pilots that were right ÷ pilots judged, before any selection; None before the first."""
     judged = counters.get("pilots:judged", 0)
     return counters.get("pilots:correct", 0) / judged if judged else None
+
+
+def first_visit_counter(correct: int, pilots: int) -> str:
+    """The counter of first visits whose pilots were right so often."""
+    return f"{FIRST_VISITS}{correct}/{pilots}"
+
+
+def first_visits(counters: Mapping[str, int]) -> list[tuple[int, int]]:
+    """(right pilots, pilots) of every first visit: an unbiased look at the pool, whatever was selected afterwards."""
+    pairs: list[tuple[int, int]] = []
+    for name, count in counters.items():
+        if name.startswith(FIRST_VISITS):
+            correct, pilots = name.removeprefix(FIRST_VISITS).split("/")
+            pairs += [(int(correct), int(pilots))] * count
+    return pairs
+
+
+def signal(counters: Mapping[str, int]) -> float:
+    """Sum over published groups of rollouts x variance of their rewards: what the spend has bought."""
+    return counters.get(SIGNAL, 0) / 1000

@@ -1,4 +1,5 @@
-"""Staleness by pacing: every limit here follows from one bound, `max_staleness`, written S below.
+"""Staleness by pacing: every limit here follows from one bound, `max_staleness`, written S below, and from how many
+batches may be sampled ahead of the one being trained, A <= S.
 
 Owns: what staleness is, and how many groups and pilots may be under way so that it stays within S. Never drops a group:
 scheduler (before it spends) and learner (before it trains) call the same functions and act on the answer.
@@ -13,9 +14,9 @@ oldest first, B at a time, all are fresh. Equivalently, for every j >= 0 at most
 
 1. Admission keeps feasibility. A group that joins n others is admitted only if v + S >= P + n // B (`will_be_fresh`).
    It adds to the count of j only for j >= n // B, and there (j + 1) B >= (n // B + 1) B >= n + 1: all of them fit.
-2. Free slots are admission for new work. A group sampled from now on has v >= L. With n < (S + 1 - lag) B
-   (`free_slots` > 0), n // B <= S - lag, so P + n // B <= P + S - lag = L + S <= v + S. Only a survivor whose pilots
-   are older than L needs the explicit test.
+2. Free slots are admission for new work. A group sampled from now on has v >= L. With n < (A + 1 - lag) B
+   (`free_slots` > 0), n // B <= A - lag, so P + n // B <= P + A - lag = L + A <= v + S. Only a survivor whose pilots
+   are older than L needs the explicit test; it passes if they are older by S - A versions at most.
 3. Training the B oldest keeps feasibility: i becomes i - B as P becomes P + 1. Groups finish out of order, so a batch
    of finished ones may leave older ones behind; it may go ahead exactly if those are feasible at P + 1
    (`all_will_be_fresh`), and waits for them otherwise. A group that fails or expires only makes room.
@@ -40,9 +41,9 @@ def is_fresh(policy_version: int, oldest_version: int, max_staleness: int) -> bo
     return staleness(policy_version, oldest_version) <= max_staleness
 
 
-def free_slots(outstanding: int, batch_size: int, max_staleness: int, lag: int) -> int:
-    """Groups that may still be started with the live weights: max(0, (S + 1 - lag) B - n)."""
-    return max(0, (max_staleness + 1 - lag) * batch_size - outstanding)
+def free_slots(outstanding: int, batch_size: int, batches_ahead: int, lag: int) -> int:
+    """Groups that may still be started with the live weights: max(0, (A + 1 - lag) B - n)."""
+    return max(0, (batches_ahead + 1 - lag) * batch_size - outstanding)
 
 
 def will_be_fresh(
@@ -77,9 +78,9 @@ def pilot_demand(free_slots: int, held: int, pass_rate: float, cap: int) -> int:
 def careful_pilot_demand(free_slots: int, pass_rate: float, cap: int) -> int:
     """Prompts that may be in their pilots at once where nobody waits for them: seldom more survive than have a slot.
 
-    A survivor without a slot is too stale at once (proof note, 1: its pilots are of version L or older, and n is at the
-    bound), so its pilots are wasted. Of N prompts Binomial(N, p) survive; this is the largest N whose mean plus one
-    standard deviation, N p + sqrt(N p (1 - p)), fits into the free slots, but at least 1 while there is one.
+    A survivor without a slot is too stale at once where A = S (proof note, 1: its pilots are of version L or older, and
+    n is at the bound), so its pilots are wasted. Of N prompts Binomial(N, p) survive; this is the largest N whose mean
+    plus one standard deviation, N p + sqrt(N p (1 - p)), fits into the free slots, but at least 1 while there is one.
     """
     if free_slots <= 0:
         return 0

@@ -78,6 +78,12 @@ class MeasuredFacts(msgspec.Struct, frozen=True, kw_only=True):
 
     correct: int
     judged: int
+    probability: float | None = None
+
+    @property
+    def successes(self) -> float:
+        """Right answers; where a probability was read instead, as many as are expected."""
+        return self.correct if self.probability is None else self.judged * self.probability
 
 
 class EvaluationFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,7 +100,7 @@ class EvaluationFacts(msgspec.Struct, frozen=True, kw_only=True):
     def tallies(self) -> dict[str, Tally]:
         """Right answers by prompt, where any was judged."""
         return {
-            prompt_id: Tally(successes=measured.correct, rollouts=measured.judged)
+            prompt_id: Tally(successes=measured.successes, rollouts=measured.judged)
             for prompt_id, measured in self.results.items()
             if measured.judged
         }

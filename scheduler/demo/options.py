@@ -10,8 +10,8 @@ class DemoOptions:
 
     json: bool = False
     """Print one JSON object at the end and nothing else on stdout."""
-    allocator: str = "pilot_commit"
-    """pilot_commit, or grpo for the uniform baseline."""
+    allocator: str = "adaptive"
+    """The rule that spends; grpo is the uniform baseline."""
     budget_rollouts: int | None = None
     """Pilot and commit rollouts; None takes the default, which fits ten minutes on two cores."""
     max_steps: int | None = None

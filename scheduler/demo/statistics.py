@@ -15,6 +15,7 @@ from math import hypot, sqrt
 from statistics import NormalDist, fmean, stdev
 
 from scheduler.core.errors import InvalidInput
+from scheduler.core.student import student
 
 _Z = NormalDist().inv_cdf(0.975)
 
@@ -23,7 +24,8 @@ _Z = NormalDist().inv_cdf(0.975)
 class Tally:
     """Successes of one prompt's rollouts."""
 
-    successes: int
+    successes: float
+    """Right answers; where a probability was read, as many as are expected."""
     rollouts: int
     """Rollouts that were judged; a failed one is not among them."""
 
@@ -111,7 +113,7 @@ def _margins(differences: Sequence[float], start: Accuracy, end: Accuracy) -> tu
     """
     spread = stdev(differences) if len(differences) > 1 else 0.0
     if spread > 0:
-        margin = _student(len(differences) - 1) * spread / sqrt(len(differences))
+        margin = student(len(differences) - 1) * spread / sqrt(len(differences))
         return margin, margin
     return (
         hypot(end.estimate - end.low, start.high - start.estimate),
@@ -122,27 +124,10 @@ def _margins(differences: Sequence[float], start: Accuracy, end: Accuracy) -> tu
 def _wilson(rates: Sequence[float]) -> tuple[float, float]:
     """Wilson's interval at as many trials as have the standard error of the mean rate; one a prompt if it is 0."""
     rate, num_prompts = fmean(rates), len(rates)
-    quantile = _student(num_prompts - 1) if num_prompts > 1 else _Z
+    quantile = student(num_prompts - 1) if num_prompts > 1 else _Z
     variance = stdev(rates) ** 2 / num_prompts if num_prompts > 1 else 0.0
     trials = rate * (1 - rate) / variance if variance > 0 else float(num_prompts)
     weight = quantile**2 / trials
     centre = (rate + weight / 2) / (1 + weight)
     margin = quantile / (1 + weight) * sqrt(rate * (1 - rate) / trials + weight / (4 * trials))
     return max(0.0, min(rate, centre - margin)), min(1.0, max(rate, centre + margin))
-
-
-def _student(degrees: int) -> float:
-    """The 97.5 % quantile of Student's t, by Cornish and Fisher's expansion (Abramowitz and Stegun 26.7.5).
-
-    Off by less than 1 % from 4 degrees of freedom on; below, exact values stand in.
-    """
-    exact = {1: 12.706, 2: 4.303, 3: 3.182}
-    if degrees in exact:
-        return exact[degrees]
-    z = _Z
-    return (
-        z
-        + (z**3 + z) / (4 * degrees)
-        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * degrees**2)
-        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * degrees**3)
-    )

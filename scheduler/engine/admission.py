@@ -6,20 +6,20 @@ become, and a claim that does not fit the budget waits for refunds.
 
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import structlog
 
-from scheduler.core.allocators.interface import Allocator, Candidate, Demand, PassedOver, Ranking
+from scheduler.core.allocators.interface import Candidate, Demand, PassedOver, Ranking
 from scheduler.core.budget import Cost, worst_case
 from scheduler.core.errors import BudgetExhausted, Conflict
 from scheduler.core.informativeness import Evidence
 from scheduler.core.lifecycle import PromptState
-from scheduler.core.prior import Prior
 from scheduler.core.run import RunConfig
 from scheduler.core.types import Prompt
 from scheduler.engine.pipeline import Pipeline
+from scheduler.engine.rule_in_force import RuleInForce
 from scheduler.state.pools import PoolStore
 from scheduler.state.table import Event, Row, Table
 from scheduler.state.transaction import Transactor
@@ -39,13 +39,12 @@ class Admission:
 
     config: RunConfig
     fence: int
-    allocator: Allocator
+    rule: RuleInForce
     pipeline: Pipeline
     table: Table
     visits: VisitStore
     pools: PoolStore
     transactor: Transactor
-    prior: Prior
     start: Start
     now: Callable[[], float]
     rng: np.random.Generator
@@ -55,16 +54,15 @@ class Admission:
     """There was nothing to claim at the last look."""
     is_revisiting: bool = False
     """The last look found nothing but prompts that are not due yet."""
-    _epoch: int = field(default=0, init=False)
 
     @property
     def largest_claim(self) -> Cost:
         """What a claim reserves: the largest group it may become, at worst-case tokens."""
-        return worst_case(self.allocator.largest_group, self.config.sampling.max_new_tokens)
+        return worst_case(self.rule.allocator.largest_group, self.config.sampling.max_new_tokens)
 
     def fresh_row(self) -> Row:
         """The row of a prompt that was never visited."""
-        return Row(evidence=Evidence.fresh(self.prior, self.pipeline.policy_version))
+        return Row(evidence=Evidence.fresh(self.rule.prior, self.pipeline.policy_version))
 
     async def admit(self) -> int:
         """Claim as many prompts as the pipeline wants now, and start their visits; returns how many."""
@@ -81,7 +79,10 @@ class Admission:
         evidence = {candidate.prompt_id: candidate.evidence for candidate in candidates}
         for passed in ranking.passed_over:
             await self._pass_over(passed, evidence[passed.prompt_id])
-        return await self._claim(ranking.claim, rows, evidence)
+        claimed = await self._claim(ranking.claim, rows, evidence)
+        if claimed:
+            self.pipeline.round_begun()
+        return claimed
 
     async def _sample(self, wanted: int) -> list[str]:
         sample = await self.table.sample(max(_SMALLEST_SAMPLE, _SAMPLE_PER_CLAIM * wanted))
@@ -100,21 +101,20 @@ class Admission:
         return await self.table.sample(returned)
 
     def _evidence(self, rows: dict[str, Row], prompt_id: str) -> Evidence:
-        row = rows.get(prompt_id)
-        return row.evidence if row is not None else Evidence.fresh(self.prior, self.pipeline.policy_version)
+        row, version, prior = rows.get(prompt_id), self.pipeline.policy_version, self.rule.prior
+        if row is None:
+            return Evidence.fresh(prior, version)
+        return row.evidence.aged(version, prior, self.config.discount)
 
     def _rank(self, candidates: list[Candidate], wanted: int) -> Ranking:
-        epoch = candidates[0].evidence.visits
-        if epoch > self._epoch:
-            self._epoch = epoch
-            self.allocator = self.allocator.epoch(epoch)
+        self.rule.epoch = max(self.rule.epoch, candidates[0].evidence.visits)
         demand = Demand(
             prompts=wanted,
             version=self.pipeline.live_version,
             pass_rate=self.pipeline.pass_rate.rate,
             batch_size=self.config.batch_size,
         )
-        return self.allocator.rank(candidates, demand, self.rng)
+        return self.rule.allocator.rank(candidates, demand, self.rng)
 
     async def _claim(self, prompt_ids: tuple[str, ...], rows: dict[str, Row], evidence: dict[str, Evidence]) -> int:
         prompts = await self.pools.prompts(self.config.pool, prompt_ids)
@@ -127,7 +127,7 @@ class Admission:
                     visit_id=uuid.uuid4().hex[:16],
                     prompt_id=prompt_id,
                     fence=self.fence,
-                    rollouts=self.allocator.largest_group,
+                    rollouts=self.rule.allocator.largest_group,
                 )
             except BudgetExhausted:
                 self.out_of_budget = True
@@ -141,8 +141,12 @@ class Admission:
         return claimed
 
     async def _pass_over(self, passed: PassedOver, evidence: Evidence) -> None:
-        judged = evidence.judged(passed.verdict, passed.reason)
         event = Event(at=self.now(), version=self.pipeline.policy_version, what="passed_over", reason=passed.reason)
         await self.table.pass_over(
-            self.transactor, passed.prompt_id, Row(evidence=judged), PromptState.READY, passed.verdict, event
+            self.transactor,
+            passed.prompt_id,
+            Row(evidence=evidence.passed_over(passed.reason)),
+            PromptState.READY,
+            passed.verdict,
+            event,
         )

@@ -11,7 +11,6 @@ import numpy as np
 
 from scheduler.core.allocators.catalogue import build_allocator
 from scheduler.core.allocators.interface import Allocator
-from scheduler.core.prior import Prior
 from scheduler.core.run import RunConfig
 from scheduler.core.types import Prompt
 from scheduler.engine.admission import Admission
@@ -19,13 +18,15 @@ from scheduler.engine.attempts import Sender
 from scheduler.engine.batches import Batches
 from scheduler.engine.delivery import Delivery, DeliverySettings
 from scheduler.engine.evaluator import Evaluator
+from scheduler.engine.measures import Measure, measure_of
 from scheduler.engine.pipeline import Pipeline
+from scheduler.engine.rule_in_force import RuleInForce
 from scheduler.engine.visit import VisitRunner
 from scheduler.fleet import Fleet
 from scheduler.rewards.pool import RewardPool
 from scheduler.rewards.spec import parse_spec
 from scheduler.state.connection import Redis
-from scheduler.state.evaluations import EvaluationStore
+from scheduler.state.evaluations import EvaluationRecord, EvaluationStore
 from scheduler.state.groups import GroupStore
 from scheduler.state.keys import RunKeys
 from scheduler.state.leases import Lease
@@ -35,6 +36,7 @@ from scheduler.state.table import Row, Table
 from scheduler.state.transaction import Transactor
 from scheduler.state.versions import VersionStore, WeightRecord, recent_versions
 from scheduler.state.visits import Visit, VisitStore
+from scheduler.tokenizers import Tokenizer, Tokenizers
 from scheduler.weights import WeightPusher
 
 
@@ -64,6 +66,7 @@ class Surroundings:
     redis: "Redis"
     fleet: Fleet
     rewards: RewardPool
+    tokenizers: Tokenizers
     settings: EngineSettings
 
 
@@ -82,6 +85,7 @@ class Parts:
     groups: GroupStore
     versions: VersionStore
     visits: VisitStore
+    rule: RuleInForce
     pipeline: Pipeline
     weights: WeightPusher
     batches: Batches
@@ -112,20 +116,23 @@ async def assemble(
     groups = GroupStore(redis, transactor, table)
     max_new_tokens = config.sampling.max_new_tokens
     visits = VisitStore(redis, transactor, table, budget=config.budget, max_new_tokens=max_new_tokens)
+    runs = RunStore(redis)
+    rule = RuleInForce(allocator_of(config), runs=runs, run_id=record.run_id, step=record.step)
     pipeline = Pipeline(
         batch_size=config.batch_size,
         max_staleness=config.max_staleness,
+        batches_ahead=config.batches_ahead,
+        round_batches=rule.allocator.round_batches,
         pilot_cap=settings.pilot_cap,
         max_steps=config.max_steps,
         step=record.step,
     )
     pipeline.change(policy_version=record.version)
     weights = WeightPusher(around.fleet, versions, run_id=record.run_id, on_live=on_live, retry_s=settings.push_retry_s)
-    allocator, prior = allocator_of(config), Prior()
     batches = Batches(
         run_id=record.run_id,
         config=config,
-        allocator=allocator,
+        rule=rule,
         pipeline=pipeline,
         groups=groups,
         patience_s=settings.delivery.patience_s,
@@ -143,18 +150,25 @@ async def assemble(
             retry_s=settings.retry_s,
         )
 
+    async def tokenizer_of(pool: str) -> Tokenizer:
+        return await around.tokenizers.get((await pools.get(pool)).tokenizer)
+
+    async def evaluation_measure(evaluation: EvaluationRecord) -> Measure:
+        return await measure_of(evaluation, sender_of, tokenizer_of)
+
     return Parts(
         run_id=record.run_id,
         config=config,
         keys=keys,
         lease=lease,
-        runs=RunStore(redis),
+        runs=runs,
         pools=pools,
         transactor=transactor,
         table=table,
         groups=groups,
         versions=versions,
         visits=visits,
+        rule=rule,
         pipeline=pipeline,
         weights=weights,
         batches=batches,
@@ -179,21 +193,20 @@ async def assemble(
             weights,
             versions,
             plan=config.evaluation,
-            sender_of=sender_of,
+            measure_of=evaluation_measure,
         ),
         runner=VisitRunner(
-            sender=await sender_of(config.pool), visits=visits, pipeline=pipeline, config=config, prior=prior
+            sender=await sender_of(config.pool), visits=visits, pipeline=pipeline, config=config, rule=rule
         ),
         admission=Admission(
             config=config,
             fence=lease.fence,
-            allocator=allocator,
+            rule=rule,
             pipeline=pipeline,
             table=table,
             visits=visits,
             pools=pools,
             transactor=transactor,
-            prior=prior,
             start=start_visit,
             now=time.time,
             rng=np.random.default_rng(config.seed),

@@ -7,17 +7,18 @@ Invariant: each attempt has its own rid and seed, and comes back as a rollout, f
 import asyncio
 import hashlib
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import structlog
 
-from inference.protocol import GenerateRequest
+from inference.protocol import GenerateRequest, Score, WeightLabel
 from scheduler.core.errors import InferenceError, ServerRefused
 from scheduler.core.run import RunConfig
 from scheduler.core.types import Completion, Judgement, Prompt, Rollout, Stage
-from scheduler.fleet import Fleet
+from scheduler.fleet import Dispatch, Fleet
 from scheduler.rewards.pool import RewardPool
 from scheduler.rewards.spec import RewardJob, RewardSpec
 
@@ -43,6 +44,8 @@ class Lost:
 
 
 Answer = Completion | Refused | Lost
+Scored = Score | Refused | Lost
+_ReplyT = TypeVar("_ReplyT", Completion, Score)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,14 +106,34 @@ class Sender:
         `first` numbers them within the visit; seeds follow from it, the prompt and `round_number` (its visits so far).
         """
         numbers = range(first, first + count)
-        # The fence keeps a successor's rids apart from those its predecessor may still have in flight.
         answers = await asyncio.gather(
             *(
-                self._send(prompt, stage, f"{visit_id}-{self.fence}-{number}", self._seed(prompt, round_number, number))
+                self._sample(prompt, stage, self._rid(visit_id, number), self._seed(prompt, round_number, number))
                 for number in numbers
             )
         )
         return await self._judge(prompt, stage, answers)
+
+    async def score(
+        self, prompt: Prompt, target_ids: tuple[int, ...], visit_id: str, stage: Stage, *, number: int
+    ) -> Scored:
+        """One attempt that generates nothing: the log-probs of `target_ids` after the prompt, at temperature 1."""
+        rid = self._rid(visit_id, number)
+
+        async def ask(dispatch: Dispatch) -> Score:
+            return await dispatch.server.client.score(
+                prompt.input_ids + target_ids,
+                rid=rid,
+                label=WeightLabel(run=self.run_id, version=dispatch.version),
+                timeout_s=self.config.attempt_timeout_s,
+                start=len(prompt.input_ids),
+            )
+
+        return await self._send(prompt, stage, rid, ask)
+
+    def _rid(self, visit_id: str, number: int) -> str:
+        # The fence keeps a successor's rids apart from those its predecessor may still have in flight.
+        return f"{visit_id}-{self.fence}-{number}"
 
     def _seed(self, prompt: Prompt, round_number: int, number: int) -> int:
         # A successor numbers from 0 again: without the fence its commits would repeat its predecessor's pilots.
@@ -118,8 +141,8 @@ class Sender:
         # Not a checksum: those are linear, and the seeds of one prompt's attempts would differ alike for every prompt.
         return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=4).digest(), "big") & 0x7FFFFFFF
 
-    async def _send(self, prompt: Prompt, stage: Stage, rid: str, seed: int) -> Answer:
-        async with self.fleet.slot(stage) as dispatch:
+    async def _sample(self, prompt: Prompt, stage: Stage, rid: str, seed: int) -> Answer:
+        async def ask(dispatch: Dispatch) -> Completion:
             request = GenerateRequest(
                 rid=rid,
                 run=self.run_id,
@@ -129,15 +152,23 @@ class Sender:
                 sampling_seed=seed,
                 timeout_s=self.config.attempt_timeout_s,
             )
+            return await dispatch.server.client.generate(request)
+
+        return await self._send(prompt, stage, rid, ask)
+
+    async def _send(
+        self, prompt: Prompt, stage: Stage, rid: str, ask: Callable[[Dispatch], Awaitable[_ReplyT]]
+    ) -> _ReplyT | Refused | Lost:
+        async with self.fleet.slot(stage) as dispatch:
             try:
-                completion = await dispatch.server.client.generate(request)
+                reply = await ask(dispatch)
             except ServerRefused as error:
                 return Refused(reason=str(error))
             except InferenceError as error:
                 log.info("attempt_lost", run=self.run_id, rid=rid, prompt=prompt.prompt_id, reason=str(error))
                 return Lost(reason=str(error), server_gone=await self.fleet.lost(dispatch, rid, error))
-            doubt = await self.fleet.vouched(dispatch, completion, timeout_s=_CONFIRM_TIMEOUT_S)
-            return Lost(reason=doubt) if doubt else completion
+            doubt = await self.fleet.vouched(dispatch, reply, timeout_s=_CONFIRM_TIMEOUT_S)
+            return Lost(reason=doubt) if doubt else reply
 
     async def _judge(self, prompt: Prompt, stage: Stage, answers: Sequence[Answer]) -> Judged:
         completions = [answer for answer in answers if isinstance(answer, Completion)]

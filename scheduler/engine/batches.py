@@ -12,11 +12,12 @@ from collections.abc import Collection, Sequence
 
 import structlog
 
-from scheduler.core.allocators.interface import Allocator, ReadyGroup
+from scheduler.core.allocators.interface import ReadyGroup
 from scheduler.core.ledger import Outcome
 from scheduler.core.run import RunConfig
 from scheduler.core.staleness import all_will_be_fresh, is_fresh
 from scheduler.engine.pipeline import Pipeline
+from scheduler.engine.rule_in_force import RuleInForce
 from scheduler.state.groups import GroupEntry, GroupStore
 
 log = structlog.get_logger(__name__)
@@ -30,14 +31,14 @@ class Batches:
         *,
         run_id: str,
         config: RunConfig,
-        allocator: Allocator,
+        rule: RuleInForce,
         pipeline: Pipeline,
         groups: GroupStore,
         patience_s: float,
     ) -> None:
         self._run_id = run_id
         self._config = config
-        self.allocator = allocator
+        self._rule = rule
         self._pipeline = pipeline
         self._groups = groups
         self._patience_s = patience_s
@@ -56,10 +57,10 @@ class Batches:
         await self._expire()
         ready = self._pipeline.published()
         need = self._config.batch_size
-        if len(ready) < need and not (self.may_be_short and ready):
+        if self._pipeline.is_in_round or (len(ready) < need and not (self.may_be_short and ready)):
             self.patient_until = None
             return []
-        selection = self.allocator.select(
+        selection = self._rule.allocator.select(
             [_as_ready(entry) for entry in ready if entry.group_id not in self._offered],
             [_as_ready(entry) for entry in ready if entry.group_id in self._offered],
             min(need, len(ready)),

@@ -7,6 +7,7 @@ one caller at a time, and in memory exactly as in Redis, whoever hangs up meanwh
 """
 
 import asyncio
+import math
 import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from scheduler.core.budget import Cost
 from scheduler.core.errors import Conflict, InvalidInput, StaleIncarnation
 from scheduler.core.ledger import Outcome
 from scheduler.core.run import RunConfig
@@ -145,7 +147,7 @@ class Delivery:
             last = self._last_weights
             if last is not None and (last.path, last.digest) == (path, digest):
                 return last
-            record = self._next_weights(step, path, digest)
+            record = self._next_weights(step, path, digest, spent=await self._versions.spent())
             await uninterrupted(self._publish(record))
             return record
 
@@ -173,9 +175,9 @@ class Delivery:
             if last is not None and step == self.step and (last.path, last.digest) == (path, digest):
                 return last
             entries = self._batch_of(step, group_ids, refused)
-            record = self._next_weights(step, path, digest)
+            record = self._next_weights(step, path, digest, spent=await self._versions.spent(), stats=stats)
             await uninterrupted(self._apply(entries, refused, record))
-            self.stats = stats
+            self.stats = record.stats
             if refused:
                 log.warning("learner_refused", run=self._run_id, step=step, refused=dict(refused))
             return record
@@ -291,11 +293,21 @@ class Delivery:
             raise InvalidInput(f"these groups are not the batch of step {step}: {odd}", field="group_ids")
         return list(formed.values())
 
-    def _next_weights(self, step: int, path: str, digest: str) -> WeightRecord:
+    def _next_weights(
+        self, step: int, path: str, digest: str, *, spent: Cost, stats: Mapping[str, float] | None = None
+    ) -> WeightRecord:
         if not os.path.isdir(path):
             raise InvalidInput(f"{path} is not a folder here: servers and scheduler read weights from it", field="path")
         return WeightRecord(
-            version=self._pipeline.policy_version + 1, path=path, digest=digest, step=step, announced_at=time.time()
+            version=self._pipeline.policy_version + 1,
+            path=path,
+            digest=digest,
+            step=step,
+            announced_at=time.time(),
+            spent_rollouts=spent.rollouts,
+            spent_tokens=spent.tokens,
+            # What is not finite cannot be written as JSON, and no curve shows it.
+            stats={name: value for name, value in (stats or {}).items() if math.isfinite(value)},
         )
 
     async def _announced(self, record: WeightRecord) -> None:

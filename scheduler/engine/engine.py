@@ -129,6 +129,7 @@ class Engine:
         """Take up what an earlier incarnation left: its requests are aborted, its half-done groups go on."""
         parts = self._parts
         await self._around.fleet.own(self.run_id)
+        await parts.rule.recover()
         measured = await parts.evaluator.recover()
         parts.pipeline.change(put=await parts.groups.entries())
         versions = await recent_versions(self._around.redis, parts.keys, count=_VERSIONS_TAKEN_UP)
@@ -148,7 +149,7 @@ class Engine:
             log.info("visit_resumed", run=self.run_id, prompt=visit.prompt_id, held=len(held))
 
     def _start_visit(self, visit: Visit, prompt: Prompt, row: Row, held: tuple[Rollout, ...] = ()) -> None:
-        work = self._parts.runner.run(visit, prompt, row, self._parts.admission.allocator, held)
+        work = self._parts.runner.run(visit, prompt, row, held)
         task = self._tasks.create_task(work, name=f"visit-{visit.visit_id}")
         self._visit_tasks.add(task)
         task.add_done_callback(self._visit_done)
@@ -196,10 +197,10 @@ class Engine:
     async def _admit(self) -> None:
         parts = self._parts
         await self._take_in_new_prompts()
+        await parts.rule.follow(parts.pipeline.step)
         await parts.table.return_due(parts.transactor, parts.pipeline.policy_version)
         if await parts.admission.admit():
             await self._phases.claimed()
-        parts.batches.allocator = parts.admission.allocator
         idle = parts.admission.out_of_prompts and not parts.pipeline.num_visits
         self._allow_short_batches(idle and parts.config.partial_batches)
 

@@ -1,8 +1,7 @@
 """Evaluations of one run: the policy measured on a held-out pool at one weight version.
 
-Owns: the queue of evaluations and their attempts. Never feeds the informativeness table. Invariants: one evaluation at
-a time, with its version pinned from its first attempt to its last; a failed reward is not a wrong answer; every attempt
-that was launched lands, also where the cap ends an evaluation.
+Owns: the queue of evaluations. Never feeds the informativeness table. Invariants: one evaluation at a time, with its
+version pinned from its first attempt to its last; a failed reward is not a wrong answer.
 """
 
 import asyncio
@@ -14,27 +13,18 @@ from dataclasses import replace
 import structlog
 
 from scheduler.core.errors import BudgetExhausted, Conflict, InvalidInput
+from scheduler.core.evaluation import DEFAULT_TARGET, EvaluationMeasure, check_target
 from scheduler.core.run import EvaluationPlan
-from scheduler.core.types import Prompt, Stage
-from scheduler.engine.attempts import Judged, Sender
-from scheduler.engine.uninterrupted import uninterrupted
+from scheduler.engine.measurement import Measurement
+from scheduler.engine.measures import Measure
 from scheduler.state.connection import Redis
-from scheduler.state.evaluations import (
-    EvaluationLanding,
-    EvaluationRecord,
-    EvaluationState,
-    EvaluationStore,
-    Measured,
-    evaluations,
-)
+from scheduler.state.evaluations import EvaluationRecord, EvaluationState, EvaluationStore, evaluations
 from scheduler.state.keys import RunKeys
 from scheduler.state.pools import PoolStore
 from scheduler.state.versions import VersionStore, WeightRecord
 from scheduler.weights import WeightPusher
 
 log = structlog.get_logger(__name__)
-
-_PROMPTS_AT_ONCE = 64
 
 
 class Evaluator:
@@ -50,7 +40,7 @@ class Evaluator:
         versions: VersionStore,
         *,
         plan: EvaluationPlan | None,
-        sender_of: Callable[[str], Awaitable[Sender]],
+        measure_of: Callable[[EvaluationRecord], Awaitable[Measure]],
     ) -> None:
         self._redis = redis
         self._keys = keys
@@ -59,17 +49,26 @@ class Evaluator:
         self._weights = weights
         self._versions = versions
         self._plan = plan
-        self._sender_of = sender_of
+        self._measure_of = measure_of
         self._queue: asyncio.Queue[EvaluationRecord] = asyncio.Queue()
         self._open = 0
 
     async def request(
-        self, *, pool: str, num_rollouts: int, version: int | None, purpose: str = ""
+        self,
+        *,
+        pool: str,
+        num_rollouts: int,
+        version: int | None,
+        purpose: str = "",
+        measure: EvaluationMeasure = EvaluationMeasure.ROLLOUTS,
+        target: str = DEFAULT_TARGET,
     ) -> EvaluationRecord:
-        """Queue an evaluation.
+        """Queue an evaluation; with LIKELIHOOD it makes one attempt per prompt.
 
-        Raises NotFound for the pool, InvalidInput if it is empty, Conflict for a version that is gone or not out yet.
+        Raises NotFound for the pool, InvalidInput if it is empty or for the target, Conflict for a version that is
+        gone or not out yet.
         """
+        check_target(target, "target")
         await self._check_version(version)
         await self._pools.get(pool)
         num_prompts = await self._pools.size(pool)
@@ -78,9 +77,11 @@ class Evaluator:
         record = EvaluationRecord(
             evaluation_id=f"eval-{uuid.uuid4().hex[:8]}",
             pool=pool,
-            num_rollouts=num_rollouts,
+            num_rollouts=1 if measure is EvaluationMeasure.LIKELIHOOD else num_rollouts,
             num_prompts=num_prompts,
             created_at=time.time(),
+            measure=measure,
+            target=target,
             version=version,
             purpose=purpose,
         )
@@ -130,22 +131,29 @@ class Evaluator:
         if plan is None:
             return
         if weights.step == 0:
-            await self._once("before", plan.pool, plan.rollouts, weights.version)
+            await self._once("before", plan, plan.rollouts, weights.version)
         elif plan.every_steps is not None and weights.step % plan.every_steps == 0:
             # Any version will do in between: waiting for one in particular could miss it.
-            await self._once(f"step {weights.step}", plan.pool, plan.rollouts_between, None)
+            await self._once(f"step {weights.step}", plan, plan.rollouts_between, None)
 
     async def plan_last(self, version: int) -> bool:
         """Queue the last evaluation of the run's plan; False if there is none to make or it was made."""
         if self._plan is None or not version:
             return False
-        return await self._once("after", self._plan.pool, self._plan.rollouts, version)
+        return await self._once("after", self._plan, self._plan.rollouts, version)
 
-    async def _once(self, purpose: str, pool: str, num_rollouts: int, version: int | None) -> bool:
+    async def _once(self, purpose: str, plan: EvaluationPlan, num_rollouts: int, version: int | None) -> bool:
         made = await evaluations(self._redis, self._keys)
         if any(record.purpose == purpose for record in made):
             return False
-        await self.request(pool=pool, num_rollouts=num_rollouts, version=version, purpose=purpose)
+        await self.request(
+            pool=plan.pool,
+            num_rollouts=num_rollouts,
+            version=version,
+            purpose=purpose,
+            measure=plan.measure,
+            target=plan.target,
+        )
         return True
 
     def _enqueue(self, record: EvaluationRecord) -> None:
@@ -174,7 +182,7 @@ class Evaluator:
             step = weights.step if weights is not None else 0
             record = replace(record, state=EvaluationState.RUNNING, version=version, step=step)
             await self._store.put(record)
-            measurement = _Measurement(self._store, await self._sender_of(record.pool), record)
+            measurement = Measurement(self._store, await self._measure_of(record), record)
             async for page in self._pools.ids_after(record.pool, 0):
                 wanted = [prompt_id for prompt_id, _ in page if prompt_id not in record.results]
                 prompts = await self._pools.prompts(record.pool, wanted)
@@ -186,73 +194,6 @@ class Evaluator:
             run=self._keys.run_id,
             id=done.evaluation_id,
             version=version,
-            correct=done.correct,
+            accuracy=done.accuracy,
             judged=done.judged,
         )
-
-
-class _Measurement:
-    """One evaluation under way; results are written prompt by prompt."""
-
-    def __init__(self, store: EvaluationStore, sender: Sender, record: EvaluationRecord) -> None:
-        self._store = store
-        self._sender = sender
-        self.record = record
-        self._room = asyncio.Semaphore(_PROMPTS_AT_ONCE)
-        self._write = asyncio.Lock()
-        self._capped: BudgetExhausted | None = None
-
-    async def measure(self, prompts: list[Prompt]) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            for prompt in prompts:
-                tasks.create_task(self._prompt(prompt), name=f"evaluate-{prompt.prompt_id}")
-        if self._capped is not None:
-            raise BudgetExhausted(f"the evaluation cap is used up: {self._capped}") from self._capped
-
-    async def _prompt(self, prompt: Prompt) -> None:
-        measured, judged = Measured(correct=0, judged=0), Judged()
-        missing = self.record.num_rollouts
-        async with self._room:
-            for attempt in range(self._sender.config.max_attempts):
-                async with self._sender.turn(attempt, suspect=judged.server_gone):
-                    if not await self._launch(missing):
-                        return
-                    judged = await self._sender.make(
-                        prompt,
-                        f"{self.record.evaluation_id}-{prompt.prompt_id}",
-                        Stage.EVAL,
-                        missing,
-                        round_number=self.record.version or 0,
-                        first=attempt * self.record.num_rollouts,
-                    )
-                missing = len(judged.lost)
-                measured = Measured(
-                    correct=measured.correct + sum(rollout.correct for rollout in judged.rollouts),
-                    judged=measured.judged + len(judged.rollouts),
-                    failed=measured.failed + len(judged.failed),
-                )
-                await uninterrupted(self._land(prompt, measured, judged))
-                if not missing:
-                    return
-
-    async def _launch(self, count: int) -> bool:
-        """False over the cap: nothing more is begun then, but what is in flight still lands."""
-        if self._capped is not None:
-            return False
-        try:
-            await uninterrupted(self._store.launch(count))
-        except BudgetExhausted as error:
-            self._capped = error
-            return False
-        return True
-
-    async def _land(self, prompt: Prompt, measured: Measured, judged: Judged) -> None:
-        landing = EvaluationLanding(
-            judged=len(judged.rollouts),
-            failed=len(judged.failed),
-            lost=len(judged.lost),
-            tokens=judged.tokens + len(judged.lost) * self._sender.config.sampling.max_new_tokens,
-            prompt_tokens=judged.prompt_tokens,
-        )
-        async with self._write:
-            self.record = await self._store.land(self.record, prompt.prompt_id, measured, landing)

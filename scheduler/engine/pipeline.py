@@ -2,7 +2,7 @@
 
 Owns: the count of open visits by phase, the survivors that wait for a slot, and the open groups. Never does I/O.
 Invariant: slots are given so that every group given one is still fresh when its turn comes (core.staleness), so
-committing + published + unapplied groups never exceed (max staleness + 1) x batch size.
+committing + published + unapplied groups never exceed (batches ahead + 1) x batch size.
 """
 
 import asyncio
@@ -24,6 +24,8 @@ class Slot(StrEnum):
     """Its pilots can no longer be consumed fresh."""
     NOT_NEEDED = "not_needed"
     """The run takes no more steps."""
+    SURPLUS = "surplus"
+    """There is none now, and its rule discards what finds none."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -33,6 +35,8 @@ class Survivor:
     visit_id: str
     oldest_version: int | None
     """Of its pilots; None if it has none, so that it cannot become stale by waiting."""
+    waits: bool = True
+    """False takes a slot at once or none."""
     answer: asyncio.Future[Slot] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
@@ -40,10 +44,22 @@ class Pipeline:
     """Counts and grants; every change wakes whoever waits for `changed`."""
 
     def __init__(
-        self, *, batch_size: int, max_staleness: int, pilot_cap: int, max_steps: int | None = None, step: int = 0
+        self,
+        *,
+        batch_size: int,
+        max_staleness: int,
+        pilot_cap: int,
+        batches_ahead: int | None = None,
+        round_batches: int | None = None,
+        max_steps: int | None = None,
+        step: int = 0,
     ) -> None:
         self._batch_size = batch_size
         self._max_staleness = max_staleness
+        self._batches_ahead = max_staleness if batches_ahead is None else batches_ahead
+        self._round_batches = round_batches
+        self._round_of = step
+        """The step that the last round was begun for."""
         self._pilot_cap = pilot_cap
         self._max_steps = max_steps
         self.step = step
@@ -82,9 +98,13 @@ class Pipeline:
     @property
     def free(self) -> int:
         """Groups that may still be started with the live weights."""
-        lag = self.policy_version - self.live_version
-        free = free_slots(self.outstanding, self._batch_size, self._max_staleness, lag)
+        free = free_slots(self.outstanding, self._batch_size, self._batches_ahead, self._lag)
         return free if self.groups_left is None else max(0, min(free, self.groups_left - self.outstanding))
+
+    @property
+    def _lag(self) -> int:
+        """Versions by which the fleet is behind the learner."""
+        return self.policy_version - self.live_version
 
     @property
     def num_piloting(self) -> int:
@@ -92,11 +112,35 @@ class Pipeline:
         return self.num_visits - len(self.held) - len(self.committing)
 
     @property
-    def claims_wanted(self) -> int:
-        """Prompts to claim now, so that about as many survive as there are free slots.
+    def is_in_round(self) -> bool:
+        """Whether a round is under way: the next batch waits for the last of it."""
+        return self._round_batches is not None and self.num_piloting > 0
 
-        While the learner has a batch, what is sampled is for a later one: then rather fewer than too many, because what
-        survives beyond the slots is wasted.
+    @property
+    def claims_wanted(self) -> int:
+        """Prompts to claim now: a round if one is due, else so many that about as many survive as there are slots."""
+        if self._round_batches is None:
+            return self._claims_on_demand
+        return self._round_batches * self._batch_size if self._is_round_due else 0
+
+    @property
+    def _is_round_due(self) -> bool:
+        """Every batch that may be sampled begins with a round, and gets more of them until it has its groups."""
+        if self.num_piloting:
+            return False
+        horizon = self.step + 1 + self._batches_ahead - self._lag
+        if self._max_steps is not None:
+            horizon = min(horizon, self._max_steps)
+        return self._round_of < horizon or self.free > len(self.held)
+
+    def round_begun(self) -> None:
+        """The claims wanted were made."""
+        self._round_of = max(self._round_of + 1, self.step + 1)
+
+    @property
+    def _claims_on_demand(self) -> int:
+        """While the learner has a batch, what is sampled is for a later one: then rather fewer than too many, because
+        what survives beyond the slots may be wasted.
         """
         free, rate = self.free - len(self.held), self.pass_rate.rate
         if any(entry.step == self.step + 1 for entry in self.published()):
@@ -109,9 +153,9 @@ class Pipeline:
         """A visit was judged worth a group, or not."""
         self.pass_rate = self.pass_rate.observed(passed)
 
-    async def slot(self, visit_id: str, oldest_version: int | None) -> Slot:
-        """Wait for a slot, or for the word that there will be none."""
-        survivor = Survivor(visit_id=visit_id, oldest_version=oldest_version)
+    async def slot(self, visit_id: str, oldest_version: int | None, *, waits: bool = True) -> Slot:
+        """Wait for a slot, or for the word that there will be none; without waiting, that is said at once."""
+        survivor = Survivor(visit_id=visit_id, oldest_version=oldest_version, waits=waits)
         self.held.append(survivor)
         self.grant()
         try:
@@ -126,10 +170,12 @@ class Pipeline:
         for survivor in sorted(self.held, key=lambda held: (held.oldest_version or newest_first, held.visit_id)):
             if self.groups_left == 0:
                 self._answer(survivor, Slot.NOT_NEEDED)
+            elif self.free > 0 and self._in_time(survivor):
+                self._answer(survivor, Slot.GRANTED)
+            elif not survivor.waits:
+                self._answer(survivor, Slot.SURPLUS)
             elif not self._in_time(survivor):
                 self._answer(survivor, Slot.TOO_STALE)
-            elif self.free > 0:
-                self._answer(survivor, Slot.GRANTED)
         self.wake()
 
     def _in_time(self, survivor: Survivor) -> bool:

@@ -23,6 +23,7 @@ from scheduler.core.run import RunConfig
 from scheduler.core.types import Group, Prompt, Rollout, Stage, Verdict
 from scheduler.engine.attempts import Judged, Sender
 from scheduler.engine.pipeline import Pipeline, Slot
+from scheduler.engine.rule_in_force import RuleInForce
 from scheduler.engine.uninterrupted import uninterrupted
 from scheduler.state.groups import GroupEntry
 from scheduler.state.table import Event, Row
@@ -52,19 +53,26 @@ class VisitRunner:
     visits: VisitStore
     pipeline: Pipeline
     config: RunConfig
-    prior: Prior
+    rule: RuleInForce
     now: Callable[[], float] = time.time
 
-    async def run(
-        self, visit: Visit, prompt: Prompt, row: Row, allocator: Allocator, held: tuple[Rollout, ...]
-    ) -> None:
+    async def run(self, visit: Visit, prompt: Prompt, row: Row, held: tuple[Rollout, ...]) -> None:
         """See a visit through to its end.
 
         Consumes: a claimed prompt, with the rollouts a predecessor left. Produces: a group or a verdict. Waits for: its
         attempts, then a slot. Unblocked by: servers, groups applied by the learner.
         """
         try:
-            await _Run(runner=self, visit=visit, prompt=prompt, row=row, allocator=allocator, rollouts=held).to_end()
+            run = _Run(
+                runner=self,
+                visit=visit,
+                prompt=prompt,
+                row=row,
+                allocator=self.rule.allocator,
+                prior=self.rule.prior,
+                rollouts=held,
+            )
+            await run.to_end()
         finally:
             self.pipeline.ended(visit.visit_id)
 
@@ -78,6 +86,8 @@ class _Run:
     prompt: Prompt
     row: Row
     allocator: Allocator
+    """The rule as it was when the visit began: it is not to change its mind half-way."""
+    prior: Prior
     rollouts: tuple[Rollout, ...]
     num_sent: int = 0
     first_failure: str = ""
@@ -91,7 +101,7 @@ class _Run:
     async def to_end(self) -> None:
         while True:
             wanted = len(self.rollouts)
-            match self.allocator.decide(self.row.evidence, self.rollouts):
+            match self.allocator.decide(self._evidence(), self.rollouts):
                 case More(count=count):
                     wanted += count
                     trouble = await self._ask(Stage.PILOT, count)
@@ -111,7 +121,10 @@ class _Run:
 
     async def _commit(self, missing: int) -> Interrupted | None:
         oldest = min((rollout.oldest_version for rollout in self.rollouts), default=None)
-        match await self.runner.pipeline.slot(self.visit.visit_id, oldest):
+        waits = bool(missing) or not self.allocator.discards_surplus
+        match await self.runner.pipeline.slot(self.visit.visit_id, oldest, waits=waits):
+            case Slot.SURPLUS:
+                return Interrupted(outcome=Outcome.SURPLUS, reason="no batch needed it")
             case Slot.TOO_STALE:
                 return Interrupted(outcome=Outcome.EXPIRED, reason=f"no slot in time for pilots of version {oldest}")
             case Slot.NOT_NEEDED:
@@ -290,12 +303,16 @@ class _Run:
         await self.runner.visits.publish(self.visit, group, entry, row=row, event=event)
         self.runner.pipeline.published_group(entry)
 
+    def _evidence(self) -> Evidence:
+        """What earlier visits showed, as it counts now."""
+        return self.row.evidence.aged(self.runner.pipeline.policy_version, self.prior, self.runner.config.discount)
+
     def _observed(self) -> Evidence:
         """The prompt's evidence with all rollouts of this visit: rejected ones too, or the estimate is biased."""
         return self.row.evidence.observed(
             self.rollouts,
             version=self.runner.pipeline.policy_version,
-            prior=self.runner.prior,
+            prior=self.prior,
             discount=self.runner.config.discount,
         )
 

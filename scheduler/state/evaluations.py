@@ -7,11 +7,13 @@ under their own stage and cap, and never enter the informativeness table.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from statistics import fmean
 
 import msgspec
 from redis.asyncio import Redis
 
 from scheduler.core.errors import NotFound
+from scheduler.core.evaluation import DEFAULT_TARGET, EvaluationMeasure
 from scheduler.core.ledger import Move, OpenState, Outcome, attempts_counter, counter
 from scheduler.core.types import Stage
 from scheduler.state.keys import RunKeys
@@ -34,12 +36,28 @@ class EvaluationState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """What one prompt's rollouts said."""
+    """What one prompt's attempts said."""
 
-    correct: int
-    judged: int
+    correct: int = 0
+    """Right answers; none are counted where a probability is read."""
+    judged: int = 0
+    """Attempts that measured something."""
     failed: int = 0
-    """Attempts without a reward: not counted as wrong."""
+    """Attempts that measured nothing, refused or without a reward: not counted as wrong."""
+    probability: float | None = None
+    """Of the reference answer; None where rollouts are judged, or nothing was measured yet."""
+    reason: str = ""
+    """Why the last one that failed did."""
+
+    def __add__(self, other: "Measured") -> "Measured":
+        """Both together, `other` being later."""
+        return Measured(
+            correct=self.correct + other.correct,
+            judged=self.judged + other.judged,
+            failed=self.failed + other.failed,
+            probability=self.probability if other.probability is None else other.probability,
+            reason=other.reason or self.reason,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,9 +67,12 @@ class EvaluationRecord:
     evaluation_id: str
     pool: str
     num_rollouts: int
-    """Rollouts per prompt."""
+    """Rollouts per prompt; 1 where a probability is read."""
     num_prompts: int
     created_at: float
+    measure: EvaluationMeasure = EvaluationMeasure.ROLLOUTS
+    target: str = DEFAULT_TARGET
+    """With LIKELIHOOD, the text whose probability is read, with a place for the reference answer."""
     state: EvaluationState = EvaluationState.WAITING
     reason: str = ""
     version: int | None = None
@@ -70,8 +91,16 @@ class EvaluationRecord:
 
     @property
     def judged(self) -> int:
-        """Answers judged over all prompts."""
+        """Attempts that measured something, over all prompts."""
         return sum(measured.judged for measured in self.results.values())
+
+    @property
+    def accuracy(self) -> float | None:
+        """Share of right answers, or the mean probability of the reference answer; None before anything is measured."""
+        if self.measure is EvaluationMeasure.ROLLOUTS:
+            return self.correct / self.judged if self.judged else None
+        known = [measured.probability for measured in self.results.values() if measured.probability is not None]
+        return fmean(known) if known else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,12 +4,14 @@ Owns: the record of each version and the intent of a push. Never calls a server.
 out once, in the transaction that records it, and only grows.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import msgspec
 from redis.asyncio import Redis
 
+from scheduler.core.budget import Cost
 from scheduler.core.errors import Conflict
 from scheduler.state.keys import RunKeys
 from scheduler.state.transaction import Transaction, Transactor
@@ -45,6 +47,12 @@ class WeightRecord:
     """What the first server that loaded it answered to a checksum; the others have to answer the same."""
     live_at: float | None = None
     push_s: float | None = None
+    spent_rollouts: int = 0
+    """Pilots and commits of the run that were spent when it was announced."""
+    spent_tokens: int = 0
+    """Generated tokens of them."""
+    stats: Mapping[str, float] = field(default_factory=dict)
+    """What the learner measured in its step, by name; empty for initial and restored weights. All are finite."""
 
 
 def put_weights(transaction: Transaction, record: WeightRecord) -> None:
@@ -70,6 +78,11 @@ class VersionStore:
         found = await self._redis.hget(self._keys.weights, str(version))
         return None if found is None else msgspec.json.decode(raw(found), type=WeightRecord)
 
+    async def spent(self) -> Cost:
+        """What the run has spent by now."""
+        rollouts, tokens = await self._redis.hmget(self._keys.ledger, ["spent:rollouts", "spent:tokens"])
+        return Cost(rollouts=int(rollouts or 0), tokens=int(tokens or 0))
+
     async def announce(self, record: WeightRecord) -> None:
         """Record initial or restored weights as the next version."""
         transaction = self._transactor.begin()
@@ -89,9 +102,13 @@ class VersionStore:
         await self.update(replace(record, state=WeightState.SUPERSEDED))
 
 
-async def recent_versions(redis: "Redis", keys: RunKeys, *, count: int) -> list[WeightRecord]:
-    """The newest `count` versions, newest first."""
+async def recent_versions(
+    redis: "Redis", keys: RunKeys, *, count: int, before: int | None = None
+) -> list[WeightRecord]:
+    """The newest `count` versions, newest first; with `before`, those older than it."""
     last = int(await redis.hget(keys.meta, "version") or 0)
+    if before is not None:
+        last = min(last, before - 1)
     wanted = [str(version) for version in range(last, max(0, last - count), -1)]
     if not wanted:
         return []

@@ -15,6 +15,7 @@ from scheduler.core.budget import Budget
 from scheduler.core.errors import Conflict, IllegalMove
 from scheduler.core.ledger import Move, OpenState, Outcome
 from scheduler.core.lifecycle import PromptState, move_prompt
+from scheduler.core.spend import GROUPED, SIGNAL, first_visit_counter
 from scheduler.core.types import Group, Rollout, Stage, Verdict
 from scheduler.state.groups import GroupEntry
 from scheduler.state.keys import RunKeys
@@ -185,6 +186,8 @@ class VisitStore:
             )
         )
         transaction.count("verdict:commit", 1)
+        transaction.count(GROUPED, sum(entry.counts.values()))
+        transaction.count(SIGNAL, round(1000 * sum(entry.counts.values()) * entry.reward_std**2))
         transaction.run("HSET", self._keys.groups, group.group_id, msgspec.msgpack.encode(group))
         transaction.run("HSET", self._keys.index, group.group_id, msgspec.json.encode(entry))
         await self._transactor.apply(transaction)
@@ -202,6 +205,8 @@ class VisitStore:
         move_prompt(PromptState.CLAIMED, state)
         transaction = self._transactor.begin()
         self._require(transaction, visit)
+        if row.evidence.visits == 1 and event.pilots:
+            transaction.count(first_visit_counter(event.correct, event.pilots), 1)
         transaction.count("reserved:rollouts", -visit.reserved)
         transaction.count("reserved:tokens", -visit.reserved * self._max_new_tokens)
         transaction.run("HDEL", self._keys.visits, visit.visit_id)

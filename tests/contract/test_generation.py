@@ -7,12 +7,16 @@ from dataclasses import replace
 import pytest
 
 from scheduler.core.errors import Aborted, ServerRefused, ServerUnavailable
+from scheduler.core.evaluation import probability
 from scheduler.core.types import FinishReason, Sampling, VersionSpan
 from tests.contract.recorded import missing, recorded
 from tests.contract.subject import API_KEY, LONG, MAX_QUEUED, MAX_RUNNING, PROMPT, SHORT, Subject
 from tests.tiny_model import VOCAB_SIZE
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+TEXT = tuple(range(5, 45))
+NUM_TARGETS, NUM_SAMPLES = 40, 500
 
 
 async def test_a_completion_carries_tokens_logprobs_and_the_version_behind_them(server: Subject) -> None:
@@ -37,8 +41,41 @@ async def test_scores_are_the_logprobs_of_generation_at_temperature_one(server: 
     scores = await server.client.score(
         PROMPT + completion.token_ids, rid=f"{server.run}-score", label=server.label(1), timeout_s=60.0
     )
-    assert len(scores) == len(PROMPT) + 24 - 1
-    assert scores[len(PROMPT) - 1 :] == pytest.approx(completion.logprobs, abs=1e-3)
+    assert len(scores.logprobs) == len(PROMPT) + 24 - 1
+    assert scores.logprobs[len(PROMPT) - 1 :] == pytest.approx(completion.logprobs, abs=1e-3)
+    assert scores.spans == (VersionSpan(version=1, start=0, end=0),)
+
+
+@pytest.mark.parametrize("start", [1, 2, 17, len(TEXT) - 1])
+async def test_scores_from_a_start_are_the_tail_of_all_of_them_whether_or_not_the_prefix_is_cached(
+    server: Subject, start: int
+) -> None:
+    async def score(start: int, version: int) -> tuple[float, ...]:
+        rid, label = f"{server.run}-{start}-{version}", server.label(version)
+        return (await server.client.score(TEXT, rid=rid, label=label, timeout_s=60.0, start=start)).logprobs
+
+    # A label of its own is a cache of its own: nothing is in that of 2.
+    uncached = await score(start, 2)
+    whole = await score(1, 1)
+    assert len(uncached) == len(TEXT) - start
+    assert uncached == pytest.approx(whole[start - 1 :], abs=1e-4)
+    assert await score(start, 1) == pytest.approx(whole[start - 1 :], abs=1e-4)
+
+
+async def test_a_score_takes_from_the_cache_what_precedes_the_tokens_it_is_about(server: Subject) -> None:
+    async def cached(rid: str, start: int, ids: tuple[int, ...]) -> int:
+        body = server.raw(f"{server.run}-{rid}", Sampling(max_new_tokens=0)) | {"logprob_start_len": start - 1}
+        meta = (await server.post("/generate", body | {"input_ids": ids}, key=API_KEY)).json()["meta_info"]
+        assert [pair[1] for pair in meta["input_token_logprobs"]] == [*ids[start - 1 :]]
+        tokens = meta["cached_tokens"]
+        assert isinstance(tokens, int)
+        return tokens
+
+    assert await cached("first", 12, TEXT) == 0
+    assert await cached("again", 12, TEXT) == 11
+    assert await cached("of all", 1, TEXT) == 0
+    assert await cached("of another text", 12, (*TEXT[:11], 99, 98, 97)) == 11
+    assert await cached("of what follows", 30, TEXT) == 29
 
 
 async def test_the_last_id_of_the_vocabulary_is_scored_right_though_the_server_calls_it_zero(server: Subject) -> None:
@@ -46,14 +83,51 @@ async def test_the_last_id_of_the_vocabulary_is_scored_right_though_the_server_c
     answer = await server.post("/generate", body | {"input_ids": [*PROMPT, VOCAB_SIZE - 1]}, key=API_KEY)
     assert [pair[1] for pair in answer.json()["meta_info"]["input_token_logprobs"]] == [*PROMPT, 0]
 
-    async def probability(token: int) -> float:
+    async def share(token: int) -> float:
         rid = f"{server.run}-{token}"
-        scores = await server.client.score((*PROMPT, token), rid=rid, label=server.label(1), timeout_s=60.0)
-        return math.exp(scores[-1])
+        score = await server.client.score((*PROMPT, token), rid=rid, label=server.label(1), timeout_s=60.0)
+        return math.exp(score.logprobs[-1])
 
     # Were it the log-prob of 0 instead, the probabilities of all tokens would not add up.
-    assert sum([await probability(token) for token in range(VOCAB_SIZE)]) == pytest.approx(1.0, abs=1e-4)
-    assert await probability(0) != pytest.approx(await probability(VOCAB_SIZE - 1), abs=3e-4)
+    assert sum([await share(token) for token in range(VOCAB_SIZE)]) == pytest.approx(1.0, abs=1e-4)
+    assert await share(0) != pytest.approx(await share(VOCAB_SIZE - 1), abs=3e-4)
+
+
+async def test_the_probability_read_from_a_prefill_is_the_share_of_samples_that_equal_it(server: Subject) -> None:
+    """What an evaluation by likelihood rests on: the same number as sampling gives, without the sampling.
+
+    Answers are of one token: of two, each would be too rare to be sampled often. That the log-probs of later tokens are
+    those of sampling too, given the tokens before them, is shown above.
+    """
+    one, room = Sampling(max_new_tokens=1, ignore_eos=True), asyncio.Semaphore(MAX_RUNNING)
+
+    async def sample(seed: int) -> tuple[int, ...]:
+        async with room:
+            request = replace(server.request(f"sample{seed}", one), sampling_seed=seed)
+            return (await server.client.generate(request)).token_ids
+
+    async def read(number: int, target: tuple[int, ...]) -> float:
+        async with room:
+            rid, label, start = f"{server.run}-target{number}", server.label(1), len(PROMPT)
+            score = await server.client.score(PROMPT + target, rid=rid, label=label, timeout_s=60.0, start=start)
+            return probability(score.logprobs)
+
+    # Of a single answer there would still be few: it is asked of all that a first sample has seen, together.
+    targets = set(await asyncio.gather(*(sample(seed) for seed in range(NUM_TARGETS))))
+    expected = sum(await asyncio.gather(*(read(number, target) for number, target in enumerate(targets))))
+    others = range(NUM_TARGETS, NUM_TARGETS + NUM_SAMPLES)
+    hits = sum(target in targets for target in await asyncio.gather(*(sample(seed) for seed in others)))
+    assert 0.1 < expected < 0.9, "enough of either for a wrong probability to be noticed"
+    # Outside by chance once in a million times.
+    assert 5e-7 < _at_most(hits, expected) < 1 - 5e-7, (expected, hits / NUM_SAMPLES)
+
+
+def _at_most(hits: int, share: float) -> float:
+    """The binomial probability of so many hits in the samples, or fewer."""
+    pairs = ((math.comb(NUM_SAMPLES, k), k) for k in range(hits + 1))
+    return sum(
+        math.exp(math.log(ways) + k * math.log(share) + (NUM_SAMPLES - k) * math.log1p(-share)) for ways, k in pairs
+    )
 
 
 async def test_greedy_completions_are_alike(server: Subject) -> None:

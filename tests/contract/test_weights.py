@@ -39,7 +39,8 @@ async def test_a_retracted_attempt_goes_on_with_the_new_weights_after_its_old_to
 async def test_new_weights_answer_differently_and_old_ones_come_back_exactly(server: Subject) -> None:
     async def scores(version: int) -> tuple[float, ...]:
         label = server.label(version)
-        return await server.client.score((7, 23, 14, 9), rid=f"{server.run}-{version}", label=label, timeout_s=60.0)
+        rid = f"{server.run}-{version}"
+        return (await server.client.score((7, 23, 14, 9), rid=rid, label=label, timeout_s=60.0)).logprobs
 
     old, old_sum = await scores(1), await server.client.checksum()
     await server.client.update_weights(server.new, server.label(2))

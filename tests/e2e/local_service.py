@@ -134,6 +134,7 @@ def _run_request(config: Mapping[str, object]) -> Json:
     return {
         "pool": POOL,
         "allocator": "pilot_commit",
+        "parameters": {"rounds": None, "defer_for": 8, "evict_for": 32},
         "pilots": 4,
         "commits": 4,
         "batch_size": 4,

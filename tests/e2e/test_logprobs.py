@@ -96,7 +96,7 @@ class Pair:
         theirs_RT = torch.zeros_like(ours_RT)
         for row, (score, (_, rollout)) in enumerate(zip(scores, texts, strict=True)):
             num_tokens = len(rollout.token_ids)
-            theirs_RT[row, :num_tokens] = torch.tensor(score[-num_tokens:])
+            theirs_RT[row, :num_tokens] = torch.tensor(score.logprobs[-num_tokens:])
         return _largest(ours_RT - theirs_RT, batch.completion_mask_RT)
 
 

@@ -151,6 +151,9 @@ async def test_nothing_is_sent_that_would_kill_the_server() -> None:
             await client.generate(make_request(ids=(1, 128)))
         with pytest.raises(ServerRefused, match="token id -1"):
             await client.score((-1, 3), rid="s", label=LABEL, timeout_s=1.0)
+        for start in (0, 2):
+            with pytest.raises(ServerRefused, match=f"from token {start} on of 2"):
+                await client.score((1, 3), rid="s", label=LABEL, timeout_s=1.0, start=start)
         assert await client.is_ready()
 
 

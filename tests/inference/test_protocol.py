@@ -6,12 +6,14 @@ from hypothesis import strategies as st
 from inference.protocol import (
     GenerateRequest,
     ModelLimits,
+    Score,
     WeightLabel,
     error_message,
     generate_body,
     generation_error,
     read_completion,
     read_score,
+    score_body,
     wire_rid,
 )
 from scheduler.core.errors import Aborted, ForeignWeights, ServerRefused, ServerUnavailable
@@ -127,14 +129,32 @@ def test_an_answer_that_makes_no_sense_is_the_servers_fault(body: bytes) -> None
 
 def test_a_score_is_that_of_every_token_but_the_first() -> None:
     body = make_body(ids=(), input_token_logprobs=[[None, 5, None], [-1.0, 6, None], [-2.0, 7, None]])
-    assert read_score("s", WeightLabel(run="r", version=3), (5, 6, 7), 100, body) == (-1.0, -2.0)
+    score = read_score("s", WeightLabel(run="r", version=3), (5, 6, 7), 100, body)
+    assert score == Score(logprobs=(-1.0, -2.0), spans=(VersionSpan(version=3, start=0, end=0),))
+
+
+def test_a_score_from_a_start_is_that_of_the_tokens_from_there_on() -> None:
+    label = WeightLabel(run="r", version=3)
+    body = make_body(ids=(), input_token_logprobs=[[None, 6, None], [-2.0, 7, None]])
+    assert read_score("s", label, (5, 6, 7), 100, body, 2).logprobs == (-2.0,)
+    with pytest.raises(ServerUnavailable):
+        read_score("s", label, (5, 6, 7), 100, body)
+    asked = [msgspec.json.decode(score_body("s", label, (5, 6, 7), start))["logprob_start_len"] for start in (1, 2)]
+    assert asked == [0, 1]
+
+
+def test_a_score_is_only_that_of_the_runs_own_weights() -> None:
+    pairs = [[None, 5, None], [-1.0, 6, None]]
+    body = make_body(ids=(), weight_versions=[{"version": "other/3", "start": 0, "end": 0}], input_token_logprobs=pairs)
+    with pytest.raises(ForeignWeights):
+        read_score("s", WeightLabel(run="r", version=3), (5, 6), 100, body)
 
 
 def test_a_score_of_other_tokens_is_unusable() -> None:
     body = make_body(ids=(), input_token_logprobs=[[None, 5, None], [-1.0, 0, None]])
     with pytest.raises(ServerUnavailable):
         read_score("s", WeightLabel(run="r", version=3), (5, 6), 100, body)
-    assert read_score("s", WeightLabel(run="r", version=3), (5, 6), 7, body) == (-1.0,)
+    assert read_score("s", WeightLabel(run="r", version=3), (5, 6), 7, body).logprobs == (-1.0,)
 
 
 @pytest.mark.parametrize(

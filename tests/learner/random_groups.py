@@ -2,7 +2,7 @@
 
 import random
 
-from scheduler.core.types import Group
+from scheduler.core.types import Group, Rollout
 from tests.factories import make_group, make_rollout
 from tests.tiny_model import VOCAB_SIZE
 
@@ -15,8 +15,12 @@ def random_group(
     max_new_tokens: int = 6,
     group_id: str | None = None,
     version: int = 1,
+    num_completions: int | None = None,
 ) -> Group:
-    """A group whose prompt and completions are drawn from `seed`."""
+    """A group whose prompt and completions are drawn from `seed`.
+
+    With `num_completions` its rollouts take turns at so many of them, each still with log-probs of its own.
+    """
     rng = random.Random(seed)
     name = group_id if group_id is not None else f"group-{seed}"
 
@@ -24,9 +28,12 @@ def random_group(
         return tuple(rng.randrange(4, VOCAB_SIZE) for _ in range(count))
 
     prompt_ids = tokens(prompt_tokens if prompt_tokens is not None else rng.randint(3, 9))
-    rollouts = []
+    rollouts: list[Rollout] = []
     for index, reward in enumerate(rewards):
-        token_ids = tokens(rng.randint(1, max_new_tokens))
+        if num_completions is not None and index >= num_completions:
+            token_ids = rollouts[index % num_completions].token_ids
+        else:
+            token_ids = tokens(rng.randint(1, max_new_tokens))
         logprobs = tuple(rng.uniform(-8.0, -0.5) for _ in token_ids)
         rollouts.append(
             make_rollout(reward=reward, rid=f"{name}-{index}", token_ids=token_ids, logprobs=logprobs, version=version)

@@ -19,6 +19,7 @@ def make_report(*, num_updates: int = 2, loss: float = 0.25) -> StepReport:
         num_mixed_groups=3,
         num_uniform_groups=5,
         num_rows=24,
+        num_distinct_rows=16,
         num_prompt_tokens=100,
         grad_norm=1.5,
         learning_rate=5e-6,

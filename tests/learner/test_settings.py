@@ -16,7 +16,9 @@ def test_flags_set_values_and_the_rest_are_defaults() -> None:
     assert settings.work_dir == Path("/work")
     assert settings.learning_rate == 0.01
     assert settings.advantage is AdvantageKind.RLOO
-    assert settings.autocast is FloatFormat.BF16
+    assert settings.autocast is settings.publish_format is FloatFormat.AUTO
+    assert settings.selection_weight_cap == 1.0
+    assert not settings.half_batch_cosine
 
 
 def test_variables_set_values_and_flags_win(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,6 +37,7 @@ def test_variables_set_values_and_flags_win(monkeypatch: pytest.MonkeyPatch) -> 
         ([*NEEDED, "--advantage", "gae"], "gae"),
         ([*NEEDED, "--clip-low", "0.3", "--clip-high", "0.2"], r"clip_high \(0\.2\) below clip_low \(0\.3\)"),
         ([*NEEDED, "--metrics-port", "70000"], "70000"),
+        ([*NEEDED, "--selection-weight-cap", "0.5"], "0.5"),
     ],
 )
 def test_a_wrong_flag_is_refused_with_its_value(flags: list[str], message: str) -> None:

@@ -1,6 +1,7 @@
 """The client asks what the API offers, and raises what the API refused as the error it was."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from pathlib import Path
 from typing import cast
@@ -9,6 +10,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from scheduler.api.requests import NewEvaluation
 from scheduler.client import Client, Json
 from scheduler.core.errors import (
     BudgetExhausted,
@@ -20,6 +22,7 @@ from scheduler.core.errors import (
     ServerUnavailable,
     StaleIncarnation,
 )
+from scheduler.core.evaluation import EvaluationMeasure
 from scheduler.service import Service
 from tests.scheduler.api.bodies import add_pool, make_run
 from tests.scheduler.served import served
@@ -121,6 +124,35 @@ class _Unread(httpx.BaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         return self._answer(request)
+
+
+def test_every_weight_version_is_read_page_by_page() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked = request.url.params
+        newest = min(int(asked.get("before", 2502)) - 1, 2501)
+        page = range(newest, max(0, newest - int(asked["count"])), -1)
+        return httpx.Response(200, json={"weights": [{"version": version} for version in page]})
+
+    client = Client("http://scheduler", transport=httpx.MockTransport(answer))
+    assert [record["version"] for record in client.all_weights("run")] == list(range(2501, 0, -1))
+    assert [record["version"] for record in client.weights("run", count=2, before=9)] == [8, 7]
+
+
+def test_an_evaluation_is_asked_for_with_its_measure_and_its_target() -> None:
+    sent: list[Json] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.append(json.loads(request.content))
+        return httpx.Response(202, json={})
+
+    client = Client("http://scheduler", transport=httpx.MockTransport(answer))
+    client.evaluate("run", pool="held-out", rollouts=2)
+    client.evaluate("run", pool="held-out", measure=EvaluationMeasure.LIKELIHOOD, target="{answer}!")
+    for body, expected in zip(
+        sent, ({"measure": "rollouts"}, {"measure": "likelihood", "target": "{answer}!"}), strict=True
+    ):
+        read = NewEvaluation.model_validate(body)
+        assert read.model_dump(include=set(expected)) == expected
 
 
 def _answering(response: httpx.Response) -> Client:

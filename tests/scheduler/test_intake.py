@@ -11,13 +11,14 @@ from scheduler.core.errors import Conflict, InvalidInput, NotFound
 from scheduler.intake import Intake
 from scheduler.rewards.pool import RewardPool
 from scheduler.state.pools import PoolStore
+from scheduler.tokenizers import Tokenizers
 from tests.tiny_model import CONTEXT_LENGTH
 
 
 @pytest_asyncio.fixture
 async def intake(redis: Redis) -> AsyncIterator[Intake]:
     rewards = RewardPool(1)
-    yield Intake(PoolStore(redis), rewards)
+    yield Intake(PoolStore(redis), rewards, Tokenizers())
     await rewards.close()
 
 
@@ -85,6 +86,6 @@ async def test_prompts_of_a_pool_whose_model_has_gone_are_refused_with_its_folde
     await intake.create_pool("sums", tokenizer=str(link), reward="exact")
     link.unlink()
     # Another scheduler: this one has the tokenizer in memory.
-    successor = Intake(PoolStore(redis), RewardPool(1))
+    successor = Intake(PoolStore(redis), RewardPool(1), Tokenizers())
     with pytest.raises(InvalidInput, match=str(link)):
         await successor.add_prompts("sums", _bytes(b'{"text": "1"}'))

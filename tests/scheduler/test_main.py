@@ -130,15 +130,17 @@ async def test_a_scheduler_whose_run_was_taken_over_ends_with_a_failure(
     await add_pool(PoolStore(redis), model_folder)
     run = await RunStore(redis).create(make_config(), now=1.0)
     keys = RunKeys(run.run_id)
-    async with _scheduler(model_folder, REDIS_URL=redis_url, LEASE_TTL_S="0.4") as scheduler:
+    async with _scheduler(model_folder, REDIS_URL=redis_url, LEASE_TTL_S="4") as scheduler:
         await scheduler.answers()
         await _held(redis, keys)
         await redis.delete(keys.lease_alive)
         await Lease.acquire(redis, keys, holder="successor", ttl_s=60.0)
         code, lines = await scheduler.ended()
     assert code == 1
-    assert [line["kind"] for line in lines if line["event"] == "failed"] == ["FenceLost"]
-    assert any("another scheduler took the lease" in str(line.get("error")) for line in lines)
+    # Whichever noticed first: the renewal of the lease, or a change that the fence refused.
+    [failed] = [line for line in lines if line["event"] == "failed"]
+    assert failed["kind"] == "FenceLost"
+    assert run.run_id in str(failed["error"])
 
 
 @pytest.mark.e2e

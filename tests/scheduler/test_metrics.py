@@ -152,8 +152,8 @@ async def test_prompts_versions_steps_and_groups_follow_the_record(service: Serv
 
 async def test_the_newest_finished_evaluation_of_a_pool_gives_its_accuracy(service: Service) -> None:
     samples, _ = await busy(service)
-    assert of_run(samples, "evaluation_accuracy", pool="held-out") == 5 / 8
-    assert of_run(samples, "evaluation_weight_version", pool="held-out") == 1
+    assert of_run(samples, "evaluation_accuracy", pool="held-out", measure="rollouts") == 5 / 8
+    assert of_run(samples, "evaluation_weight_version", pool="held-out", measure="rollouts") == 1
 
 
 async def test_a_run_is_in_exactly_one_state(service: Service) -> None:

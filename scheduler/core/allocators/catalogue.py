@@ -1,17 +1,24 @@
 """The allocators a run can name.
 
 Owns: their names, and building one from a run's pilots, commits and parameters. Never decides anything. Adding a rule
-touches its own module and this one.
+touches its own module and this one; a user's own rule is named by its import path and touches neither.
 """
 
-import inspect
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from types import MappingProxyType
 
+from scheduler.core.allocators.adaptive import Adaptive
+from scheduler.core.allocators.dapo import Dapo, DapoCarry
+from scheduler.core.allocators.greso import Greso
 from scheduler.core.allocators.grpo import Grpo
+from scheduler.core.allocators.imported import build_imported, is_import_path
 from scheduler.core.allocators.interface import Allocator
+from scheduler.core.allocators.mopps import Mopps
+from scheduler.core.allocators.parameters import Number, check_parameters, signature_of
 from scheduler.core.allocators.pilot_commit import PilotCommit
+from scheduler.core.allocators.reinforce_ada import ReinforceAda
+from scheduler.core.allocators.speed_rl import SpeedRl
 from scheduler.core.errors import InvalidInput
 
 
@@ -20,8 +27,22 @@ class AllocatorName(StrEnum):
 
     GRPO = "grpo"
     """Uniform GRPO: a whole group for every prompt."""
+    DAPO = "dapo"
+    """Dynamic sampling as released: whole groups in rounds, uniform ones dropped, surplus discarded."""
+    DAPO_CARRY = "dapo_carry"
+    """Dynamic sampling on demand, surplus carried over."""
+    SPEED_RL = "speed_rl"
+    """A few screening rollouts; the rest for prompts on which they disagree."""
+    GRESO = "greso"
+    """Dynamic sampling that passes over prompts which taught nothing lately."""
+    MOPPS = "mopps"
+    """Whole groups for the candidates whose drawn success rate is closest to one half."""
+    REINFORCE_ADA = "reinforce_ada"
+    """Rounds of rollouts until a prompt has shown enough of both outcomes."""
     PILOT_COMMIT = "pilot_commit"
-    """Pilot-Commit as released, with timed instead of permanent eviction."""
+    """Pilot-Commit as released."""
+    ADAPTIVE = "adaptive"
+    """Ours: history, sequential pilots and group sizes by what a rollout is worth."""
 
 
 def _grpo(*, pilots: int, commits: int) -> Grpo:
@@ -30,33 +51,30 @@ def _grpo(*, pilots: int, commits: int) -> Grpo:
 
 
 _BUILDERS: Mapping[AllocatorName, Callable[..., Allocator]] = MappingProxyType(
-    {AllocatorName.GRPO: _grpo, AllocatorName.PILOT_COMMIT: PilotCommit}
-)
-_SIZES = ("pilots", "commits")
-# What a declared parameter type accepts from JSON, and how to ask for it.
-_ACCEPTED: Mapping[object, tuple[str, tuple[type, ...]]] = MappingProxyType(
     {
-        float: ("a number", (float, int)),
-        int: ("a whole number", (int,)),
-        int | None: ("a whole number or null", (int, type(None))),
+        AllocatorName.GRPO: _grpo,
+        AllocatorName.DAPO: Dapo,
+        AllocatorName.DAPO_CARRY: DapoCarry,
+        AllocatorName.SPEED_RL: SpeedRl,
+        AllocatorName.GRESO: Greso,
+        AllocatorName.MOPPS: Mopps,
+        AllocatorName.REINFORCE_ADA: ReinforceAda,
+        AllocatorName.PILOT_COMMIT: PilotCommit,
+        AllocatorName.ADAPTIVE: Adaptive,
     }
 )
 
 
-def build_allocator(name: str, *, pilots: int, commits: int, parameters: Mapping[str, float | int | None]) -> Allocator:
-    """The named allocator; parameters left out take the rule's defaults.
+def build_allocator(name: str, *, pilots: int, commits: int, parameters: Mapping[str, Number]) -> Allocator:
+    """The allocator of that name, or at that import path; parameters left out take the rule's defaults.
 
     Raises InvalidInput, saying what would be right, for an unknown name, an unknown parameter, a value of the wrong
-    type, or values that the rule itself refuses.
+    type, values that the rule itself refuses, or an import path that leads to no allocator.
     """
+    if is_import_path(name):
+        return build_imported(name, pilots=pilots, commits=commits, parameters=parameters)
     build = _BUILDERS[_known(name)]
-    declared = {
-        parameter.name: parameter.annotation
-        for parameter in inspect.signature(build).parameters.values()
-        if parameter.name not in _SIZES
-    }
-    for parameter, value in parameters.items():
-        _check(name, parameter, value, declared)
+    check_parameters(name, signature_of(name, build), parameters)
     return build(pilots=pilots, commits=commits, **parameters)
 
 
@@ -65,15 +83,6 @@ def _known(name: str) -> AllocatorName:
         return AllocatorName(name)
     except ValueError as exc:
         raise InvalidInput(
-            f"there is no allocator {name!r}; there are {', '.join(AllocatorName)}", field="allocator"
+            f"there is no allocator {name!r}; there are {', '.join(AllocatorName)}, or your own as package.module:Name",
+            field="allocator",
         ) from exc
-
-
-def _check(name: str, parameter: str, value: float | int | None, declared: Mapping[str, object]) -> None:
-    field = f"parameters.{parameter}"
-    if parameter not in declared:
-        takes = ", ".join(declared) or "none"
-        raise InvalidInput(f"{name} has no parameter {parameter!r}; its parameters: {takes}", field=field)
-    words, types = _ACCEPTED[declared[parameter]]
-    if isinstance(value, bool) or not isinstance(value, types):
-        raise InvalidInput(f"{name} needs {words} for {parameter}, not {value!r}", field=field)

@@ -1,18 +1,19 @@
 """What an allocator is asked and what it may answer.
 
-Owns: the questions (candidates, demand, the rollouts of a visit, finished groups), the answers, and the protocol. Never
-decides anything itself. Invariant: an answer that makes no sense cannot be built, so that a wrong allocator fails where
-it is wrong.
+Owns: the questions (candidates, demand, the rollouts of a visit, finished groups, experience), the answers, and the
+protocol. Never decides anything itself. Invariant: an answer that makes no sense cannot be built, so that a wrong
+allocator fails where it is wrong.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
 from scheduler.core.errors import InvalidInput
 from scheduler.core.informativeness import Evidence
+from scheduler.core.prior import Prior
 from scheduler.core.types import Rollout, Verdict
 
 
@@ -22,6 +23,7 @@ class Candidate:
 
     prompt_id: str
     evidence: Evidence
+    """Brought up to the present weight version: what is old has faded towards the prior."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +33,7 @@ class Demand:
     prompts: int
     """Prompts wanted: a ranking claims at most so many."""
     version: int
-    """The live weight version; evidence may be older and is aged by the rule that reads it."""
+    """The live weight version."""
     pass_rate: float
     """Measured share of piloted prompts that are committed, in (0, 1)."""
     batch_size: int
@@ -136,8 +138,33 @@ class Selection:
     """Ids of the groups to discard."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Experience:
+    """What a run has seen since its rule was last asked to adapt: once per training step."""
+
+    step: int
+    """Training steps applied."""
+    epoch: int
+    """Visits that every claimable prompt has had at least."""
+    prior: Prior = field(default_factory=Prior)
+    """Beta prior fitted to the pilots of first visits."""
+    visits: Mapping[Verdict, int] = field(default_factory=dict)
+    """Visits that ended, by verdict; prompts passed over by their history are not among them."""
+    num_rollouts: int = 0
+    """Pilots and commits that came back, whatever became of them."""
+    num_tokens: int = 0
+    """Tokens they have."""
+    num_grouped: int = 0
+    """Rollouts in the groups published; `visits` has the number of groups."""
+    signal: float = 0.0
+    """Sum over the groups published of rollouts x variance of their rewards: what the spend has bought."""
+
+
 class Allocator(Protocol):
-    """A rule that decides who gets pilots and commits: a pure, frozen value."""
+    """A rule that decides who gets pilots and commits: a pure, frozen value.
+
+    `scheduler.core.allocators.rule.Rule` answers everything but `name`, `largest_group` and `decide` as most rules do.
+    """
 
     @property
     def name(self) -> str:
@@ -145,13 +172,21 @@ class Allocator(Protocol):
         ...
 
     @property
-    def pilot_size(self) -> int:
-        """Rollouts of the first `More`; 0 if the rule commits unseen."""
+    def largest_group(self) -> int:
+        """The most rollouts a visit may ask for, pilots included: what a claim reserves."""
         ...
 
     @property
-    def largest_group(self) -> int:
-        """The most rollouts a visit may ask for, pilots included: what a claim reserves."""
+    def round_batches(self) -> int | None:
+        """Prompts claimed together, in batches: every batch begins with such a round, and waits for the last of it.
+
+        None: as many as are needed, whenever they are.
+        """
+        ...
+
+    @property
+    def discards_surplus(self) -> bool:
+        """Whether a finished group that finds no slot is discarded; else it waits for one."""
         ...
 
     def rank(self, candidates: Sequence[Candidate], demand: Demand, rng: np.random.Generator) -> Ranking:
@@ -170,6 +205,9 @@ class Allocator(Protocol):
         """Choose a batch of at most `need` groups from those newly finished and those held from earlier selections."""
         ...
 
-    def epoch(self, number: int) -> "Allocator":
-        """The rule for that epoch (counted from 0); itself if it does not count epochs."""
+    def adapted(self, experience: Experience) -> "Allocator":
+        """The rule after a training step; itself if it does not adapt.
+
+        A scheduler that starts again begins with the rule as it was built: what has to outlive it belongs in evidence.
+        """
         ...

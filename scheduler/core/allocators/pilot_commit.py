@@ -5,30 +5,24 @@ repeated evictions, and never at the shaped reward: verdicts are about correctne
 
 Invariant: the four verdicts are exclusive and total, for any thresholds that can be built.
 
-Differences from the authors' release: thresholds are stated as success rates; pilots are asked for on demand, not three
-batches at a time; DEFER counts weight versions, not epochs; an evicted prompt comes back after a long and growing
-interval, where the release evicts for good (`evict_for=None`), because only about 81 % of the prompts solved in one
-epoch are still solved in the next.
+The defaults are the authors' release: every batch begins with a round of three batches of fresh prompts, survivors that
+find no slot wait, a prompt too easy or too hard returns in the next epoch, a solved one never does. Two parameters are
+ours: `rounds=None` asks for pilots on demand, at the measured pass rate, instead of in rounds; `evict_for` brings a
+solved prompt back after a long and growing interval, because only about 81 % of the prompts solved in one epoch are
+still solved in the next.
+
+Differences from the release, whatever the parameters: thresholds are stated as success rates; an evicted prompt is not
+counted as skipped as well; a survivor is committed as soon as a slot is free, oldest first, and not in the next round
+by the highest standard deviation of its pilots; it expires by the run's staleness, not after 4 steps or at the end of
+an epoch; a visit under way when its epoch ends goes on.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-import numpy as np
-
-from scheduler.core.allocators.interface import (
-    Candidate,
-    Commit,
-    Decision,
-    Demand,
-    More,
-    Ranking,
-    ReadyGroup,
-    Selection,
-    Settle,
-)
-from scheduler.core.allocators.orders import fewest_visits_first, oldest_first
+from scheduler.core.allocators.interface import Commit, Decision, More, Settle
+from scheduler.core.allocators.rule import Rule
 from scheduler.core.errors import InvalidInput
 from scheduler.core.informativeness import Evidence
 from scheduler.core.types import Rollout, Stage, Verdict
@@ -49,26 +43,28 @@ class PilotReason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PilotCommit:
+class PilotCommit(Rule):
     """Commit exactly the prompts whose pilots' success rate lies in [p_lower, p_upper].
 
     A trained group is the union of its pilots and commits. Raises InvalidInput for sizes below 1, thresholds that are
-    not 0 <= p_lower <= p_upper <= p_solve <= 1, or negative intervals.
+    not 0 <= p_lower <= p_upper <= p_solve <= 1, rounds below 1 or negative intervals.
     """
 
     pilots: int
     """m: rollouts that settle the verdict."""
     commits: int
     """c: rollouts that a committed prompt gets on top."""
+    rounds: int | None = 3
+    """Prompts piloted together at the start of every batch, in batches; None: on demand."""
     p_solve: float = 1.0
     """Success rate of the pilots from which a prompt counts as solved: EVICT."""
     p_upper: float = 0.75
     """Success rate above which a prompt is too easy now: SKIP."""
     p_lower: float = 0.125
     """Success rate below which a prompt is too hard now: DEFER."""
-    defer_for: int = 8
-    """Weight versions until a deferred prompt returns."""
-    evict_for: int | None = 32
+    defer_for: int = 0
+    """Weight versions until a deferred prompt returns; 0: with the next epoch, in normal order."""
+    evict_for: int | None = None
     """Weight versions until an evicted prompt returns, doubled for each eviction in a row before; None: never."""
 
     def __post_init__(self) -> None:
@@ -80,6 +76,11 @@ class PilotCommit:
                 "thresholds are success rates with 0 <= p_lower <= p_upper <= p_solve <= 1, not "
                 f"p_lower={self.p_lower}, p_upper={self.p_upper}, p_solve={self.p_solve}",
                 field="parameters",
+            )
+        if self.rounds is not None and self.rounds < 1:
+            raise InvalidInput(
+                f"a round has 1 or more batches, or is null for pilots on demand, not {self.rounds}",
+                field="parameters.rounds",
             )
         if self.defer_for < 0:
             raise InvalidInput(f"defer_for is 0 or more versions, not {self.defer_for}", field="parameters.defer_for")
@@ -95,18 +96,14 @@ class PilotCommit:
         return "pilot_commit"
 
     @property
-    def pilot_size(self) -> int:
-        """m."""
-        return self.pilots
-
-    @property
     def largest_group(self) -> int:
         """n = m + c."""
         return self.pilots + self.commits
 
-    def rank(self, candidates: Sequence[Candidate], demand: Demand, rng: np.random.Generator) -> Ranking:
-        """Every prompt once an epoch, in random order; nobody is passed over unseen."""
-        return Ranking(claim=fewest_visits_first(candidates, demand.prompts, rng))
+    @property
+    def round_batches(self) -> int | None:
+        """`rounds`."""
+        return self.rounds
 
     def verdict(self, success_rate: float) -> Verdict:
         """The verdict on a success rate of the pilots, in [0, 1]."""
@@ -137,11 +134,3 @@ class PilotCommit:
             return None
         evictions = evidence.streak if evidence.last_verdict is Verdict.EVICT else 0
         return self.evict_for << min(evictions, _MOST_DOUBLINGS)
-
-    def select(self, ready: Sequence[ReadyGroup], held: Sequence[ReadyGroup], need: int) -> Selection:
-        """Oldest version first; nothing is discarded."""
-        return oldest_first(ready, held, need)
-
-    def epoch(self, number: int) -> "PilotCommit":
-        """Does not count epochs."""
-        return self

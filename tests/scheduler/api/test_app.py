@@ -70,4 +70,4 @@ async def test_every_field_of_a_run_is_described(document: Json) -> None:
     components = cast(Mapping[str, Mapping[str, Mapping[str, Mapping[str, Json]]]], document["components"])
     run = components["schemas"]["NewRun"]["properties"]
     assert {name for name, field in run.items() if "description" not in field and "$ref" not in field} == set()
-    assert run["allocator"]["examples"] == ["pilot_commit"]
+    assert run["allocator"]["examples"] == ["adaptive"]

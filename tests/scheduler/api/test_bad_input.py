@@ -82,6 +82,8 @@ CASES = (
     run("unknown allocator", "allocator", "'magic'", "pilot_commit", allocator="magic"),
     run("unknown parameter", "parameters.luck", "luck", parameters={"luck": 1}),
     run("evaluation on the training pool", "evaluation.pool", "trains on", evaluation={"pool": "sums"}),
+    run("unknown measure", "evaluation.measure", "likelihood", evaluation={"pool": "held-out", "measure": "luck"}),
+    run("target without an answer", "evaluation.target", "{answer}", evaluation={"pool": "held-out", "target": "7"}),
     run("id with a slash", "run_id", "pattern", run_id="a/b"),
     Case(name="no JSON", path="/v1/runs", body=b"{", field=None, words=("JSON",)),
     Case(name="no object", path="/v1/runs", body=b"[]", field=None, words=("object",)),

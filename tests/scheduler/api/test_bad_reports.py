@@ -73,6 +73,7 @@ async def taken(redis: Redis, tmp_path: Path) -> AsyncIterator[Taken]:
         ("learner", {"step": 0, "trained": {"one": ["g"]}}, 422, "trained.one.[key]", "integer"),
         ("evaluations", {"pool": "nowhere"}, 404, "pool", "nowhere"),
         ("evaluations", {"pool": "sums", "rollouts": 0}, 422, "rollouts", "greater than or equal to 1"),
+        ("evaluations", {"pool": "sums", "measure": "likelihood", "target": "7"}, 422, "target", "{answer}"),
     ],
 )
 async def test_a_report_that_cannot_be_true_is_refused_and_costs_nothing(

@@ -73,7 +73,8 @@ async def test_a_reward_that_raises_or_hangs_fails_its_rollouts_and_the_run_goes
     assert (_reasons(hanging), hanging["num_pilots"]) == ([], PILOTS * cast(int, hanging["visits"]))
     # Without a reward there is nothing to learn of a prompt: a zero would have made it look too hard.
     assert set(_reasons(raising)) == {"0 of 4 rollouts have a reward; reward failed: KeyError: 'no such unit'"}
-    assert (raising["num_pilots"], raising["success_rate"], raising["last_verdict"]) == (0, 0.5, None)
+    assert (raising["num_pilots"], raising["last_verdict"]) == (0, None)
+    assert cast(float, raising["success_rate"]) > 0.4, "it is believed to be like the others of its pool"
     assert "raises" not in {group.prompt_id for group in learner.received.values()}
     assert ledger["balanced"]
     pilots = cast(dict[str, dict[str, dict[str, int]]], ledger["stages"])["pilot"]

@@ -67,7 +67,7 @@ class Site:
             refused={},
             path=str(self.weights),
             manifest_digest=f"step-{batch.step}",
-            stats={"loss": float("nan")},
+            stats={"loss": float("nan"), "grad_norm": 0.5},
         )
 
     async def get(self, path: str = "") -> Json:
@@ -127,6 +127,12 @@ async def test_a_step_is_taken_applied_saved_and_the_run_ends(site: Site) -> Non
     weights = (await site.get("/weights"))["weights"]
     assert isinstance(weights, list)
     assert [record["version"] for record in weights] == [2, 1]
+    assert weights[0]["stats"] == {"grad_norm": 0.5}, "what is not finite is left out"
+    assert ledger["spent_rollouts"] == weights[0]["spent_rollouts"] > weights[1]["spent_rollouts"] == 0
+    assert weights[0]["spent_tokens"] > weights[1]["spent_tokens"] == 0
+    for count, before, versions in ((1, 9, [2]), (9, 2, [1]), (9, 1, [])):
+        page = (await site.get(f"/weights?count={count}&before={before}"))["weights"]
+        assert [record["version"] for record in page] == versions
 
 
 async def test_a_learner_that_was_replaced_is_refused_everywhere(site: Site) -> None:

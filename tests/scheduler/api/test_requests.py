@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from scheduler.api.requests import Applied, NewRun, NewSampling
 from scheduler.core.budget import Budget
+from scheduler.core.evaluation import EvaluationMeasure
 from scheduler.core.run import EvaluationPlan, RunConfig
 from scheduler.core.types import Sampling
 
@@ -32,13 +33,15 @@ def test_everything_that_is_asked_for_reaches_the_core() -> None:
             "allocator": "grpo",
             "sampling": {"max_new_tokens": 8, "stop": ["\n"]},
             "budget": {"rollouts": 100, "wall_clock_s": 5.0},
-            "evaluation": {"pool": "held-out", "every_steps": 5},
+            "evaluation": {"pool": "held-out", "every_steps": 5, "measure": "likelihood", "target": "{answer}."},
             "parameters": {"floor": 0.1},
         }
     ).config()
     assert asked.sampling.stop == ("\n",)
     assert asked.budget == Budget(rollouts=100, wall_clock_s=5.0)
-    assert asked.evaluation == EvaluationPlan(pool="held-out", every_steps=5)
+    assert asked.evaluation == EvaluationPlan(
+        pool="held-out", every_steps=5, measure=EvaluationMeasure.LIKELIHOOD, target="{answer}."
+    )
     assert (asked.allocator, asked.parameters) == ("grpo", {"floor": 0.1})
 
 

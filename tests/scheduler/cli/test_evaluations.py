@@ -20,7 +20,8 @@ async def test_evaluations_are_listed_with_their_accuracy(pilotcommit: Command, 
 async def test_json_has_the_results_by_prompt(pilotcommit: Command, service: Service) -> None:
     await make_busy_run(service.redis)
     said = await pilotcommit("evaluation", "show", "busy", "eval-1", "--json")
-    assert json.loads(said.out)["results"]["sum-1"] == {"correct": 1, "judged": 4, "failed": 0}
+    said_of = json.loads(said.out)["results"]["sum-1"]
+    assert said_of == {"correct": 1, "judged": 4, "failed": 0, "probability": None, "reason": ""}
 
 
 async def test_a_run_that_is_not_at_work_cannot_be_evaluated(pilotcommit: Command, service: Service) -> None:

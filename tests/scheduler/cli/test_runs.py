@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from scheduler.core.evaluation import EvaluationMeasure
 from scheduler.core.lifecycle import RunState
 from scheduler.service import Service
 from tests.scheduler.cli.conftest import Command
@@ -19,7 +20,7 @@ async def test_options_reach_the_runs_configuration(pilotcommit: Command, servic
         *("--max-new-tokens", "16", "--temperature", "0.7", "--stop", "\n", "--stop", "="),
         *("--budget-rollouts", "500", "--budget-tokens", "9000", "--budget-wall-clock-s", "60"),
         *("--budget-eval-rollouts", "40", "--eval-pool", "held-out", "--eval-rollouts", "2"),
-        *("--eval-every-steps", "3"),
+        *("--eval-every-steps", "3", "--eval-measure", "likelihood", "--eval-target", " ({answer})"),
     )
     assert said.code == 0, said.err
     config = (await service.runs.get("mine")).config
@@ -32,6 +33,7 @@ async def test_options_reach_the_runs_configuration(pilotcommit: Command, servic
     assert (budget.rollouts, budget.tokens, budget.wall_clock_s, budget.eval_rollouts) == (500, 9000, 60.0, 40)
     assert config.evaluation is not None
     assert (config.evaluation.pool, config.evaluation.rollouts, config.evaluation.every_steps) == ("held-out", 2, 3)
+    assert (config.evaluation.measure, config.evaluation.target) == (EvaluationMeasure.LIKELIHOOD, " ({answer})")
 
 
 async def test_a_file_of_fields_is_enough_and_options_go_over_it(
@@ -92,6 +94,10 @@ async def test_weight_versions_are_listed_newest_first(pilotcommit: Command, ser
     await make_busy_run(service.redis)
     said = await pilotcommit("run", "weights", "busy")
     assert said.out.index("/weights/2") < said.out.index("/weights/1")
+    said = await pilotcommit("run", "weights", "busy", "--count", "1", "--json")
+    assert [record["version"] for record in json.loads(said.out)] == [2]
+    said = await pilotcommit("run", "weights", "busy", "--all", "--json")
+    assert [record["version"] for record in json.loads(said.out)] == [2, 1]
 
 
 async def test_an_order_that_comes_too_late_says_why(pilotcommit: Command, service: Service) -> None:

@@ -6,6 +6,7 @@ import pytest
 from scheduler.cli import tables
 from scheduler.cli.answers import Added, Evaluation, Event, Pool, Refusal, Server, Weights
 from scheduler.core.budget import Budget
+from scheduler.core.evaluation import EvaluationMeasure
 from scheduler.core.lifecycle import PromptState, RunState
 from scheduler.core.types import Verdict
 from tests.scheduler.cli.shown import make_prompt, make_run, text_of
@@ -128,6 +129,17 @@ def test_weights_that_were_never_pushed_have_no_push_time() -> None:
     assert "1.2 s" not in second
 
 
+def test_weights_show_what_was_spent_by_then_and_what_their_step_measured() -> None:
+    shown = text_of(tables.weights([_weights(2, stats={"loss": 0.01234, "ratio_mean": 1.5}), _weights(1)], 60.0))
+    second, first = [line for line in shown.splitlines() if "/weights/" in line]
+    assert "2,400" in second
+    assert "10,000" in second
+    assert "0.0123" in second
+    assert "1.5" not in second, "--json has the rest"
+    assert "1,200" in first
+    assert "grad_norm" not in shown, "nobody measured it"
+
+
 def test_a_pool_shows_its_size_and_its_limit() -> None:
     shown = text_of(
         tables.pool(Pool(name="sums", tokenizer="/m", reward="exact", max_prompt_tokens=2047, num_prompts=9))
@@ -139,8 +151,18 @@ def _server(*, reason: str) -> Server:
     return Server(url="http://one:30000", state="stale", version=0, in_flight=1, capacity=256, reason=reason)
 
 
-def _weights(version: int, push_s: float | None) -> Weights:
-    return Weights(version=version, state="live", step=1, path=f"/weights/{version}", announced_at=0.0, push_s=push_s)
+def _weights(version: int, push_s: float | None = None, stats: dict[str, float] | None = None) -> Weights:
+    return Weights(
+        version=version,
+        state="live",
+        step=1,
+        path=f"/weights/{version}",
+        announced_at=0.0,
+        push_s=push_s,
+        spent_rollouts=1200 * version,
+        spent_tokens=5000 * version,
+        stats=stats or {},
+    )
 
 
 def _evaluation(*, state: str = "done", reason: str = "", judged: int = 8, accuracy: float | None = 0.5) -> Evaluation:
@@ -154,6 +176,7 @@ def _evaluation(*, state: str = "done", reason: str = "", judged: int = 8, accur
         step=0,
         num_prompts=2,
         num_rollouts=4,
+        measure=EvaluationMeasure.ROLLOUTS,
         correct=0,
         judged=judged,
         accuracy=accuracy,

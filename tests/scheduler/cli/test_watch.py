@@ -3,6 +3,8 @@
 import asyncio
 import json
 
+import pytest
+
 from scheduler.cli.watch import Look, as_snapshot
 from scheduler.client import Client, Json
 from scheduler.core.lifecycle import RunState
@@ -74,9 +76,12 @@ async def test_a_snapshot_carries_the_runs_own_numbers(service: Service, url: st
     assert shown.accuracy.estimate == 5 / 8
 
 
-async def test_accuracies_of_another_pool_are_not_compared(service: Service, url: str) -> None:
+@pytest.mark.parametrize("changes", [{"pool": "another"}, {"measure": "likelihood"}], ids=str)
+async def test_accuracies_of_another_pool_or_measure_are_not_compared(
+    service: Service, url: str, changes: dict[str, str]
+) -> None:
     await make_busy_run(service.redis)
     look = await look_at(url, "busy")
-    other: Json = {**look.evaluations[0], "pool": "another", "results": {"p": {"correct": 0, "judged": 4}}}
+    other: Json = {**look.evaluations[0], **changes, "results": {"p": {"correct": 0, "judged": 4}}}
     both = Look(run=look.run, ledger=look.ledger, evaluations=[*look.evaluations, other], servers=look.servers)
     assert as_snapshot(both, now=62.0).accuracy == as_snapshot(look, now=62.0).accuracy

@@ -81,9 +81,10 @@ def test_the_smallest_run_that_works_is_accepted(changes: dict[str, object]) -> 
         ({"rollouts": 0}, "evaluation.rollouts"),
         ({"rollouts_between": 0}, "evaluation.rollouts_between"),
         ({"every_steps": 0}, "evaluation.every_steps"),
+        ({"target": " 7\n"}, "evaluation.target"),
     ],
 )
-def test_an_evaluation_that_measures_nothing_is_refused(changes: dict[str, int], field: str) -> None:
+def test_an_evaluation_that_measures_nothing_is_refused(changes: dict[str, object], field: str) -> None:
     with pytest.raises(InvalidInput) as refusal:
-        EvaluationPlan(pool="held-out", **changes)
+        EvaluationPlan(pool="held-out", **changes)  # type: ignore[arg-type]  # the table names the fields
     assert refusal.value.field == field

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.core.spend import NOT_COMMITTED, considered, passed_over, pilot_success_rate, piloted, skip_rates
+from scheduler.core.spend import NOT_COMMITTED, considered, passed_over, pilot_success_rate, skip_rates, visits_judged
 from scheduler.core.types import Verdict
 
 
@@ -20,7 +20,7 @@ def test_a_prompt_passed_over_by_its_history_counts_as_a_piloted_one_does() -> N
 
 def test_piloted_and_passed_over_are_told_apart() -> None:
     counters = {"verdict:skip": 2, "passed_over:skip": 1}
-    assert piloted(counters, Verdict.SKIP) == 2
+    assert visits_judged(counters, Verdict.SKIP) == 2
     assert passed_over(counters, Verdict.SKIP) == 1
 
 

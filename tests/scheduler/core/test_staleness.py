@@ -152,14 +152,14 @@ def test_admission_keeps_every_outstanding_group_fresh(
 
 
 def test_synchronous_training_starts_one_batch_and_waits_for_its_weights() -> None:
-    assert free_slots(0, batch_size=8, max_staleness=0, lag=0) == 8
-    assert free_slots(8, batch_size=8, max_staleness=0, lag=0) == 0
-    assert free_slots(0, batch_size=8, max_staleness=0, lag=1) == 0
+    assert free_slots(0, batch_size=8, batches_ahead=0, lag=0) == 8
+    assert free_slots(8, batch_size=8, batches_ahead=0, lag=0) == 0
+    assert free_slots(0, batch_size=8, batches_ahead=0, lag=1) == 0
 
 
 def test_a_fleet_that_lags_beyond_the_bound_leaves_no_slot() -> None:
-    assert free_slots(0, batch_size=8, max_staleness=2, lag=2) == 8
-    assert free_slots(0, batch_size=8, max_staleness=2, lag=5) == 0
+    assert free_slots(0, batch_size=8, batches_ahead=2, lag=2) == 8
+    assert free_slots(0, batch_size=8, batches_ahead=2, lag=5) == 0
 
 
 def test_a_group_exactly_at_the_bound_is_fresh_and_one_beyond_is_not() -> None:

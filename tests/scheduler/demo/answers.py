@@ -51,10 +51,18 @@ def run_answer(*, state: str = "running", step: int = 0, version: int = 1, consi
 
 
 def evaluation_answer(
-    purpose: str, *, step: int, correct: int, judged: int = 4, state: str = "done", prompts: int = 40
+    purpose: str,
+    *,
+    step: int,
+    correct: int,
+    judged: int = 4,
+    probability: float | None = None,
+    state: str = "done",
+    prompts: int = 40,
 ) -> Json:
     """An evaluation's page in which every prompt has the same result."""
-    results = {f"p{number}": {"correct": correct, "judged": judged} for number in range(prompts)}
+    said = {"correct": correct, "judged": judged, "failed": 0, "probability": probability, "reason": ""}
+    results = {f"p{number}": said for number in range(prompts)}
     return {
         "purpose": purpose,
         "state": state,

@@ -12,6 +12,7 @@ from scheduler.core.run import RunConfig
 from scheduler.engine.batches import Batches
 from scheduler.engine.delivery import Delivery, DeliverySettings
 from scheduler.engine.pipeline import Pipeline
+from scheduler.engine.rule_in_force import RuleInForce
 from scheduler.frames import BatchFrame
 from scheduler.state.groups import GroupEntry
 from scheduler.state.versions import WeightRecord, recent_versions
@@ -24,12 +25,21 @@ QUICK = DeliverySettings(heartbeat_s=0.01, patience_s=0.02)
 class Desk:
     """A delivery whose groups are made without servers."""
 
-    def __init__(self, stores: Stores, folder: Path, config: RunConfig, delivery: Delivery, batches: Batches) -> None:
+    def __init__(
+        self,
+        stores: Stores,
+        folder: Path,
+        config: RunConfig,
+        delivery: Delivery,
+        batches: Batches,
+        rule: RuleInForce,
+    ) -> None:
         self.stores = stores
         self.folder = folder
         self.config = config
         self.delivery = delivery
         self.batches = batches
+        self.rule = rule
         self.pipeline = delivery._pipeline
         self.announced: list[int] = []
         self._made = 0
@@ -48,10 +58,13 @@ class Desk:
             step=int(meta.get("step", 0)),
         )
         pipeline.change(put=await stores.groups.entries(), policy_version=int(meta.get("version", 0)))
+        rule = RuleInForce(
+            PilotCommit(pilots=2, commits=2, rounds=None), runs=stores.runs, run_id=stores.keys.run_id, step=0
+        )
         batches = Batches(
             run_id="run",
             config=config,
-            allocator=PilotCommit(pilots=2, commits=2),
+            rule=rule,
             pipeline=pipeline,
             groups=stores.groups,
             patience_s=QUICK.patience_s,
@@ -74,7 +87,7 @@ class Desk:
             last_weights=newest[0] if newest else None,
             settings=QUICK,
         )
-        desk = cls(stores, folder, config, delivery, batches)
+        desk = cls(stores, folder, config, delivery, batches, rule)
         desk.announced = announced
         return desk
 
@@ -110,7 +123,14 @@ class Desk:
                     return frame
         raise AssertionError("no batch")
 
-    async def apply(self, batch: BatchFrame, *, refused: dict[str, int] | None = None, incarnation: str = "a") -> int:
+    async def apply(
+        self,
+        batch: BatchFrame,
+        *,
+        refused: dict[str, int] | None = None,
+        incarnation: str = "a",
+        stats: dict[str, float] | None = None,
+    ) -> int:
         """Report a step on a batch."""
         refused = refused or {}
         record = await self.delivery.applied(
@@ -120,6 +140,6 @@ class Desk:
             refused=refused,
             path=self.weights(f"w{batch.step}"),
             digest=f"w{batch.step}",
-            stats={},
+            stats=stats or {},
         )
         return record.version

@@ -19,6 +19,8 @@ VOCAB_SIZE = 512
 CONTEXT_LENGTH = 256
 ALWAYS, NEVER, SOMETIMES = 100, 0, 50
 """Success rates, in percent."""
+ON_DEMAND: dict[str, float | int | None] = {"rounds": None, "defer_for": 8, "evict_for": 32}
+"""Pilot-Commit without rounds, and with every prompt coming back."""
 
 
 def make_settings(
@@ -49,6 +51,7 @@ def make_config(
     commits: int = 4,
     batch_size: int = 4,
     max_staleness: int = 1,
+    batches_ahead: int | None = None,
     max_steps: int | None = None,
     budget: Budget | None = None,
     partial_batches: bool = False,
@@ -66,13 +69,14 @@ def make_config(
         commits=commits,
         batch_size=batch_size,
         max_staleness=max_staleness,
+        batches_ahead=batches_ahead,
         max_steps=max_steps,
         budget=budget or Budget(),
         partial_batches=partial_batches,
         evaluation=evaluation,
         attempt_timeout_s=attempt_timeout_s,
         max_attempts=max_attempts,
-        parameters=parameters or {},
+        parameters=ON_DEMAND if parameters is None and allocator == "pilot_commit" else parameters or {},
         seed=seed,
         sampling=Sampling(max_new_tokens=MAX_NEW_TOKENS),
     )
@@ -100,8 +104,8 @@ class Coin:
         return Answer(token_ids=ids, logprobs=(-0.5,) * length, text=" yes" if right else " no")
 
     def score(self, input_ids: Sequence[int], weights: str) -> tuple[float, ...]:
-        """Nothing here asks for it."""
-        return (-0.5,) * (len(input_ids) - 1)
+        """Less likely the higher a token's id is, whatever precedes it."""
+        return tuple(-token / 100 for token in input_ids[1:])
 
 
 class InstantRewards(RewardPool):

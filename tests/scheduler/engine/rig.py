@@ -156,11 +156,13 @@ class Rig:
 
     # Runs.
 
-    async def create_pool(self, name: str, prompts: Sequence[Prompt], *, reward: str = "exact") -> None:
+    async def create_pool(
+        self, name: str, prompts: Sequence[Prompt], *, reward: str = "exact", tokenizer: str = "none"
+    ) -> None:
         """A pool with these prompts."""
         record = PoolRecord(
             name=name,
-            tokenizer="none",
+            tokenizer=tokenizer,
             reward=reward,
             context_length=CONTEXT_LENGTH,
             max_prompt_tokens=CONTEXT_LENGTH,

@@ -13,10 +13,10 @@ from scheduler.core.allocators.interface import Candidate, Demand, PassedOver, R
 from scheduler.core.allocators.pilot_commit import PilotCommit
 from scheduler.core.budget import Budget
 from scheduler.core.lifecycle import PromptState
-from scheduler.core.prior import Prior
 from scheduler.core.types import Prompt, Stage, Verdict
 from scheduler.engine.admission import Admission
 from scheduler.engine.pipeline import Pipeline
+from scheduler.engine.rule_in_force import RuleInForce
 from scheduler.state.pools import PoolStore
 from scheduler.state.runs import RunStore
 from scheduler.state.table import Row
@@ -141,13 +141,12 @@ async def test_a_prompt_that_history_passes_over_is_considered_and_costs_nothing
     admission = Admission(
         config=config,
         fence=stores.lease.fence,
-        allocator=Choosy(pilots=4, commits=4),
+        rule=RuleInForce(Choosy(pilots=4, commits=4), runs=stores.runs, run_id="by-hand", step=0),
         pipeline=pipeline,
         table=stores.table,
         visits=stores.visits,
         pools=PoolStore(redis),
         transactor=stores.transactor,
-        prior=Prior(),
         start=start,
         now=lambda: 1.0,
         rng=np.random.default_rng(0),

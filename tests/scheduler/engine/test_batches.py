@@ -71,7 +71,7 @@ class Wasteful(PilotCommit):
 
 
 async def test_what_a_rule_discards_is_surplus_and_what_it_keeps_is_offered_as_held(desk: Desk) -> None:
-    desk.batches.allocator = Wasteful(pilots=2, commits=2)
+    desk.rule.allocator = Wasteful(pilots=2, commits=2, rounds=None)
     names = await desk.make_groups(4)
     await desk.apply(await desk.take())
     assert [entry.group_id for entry in desk.pipeline.published()] == names[2:3]

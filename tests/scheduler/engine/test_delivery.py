@@ -1,6 +1,7 @@
 """The stream and the learner's reports, on groups that are published by hand."""
 
 import asyncio
+import math
 from contextlib import aclosing
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from scheduler.core.types import Stage
 from scheduler.engine.delivery import DeliverySettings
 from scheduler.frames import BatchFrame, FinalFrame, GroupFrame, HeartbeatFrame
 from scheduler.state.groups import GroupStatus
+from scheduler.state.versions import recent_versions
 from tests.scheduler.engine.desk import Desk
 from tests.scheduler.engine.factories import make_config
 from tests.scheduler.state.stores import Stores
@@ -69,6 +71,18 @@ async def test_reporting_a_step_twice_changes_nothing(desk: Desk, redis: Redis) 
     assert successor.announced == []
     ledger = await desk.stores.audit()
     assert ledger.stages[Stage.COMMIT].outcomes[Outcome.TRAINED] == 4
+
+
+async def test_each_version_keeps_what_was_spent_by_then_and_what_its_step_was_like(desk: Desk, redis: Redis) -> None:
+    for step in (1, 2):
+        await desk.make_groups(2)
+        await desk.apply(await desk.take(), stats={"loss": 0.5 * step, "grad_norm": math.nan, "kl": -math.inf})
+    kept = reversed(await recent_versions(redis, desk.stores.keys, count=9))
+    # A group is four rollouts of two tokens; before the first step none was made.
+    assert [(record.spent_rollouts, record.spent_tokens) for record in kept] == [(0, 0), (8, 16), (16, 32)]
+    kept = await recent_versions(redis, desk.stores.keys, count=9)
+    assert [record.stats for record in kept] == [{"loss": 1.0}, {"loss": 0.5}, {}]
+    assert desk.delivery.stats == {"loss": 1.0}
 
 
 async def test_a_step_whose_weights_did_not_move_still_makes_a_version(desk: Desk) -> None:

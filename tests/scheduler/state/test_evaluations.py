@@ -8,6 +8,7 @@ from redis.asyncio import Redis
 
 from scheduler.core.budget import Budget
 from scheduler.core.errors import BudgetExhausted, NotFound
+from scheduler.core.evaluation import EvaluationMeasure
 from scheduler.core.ledger import Outcome
 from scheduler.core.types import Stage
 from scheduler.state.evaluations import (
@@ -41,7 +42,9 @@ async def test_an_evaluation_is_read_as_it_was_written(stores: Stores) -> None:
         version=3,
         step=2,
         purpose="before",
-        results={"p": Measured(correct=1, judged=3, failed=1)},
+        measure=EvaluationMeasure.LIKELIHOOD,
+        target="{answer}!",
+        results={"p": Measured(judged=1, probability=0.25), "q": Measured(failed=1, reason="too long")},
     )
     await stores.evaluations.put(record)
     assert await evaluation(stores.redis, stores.keys, "eval") == record
@@ -56,6 +59,32 @@ async def test_evaluations_are_listed_oldest_first(stores: Stores) -> None:
 async def test_an_evaluation_that_does_not_exist_is_named(stores: Stores) -> None:
     with pytest.raises(NotFound, match="run run has no evaluation eval"):
         await evaluation(stores.redis, stores.keys, "eval")
+
+
+async def test_what_several_tries_said_of_a_prompt_adds_up() -> None:
+    first, second = Measured(correct=1, judged=2, failed=1, reason="no reward"), Measured(correct=1, judged=1)
+    assert first + second == Measured(correct=2, judged=3, failed=1, reason="no reward")
+    assert Measured() + Measured(judged=1, probability=0.5) + Measured() == Measured(judged=1, probability=0.5)
+    assert first + Measured(failed=1, reason="refused") == replace(first, failed=2, reason="refused")
+
+
+async def test_an_accuracy_is_the_share_of_right_answers_or_the_mean_probability_of_the_reference_answer() -> None:
+    rollouts = replace(
+        make_evaluation(), results={"p": Measured(correct=3, judged=3), "q": Measured(correct=0, judged=1, failed=2)}
+    )
+    assert rollouts.accuracy == 3 / 4
+    likelihood = replace(
+        make_evaluation(),
+        measure=EvaluationMeasure.LIKELIHOOD,
+        results={
+            "p": Measured(judged=1, probability=0.5),
+            "q": Measured(judged=1, probability=0.0),
+            "r": Measured(failed=1, reason="too long"),
+        },
+    )
+    assert likelihood.accuracy == 1 / 4
+    for measure in EvaluationMeasure:
+        assert replace(make_evaluation(), measure=measure).accuracy is None
 
 
 async def test_an_evaluation_balances_after_every_step(stores: Stores) -> None:

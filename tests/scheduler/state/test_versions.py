@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from redis.asyncio import Redis
 
+from scheduler.core.budget import Cost
 from scheduler.core.errors import Conflict
 from scheduler.state.versions import WeightState, recent_versions
 from tests.scheduler.state.stores import Stores, make_config, make_weights, snapshot
@@ -81,3 +82,28 @@ async def test_the_newest_versions_come_first(stores: Stores, count: int, expect
         await stores.versions.announce(make_weights(version))
     found = await recent_versions(stores.redis, stores.keys, count=count)
     assert [record.version for record in found] == expected
+
+
+@pytest.mark.parametrize(("before", "expected"), [(1, []), (3, [2, 1]), (4, [3, 2]), (9, [4, 3])])
+async def test_a_page_goes_on_before_the_oldest_version_of_the_last(
+    stores: Stores, before: int, expected: list[int]
+) -> None:
+    for version in (1, 2, 3, 4):
+        await stores.versions.announce(make_weights(version))
+    found = await recent_versions(stores.redis, stores.keys, count=2, before=before)
+    assert [record.version for record in found] == expected
+
+
+async def test_what_was_spent_is_what_the_ledger_says(stores: Stores) -> None:
+    assert await stores.versions.spent() == Cost(rollouts=0, tokens=0)
+    await stores.make_group("p")
+    ledger = await stores.audit()
+    assert await stores.versions.spent() == Cost(rollouts=ledger.spent_rollouts, tokens=ledger.spent_tokens)
+    assert ledger.spent_rollouts > 0
+
+
+async def test_a_version_keeps_its_spend_and_its_stats_whatever_becomes_of_it(stores: Stores) -> None:
+    record = replace(make_weights(1), spent_rollouts=32, spent_tokens=99, stats={"loss": 0.5})
+    await stores.versions.announce(record)
+    await stores.versions.supersede(record)
+    assert await stores.versions.get(1) == replace(record, state=WeightState.SUPERSEDED)

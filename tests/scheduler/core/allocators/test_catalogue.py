@@ -3,6 +3,7 @@
 import pytest
 
 from scheduler.core.allocators.catalogue import AllocatorName, build_allocator
+from scheduler.core.allocators.dapo import Dapo
 from scheduler.core.allocators.grpo import Grpo
 from scheduler.core.allocators.pilot_commit import PilotCommit
 from scheduler.core.errors import InvalidInput
@@ -30,8 +31,13 @@ def test_a_whole_number_is_a_rate_too() -> None:
     )
 
 
+def test_a_rule_of_ones_own_is_named_by_its_import_path() -> None:
+    path = "scheduler.core.allocators.dapo:Dapo"
+    assert build_allocator(path, pilots=8, commits=8, parameters={"rounds": 2}) == Dapo(pilots=8, commits=8, rounds=2)
+
+
 def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(InvalidInput, match=r"'gpro'.*grpo, pilot_commit") as caught:
+    with pytest.raises(InvalidInput, match=r"'gpro'.*grpo, dapo, .*pilot_commit.*package\.module:Name") as caught:
         build_allocator("gpro", pilots=8, commits=8, parameters={})
     assert caught.value.field == "allocator"
 
@@ -39,7 +45,7 @@ def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
 @pytest.mark.parametrize(
     ("name", "parameters", "field", "says"),
     [
-        ("pilot_commit", {"p_uper": 0.5}, "parameters.p_uper", "p_solve, p_upper, p_lower, defer_for, evict_for"),
+        ("pilot_commit", {"p_uper": 0.5}, "parameters.p_uper", "rounds, p_solve, p_upper, p_lower, defer_for"),
         ("pilot_commit", {"pilots": 4}, "parameters.pilots", "no parameter 'pilots'"),
         ("grpo", {"p_upper": 0.5}, "parameters.p_upper", "its parameters: none"),
         ("pilot_commit", {"p_upper": None}, "parameters.p_upper", "a number for p_upper, not None"),
@@ -48,6 +54,8 @@ def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
         ("pilot_commit", {"defer_for": None}, "parameters.defer_for", "a whole number for defer_for, not None"),
         ("pilot_commit", {"evict_for": 2.5}, "parameters.evict_for", "a whole number or null for evict_for, not 2.5"),
         ("pilot_commit", {"p_upper": 1.5}, "parameters", "p_upper=1.5"),
+        ("dapo", {"rounds": None}, "parameters.rounds", "a whole number for rounds, not None"),
+        ("dapo_carry", {"rounds": 3}, "parameters.rounds", "its parameters: none"),
     ],
 )
 def test_a_wrong_parameter_is_answered_with_what_would_be_right(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from scheduler.core.allocators.grpo import Grpo
-from scheduler.core.allocators.interface import Allocator, Commit, Ranking, Selection
+from scheduler.core.allocators.interface import Allocator, Commit, Experience, Ranking, Selection
 from scheduler.core.errors import InvalidInput
 from scheduler.core.types import Stage, Verdict
 from tests.scheduler.core.factories import (
@@ -19,7 +19,7 @@ RULE: Allocator = Grpo(group_size=16)
 
 
 def test_every_prompt_gets_a_whole_group_unseen() -> None:
-    assert (RULE.pilot_size, RULE.largest_group) == (0, 16)
+    assert (RULE.name, RULE.largest_group) == ("grpo", 16)
     assert RULE.decide(make_evidence(), ()) == Commit(count=16, selection_probability=1.0)
 
 
@@ -43,8 +43,8 @@ def test_a_batch_takes_the_oldest_and_discards_nothing() -> None:
     assert RULE.select([new], [old], need=1) == Selection(batch=("old",), surplus=())
 
 
-def test_epochs_change_nothing() -> None:
-    assert RULE.epoch(3) == RULE
+def test_experience_changes_nothing() -> None:
+    assert RULE.adapted(Experience(step=3, epoch=1)) == RULE
 
 
 @pytest.mark.parametrize("size", [-1, 0, 1])

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.core.allocators.interface import Allocator, Commit, More, Ranking, Selection, Settle
+from scheduler.core.allocators.interface import Allocator, Commit, Experience, More, Ranking, Selection, Settle
 from scheduler.core.allocators.pilot_commit import PilotCommit, PilotReason
 from scheduler.core.errors import InvalidInput
 from scheduler.core.types import Stage, Verdict
@@ -75,7 +75,7 @@ def test_the_chance_of_a_commit_is_the_binomial_mass_of_the_band(p: float, commi
 
 def test_a_visit_opens_with_its_pilots() -> None:
     rule: Allocator = RULE
-    assert (rule.pilot_size, rule.largest_group) == (16, 64)
+    assert (rule.name, rule.largest_group) == ("pilot_commit", 64)
     assert rule.decide(make_evidence(), ()) == More(count=16)
 
 
@@ -100,7 +100,24 @@ def test_a_prompt_that_is_too_easy_returns_in_normal_order() -> None:
     )
 
 
-def test_a_prompt_that_is_too_hard_returns_after_a_number_of_versions() -> None:
+def test_the_defaults_are_the_release() -> None:
+    """Paper section 3 and the released settings: rounds of 3 B, back in the next epoch, solved prompts out for good."""
+    assert (RULE.round_batches, RULE.discards_surplus) == (3, False)
+    assert (RULE.p_solve, RULE.p_upper, RULE.p_lower) == (1.0, 0.75, 0.125)
+    returns = [
+        decision.revisit_after
+        for correct in (1, 13, 16)
+        if isinstance(decision := RULE.decide(make_evidence(), make_rollouts(correct, 16)), Settle)
+    ]
+    assert returns == [0, 0, None]
+
+
+@pytest.mark.parametrize("rounds", [None, 1, 5])
+def test_rounds_are_as_large_as_asked_or_there_are_none(rounds: int | None) -> None:
+    assert PilotCommit(pilots=16, commits=48, rounds=rounds).round_batches == rounds
+
+
+def test_a_prompt_that_is_too_hard_may_wait_for_a_number_of_versions() -> None:
     rule = PilotCommit(pilots=16, commits=48, defer_for=5)
     assert rule.decide(make_evidence(), make_rollouts(1, 16)) == Settle(
         verdict=Verdict.DEFER, reason=PilotReason.TOO_HARD, revisit_after=5
@@ -128,9 +145,8 @@ def test_a_solved_prompt_returns_after_an_interval_that_grows_to_a_floor_rate(
     )
 
 
-def test_the_release_evicts_for_good() -> None:
-    rule = PilotCommit(pilots=16, commits=48, evict_for=None)
-    assert rule.decide(make_evidence(), make_rollouts(16, 16)) == Settle(
+def test_repeated_evictions_are_for_good_too() -> None:
+    assert RULE.decide(make_evidence(verdicts=(Verdict.EVICT,) * 3), make_rollouts(16, 16)) == Settle(
         verdict=Verdict.EVICT, reason=PilotReason.SOLVED, revisit_after=None
     )
 
@@ -146,8 +162,8 @@ def test_a_batch_takes_the_oldest_and_discards_nothing() -> None:
     assert RULE.select([new, old], [], need=1) == Selection(batch=("old",), surplus=())
 
 
-def test_epochs_change_nothing() -> None:
-    assert RULE.epoch(3) == RULE
+def test_experience_changes_nothing() -> None:
+    assert RULE.adapted(Experience(step=3, epoch=1)) == RULE
 
 
 @pytest.mark.parametrize(
@@ -159,6 +175,7 @@ def test_epochs_change_nothing() -> None:
         (lambda: PilotCommit(pilots=8, commits=8, p_lower=-0.1), "parameters"),
         (lambda: PilotCommit(pilots=8, commits=8, p_solve=1.1), "parameters"),
         (lambda: PilotCommit(pilots=8, commits=8, p_upper=math.nan), "parameters"),
+        (lambda: PilotCommit(pilots=8, commits=8, rounds=0), "parameters.rounds"),
         (lambda: PilotCommit(pilots=8, commits=8, defer_for=-1), "parameters.defer_for"),
         (lambda: PilotCommit(pilots=8, commits=8, evict_for=-1), "parameters.evict_for"),
     ],

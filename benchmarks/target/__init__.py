@@ -1,0 +1,1 @@
+"""Rollouts to a target accuracy on real training: pools, plan of runs, runner, analysis."""

@@ -1,0 +1,170 @@
+"""The plan: every run of a comparison, in the order in which they are made.
+
+Owns: what a run is asked for, and which runs there are. Pure. Invariant: runs are interleaved by seed, so that whatever
+is finished early compares all allocators.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks.target.settings import BASELINE, Comparison, Entry, Settings
+from scheduler.client import Json
+
+TUNING = "tuning"
+"""The comparison that GRPO's grid counts as."""
+_TARGET = " {answer}\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedRun:
+    """One run."""
+
+    comparison: str
+    name: str
+    """The entry's."""
+    seed: int
+    """Fixes the order of prompts, and the learner."""
+    pool: str
+    rule: str
+    pilots: int
+    commits: int
+    batch_size: int
+    learning_rate: float
+    max_staleness: int
+    batches_ahead: int
+    max_new_tokens: int
+    budget_rollouts: int
+    evaluate_every_steps: int
+    num_held_out: int
+    parameters: Mapping[str, float | int | None] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """What `--only` matches."""
+        return f"{self.name}/{self.seed}"
+
+    @property
+    def held_out(self) -> str:
+        """The pool it is measured on."""
+        return f"{self.pool}-held-out"
+
+    def path(self, results: Path) -> Path:
+        """Where its record lies once it is finished."""
+        return results / self.comparison / f"{self.name}-{self.seed}.jsonl"
+
+    def request(self) -> Json:
+        """The body of POST /v1/runs."""
+        return {
+            "pool": self.pool,
+            "allocator": self.rule,
+            "pilots": self.pilots,
+            "commits": self.commits,
+            "batch_size": self.batch_size,
+            "max_staleness": self.max_staleness,
+            "batches_ahead": self.batches_ahead,
+            "sampling": {"max_new_tokens": self.max_new_tokens, "stop": ["\n"]},
+            "budget": {"rollouts": self.budget_rollouts},
+            "parameters": dict(self.parameters),
+            "evaluation": {
+                "pool": self.held_out,
+                "every_steps": self.evaluate_every_steps,
+                "measure": "likelihood",
+                "target": _TARGET,
+            },
+            "seed": self.seed,
+        }
+
+
+def runs_of(settings: Settings, comparison: str) -> list[PlannedRun]:
+    """Every run of a comparison or of the tuning; raises InvalidInput if there is none of that name."""
+    if comparison == TUNING:
+        return list(_tuning(settings))
+    table = settings.comparison(comparison)
+    return [
+        _run(settings, comparison, table, name, seed)
+        for seed in range(max(table.seeds.values(), default=0))
+        for name, num_seeds in table.seeds.items()
+        if seed < num_seeds
+    ]
+
+
+def matching(runs: list[PlannedRun], only: str | None) -> list[PlannedRun]:
+    """The runs whose label is `only`, or whose name it is."""
+    return [run for run in runs if only is None or only in (run.label, run.name)]
+
+
+def missing(runs: list[PlannedRun], results: Path) -> list[PlannedRun]:
+    """The runs that have no record: a finished one is never repeated."""
+    return [run for run in runs if not run.path(results).exists()]
+
+
+def _run(settings: Settings, comparison: str, table: Comparison, name: str, seed: int) -> PlannedRun:
+    entry = settings.entry(name)
+    return _planned(
+        settings,
+        entry,
+        comparison=comparison,
+        name=name,
+        seed=seed,
+        pool=table.pool,
+        batch_size=table.batch_sizes.get(name, table.batch_size),
+        learning_rate=settings.run.learning_rate,
+        budget_rollouts=table.budget_rollouts,
+        every_rollouts=table.evaluate_every_rollouts,
+    )
+
+
+def _tuning(settings: Settings) -> Iterator[PlannedRun]:
+    tuning = settings.tuning
+    for seed in range(tuning.seeds):
+        for batch_size in tuning.batch_sizes:
+            for learning_rate in tuning.learning_rates:
+                yield _planned(
+                    settings,
+                    settings.entry(BASELINE),
+                    comparison=TUNING,
+                    name=f"{BASELINE}-b{batch_size}-lr{learning_rate:g}",
+                    seed=seed,
+                    pool=tuning.pool,
+                    batch_size=batch_size,
+                    learning_rate=learning_rate,
+                    budget_rollouts=tuning.budget_rollouts,
+                    every_rollouts=tuning.evaluate_every_rollouts,
+                )
+
+
+def _planned(
+    settings: Settings,
+    entry: Entry,
+    *,
+    comparison: str,
+    name: str,
+    seed: int,
+    pool: str,
+    batch_size: int,
+    learning_rate: float,
+    budget_rollouts: int,
+    every_rollouts: int,
+) -> PlannedRun:
+    run = settings.run
+    pilots = run.pilots if entry.pilots is None else entry.pilots
+    commits = run.commits if entry.commits is None else entry.commits
+    return PlannedRun(
+        comparison=comparison,
+        name=name,
+        seed=seed,
+        pool=pool,
+        rule=entry.rule,
+        pilots=pilots,
+        commits=commits,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        max_staleness=run.max_staleness,
+        batches_ahead=run.batches_ahead,
+        max_new_tokens=run.max_new_tokens,
+        budget_rollouts=budget_rollouts,
+        evaluate_every_steps=max(1, round(every_rollouts / (batch_size * (pilots + commits)))),
+        num_held_out=run.num_held_out,
+        parameters=dict(entry.parameters),
+    )

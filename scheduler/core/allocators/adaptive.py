@@ -1,0 +1,231 @@
+"""Our own rule: every rollout goes where it is worth most, at the price that rollouts have lately fetched.
+
+Owns: the decisions that follow from what a visit is worth. Never asks for more pilots than `pilots`, and never gives a
+prompt up for good unless told to. Invariants: decisions depend on the rule and its arguments alone; while anything is
+claimable, something is claimed.
+
+It plays a renewal game: maximise the signal per rollout over many visits. A group of n rollouts of success rate p has
+the signal u(n) p (1 - p). At a price per rollout the best that can come of a visit with belief Beta(a, b) after k
+pilots, s of them right, is
+
+    W(s, k) = max( 0                                                    give the visit up
+                   max over n of E[p (1 - p)] u(n) - price (n - k)      commit up to n rollouts
+                   E[W(s + j, k + t)] - price (t + r) )                 t more pilots, j of them right: BetaBinomial
+
+with E[p(1 - p)] of the posterior Beta(a + s, b + k - s), and r for the time that a round takes. The price for which
+W = 0 is the best ratio attainable (Dinkelbach, Management Science 13 (7), 1967), and the ratio that the rule attains at
+some price is a better price: so the price follows the signal per rollout of the run itself.
+
+What follows from it, where the released rule (arXiv 2605.26606) has constants: pilots come a few at a time and stop as
+soon as the verdict is settled; the band is as wide as the pool makes it; a prompt whose history says enough is
+committed unseen, or passed over unseen, with a floor (GRESO, arXiv 2506.02177), until its evidence has faded
+(MoPPS, arXiv 2507.04632); a group is as large as its last rollouts are worth.
+
+u(n) = n: every rollout is worth as much as the first. With a noise scale v it is n / (1 + n / v): the progress of a
+step over batches of n, where v is the size at which noise and signal are equal (McCandlish et al., arXiv 1812.06162,
+equation 2.7).
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from functools import lru_cache
+
+import numpy as np
+
+from scheduler.core.allocators.interface import (
+    Candidate,
+    Commit,
+    Decision,
+    Demand,
+    Experience,
+    More,
+    PassedOver,
+    Ranking,
+    Settle,
+)
+from scheduler.core.allocators.market import Floats, Game, Market
+from scheduler.core.allocators.rule import Rule
+from scheduler.core.errors import InvalidInput
+from scheduler.core.informativeness import Belief, Evidence
+from scheduler.core.types import Rollout, Stage, Verdict
+
+_CHEAPEST, _DEAREST = 0.25, 4.0
+"""Tokens of a prompt's rollouts relative to the mean count within these bounds: a few short ones prove little."""
+
+
+class AdaptiveReason(StrEnum):
+    """Why a prompt gets no group."""
+
+    TOO_EASY = "too_easy"
+    """Mostly right: what could still be learnt is not worth the price."""
+    TOO_HARD = "too_hard"
+    """Mostly wrong: likewise."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adaptive(Rule):
+    """Spend where signal per rollout is best. Raises InvalidInput for sizes or shares that make no rule."""
+
+    pilots: int
+    """Pilots of a visit at most."""
+    commits: int
+    """Rollouts on top of as many pilots, at most."""
+    pilot_step: int = 4
+    """Pilots asked for at a time; with `pilots` or more, all of them at once."""
+    round_cost: float = 1.0
+    """Rollouts that it is worth to be spared one more round of pilots: it takes time, and makes a group older."""
+    smallest_group: int | None = None
+    """Least size of a group; None: every group has pilots + commits rollouts."""
+    noise_scale: float | None = None
+    """Rollouts of a group at which their marginal worth has fallen to a quarter; None: it never falls."""
+    floor: float = 0.05
+    """Probability that a prompt which its history says is not worth a visit gets one anyway."""
+    explore: float = 0.0
+    """Probability that a visit with mixed pilots is committed although it is not worth its price: so that none is
+    without a chance, and a learner can undo the selection by weighting with 1 / probability."""
+    rounds: int | None = None
+    """Batches' worth of prompts claimed together; None: on demand."""
+    remember: int = 1
+    """0 forgets what earlier visits showed."""
+    cost_aware: int = 1
+    """0 takes every rollout to cost the same, however long."""
+    evict_solved: int = 0
+    """1 gives a prompt up for good once all its pilots are right."""
+    market: Market = field(init=False, default_factory=Market)
+    """What the run has taught the rule."""
+
+    def __post_init__(self) -> None:
+        if self.pilots < 1:
+            raise InvalidInput(f"adaptive needs pilots >= 1, not {self.pilots}", field="pilots")
+        for name in ("floor", "explore"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise InvalidInput(f"{name} is a probability, not {getattr(self, name)}", field=f"parameters.{name}")
+        for name in ("remember", "cost_aware", "evict_solved"):
+            if getattr(self, name) not in (0, 1):
+                raise InvalidInput(f"{name} is 0 or 1, not {getattr(self, name)}", field=f"parameters.{name}")
+        if self.rounds is not None and self.rounds < 1:
+            raise InvalidInput(f"rounds is 1 or more, or null, not {self.rounds}", field="parameters.rounds")
+        _ = self._game
+
+    @property
+    def name(self) -> str:
+        """`adaptive`."""
+        return "adaptive"
+
+    @property
+    def largest_group(self) -> int:
+        """n = m + c."""
+        return self.pilots + self.commits
+
+    @property
+    def round_batches(self) -> int | None:
+        """As told."""
+        return self.rounds
+
+    @property
+    def _game(self) -> Game:
+        return Game(
+            pilot_step=min(self.pilot_step, self.pilots),
+            most_pilots=self.pilots,
+            smallest_group=self.smallest_group or self.largest_group,
+            largest_group=self.largest_group,
+            round_cost=self.round_cost,
+            noise_scale=self.noise_scale,
+        )
+
+    def adapted(self, experience: Experience) -> "Adaptive":
+        """The price follows what the last step's rollouts fetched."""
+        taught = replace(self)
+        # Not a parameter that a run could set, so not one of the constructor.
+        object.__setattr__(taught, "market", self.market.after(self._game, experience))
+        return taught
+
+    def rank(self, candidates: Sequence[Candidate], demand: Demand, rng: np.random.Generator) -> Ranking:
+        """Best worth first; who is not worth a visit is passed over, but for the floor and the never visited.
+
+        Where nobody is worth one, the best of them are visited all the same: a run never starves.
+        """
+        worth_C = self._worth([candidate.evidence for candidate in candidates])
+        lucky_C = rng.random(len(candidates)) < self.floor
+        order = rng.permutation(len(candidates))
+        order = order[np.argsort(-worth_C[order], kind="stable")]
+        fresh_C = np.array([not candidate.evidence.visits for candidate in candidates], dtype=bool)
+        welcome_C = (worth_C > 0) | fresh_C | lucky_C
+        if not welcome_C.any():
+            return Ranking(claim=tuple(candidates[index].prompt_id for index in order[: demand.prompts]))
+        return Ranking(
+            claim=tuple(candidates[index].prompt_id for index in order if welcome_C[index])[: demand.prompts],
+            passed_over=tuple(
+                _passed_over(candidate) for candidate, welcome in zip(candidates, welcome_C, strict=True) if not welcome
+            ),
+        )
+
+    def decide(self, evidence: Evidence, rollouts: Sequence[Rollout]) -> Decision:
+        """Commit, go on or give up, whichever is worth most; the first pilots of a visit are always made."""
+        right, count = sum(rollout.correct for rollout in rollouts), len(rollouts)
+        belief = self._belief(evidence).updated(right, count - right)
+        choice = _choice(self._game, round(belief.a, 2), round(belief.b, 2), round(self._price(evidence), 4), count)
+        rest = max(0, choice.size - count)
+        if choice.commit >= max(0.0, choice.more) or any(rollout.stage is Stage.COMMIT for rollout in rollouts):
+            return Commit(count=rest)
+        if choice.more > 0 or not count:
+            return More(count=self._game.pilot_step)
+        if 0 < right < count and _chance(rollouts) < self.explore:
+            return Commit(count=rest, selection_probability=self.explore)
+        if self.evict_solved and right == count:
+            return Settle(verdict=Verdict.EVICT, reason=AdaptiveReason.TOO_EASY, revisit_after=None)
+        verdict, reason = _verdict(belief)
+        return Settle(verdict=verdict, reason=reason, revisit_after=0)
+
+    def _worth(self, evidence_C: Sequence[Evidence]) -> Floats:
+        beliefs = [self._belief(evidence) for evidence in evidence_C]
+        a_C, b_C = np.array([belief.a for belief in beliefs]), np.array([belief.b for belief in beliefs])
+        price_C = np.array([self._price(evidence) for evidence in evidence_C])
+        return self._game.outlook(a_C, b_C, price_C, 0).worth_C
+
+    def _belief(self, evidence: Evidence) -> Belief:
+        if self.remember and evidence.num_rollouts:
+            return evidence.belief
+        return Belief.fresh(self.market.prior, evidence.belief.version)
+
+    def _price(self, evidence: Evidence) -> float:
+        """Per rollout of this prompt: rollouts twice as long are twice as dear."""
+        price, usual = self.market.price_in(self._game), self.market.tokens_per_rollout
+        if not self.cost_aware or not usual or not evidence.tokens_per_rollout:
+            return price
+        return price * min(_DEAREST, max(_CHEAPEST, evidence.tokens_per_rollout / usual))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Choice:
+    """An outlook of one visit."""
+
+    commit: float
+    size: int
+    more: float
+
+
+@lru_cache(maxsize=65536)
+def _choice(game: Game, a: float, b: float, price: float, num_rollouts: int) -> _Choice:
+    """Beliefs and prices are rounded, so that the many visits of prompts that nobody knows yet are looked up."""
+    outlook = game.outlook(np.array([a]), np.array([b]), np.array([price]), num_rollouts)
+    return _Choice(commit=float(outlook.commit_C[0]), size=int(outlook.size_C[0]), more=float(outlook.more_C[0]))
+
+
+def _chance(rollouts: Sequence[Rollout]) -> float:
+    """A number in [0, 1) that the visit's own rollouts draw: the same however often it is asked for."""
+    rids = ",".join(sorted(rollout.rid for rollout in rollouts))
+    return int.from_bytes(hashlib.blake2b(rids.encode(), digest_size=8).digest(), "big") / 2**64
+
+
+def _verdict(belief: Belief) -> tuple[Verdict, AdaptiveReason]:
+    if belief.mean >= 0.5:
+        return Verdict.SKIP, AdaptiveReason.TOO_EASY
+    return Verdict.DEFER, AdaptiveReason.TOO_HARD
+
+
+def _passed_over(candidate: Candidate) -> PassedOver:
+    verdict, reason = _verdict(candidate.evidence.belief)
+    return PassedOver(prompt_id=candidate.prompt_id, verdict=verdict, reason=reason)

@@ -1,0 +1,55 @@
+"""The rule a run follows now: its allocator as the run's experience has shaped it, and the prior of its pool.
+
+Owns: both, and when they change: once per training step. Never decides anything with them. Invariant: all parts of an
+engine ask here, so that none follows an older rule than another.
+"""
+
+from scheduler.core.allocators.interface import Allocator, Experience
+from scheduler.core.prior import Prior, fit_prior
+from scheduler.core.spend import GROUPED, first_visits, signal, visits_judged
+from scheduler.core.types import Verdict
+from scheduler.state.runs import RunStore
+
+
+class RuleInForce:
+    """One run's rule."""
+
+    def __init__(self, allocator: Allocator, *, runs: RunStore, run_id: str, step: int) -> None:
+        self.allocator = allocator
+        self.prior = Prior()
+        """Of the success rates of prompts that were never visited."""
+        self.epoch = 0
+        """Visits that every claimable prompt has had at least."""
+        self._runs = runs
+        self._run_id = run_id
+        self._step = step
+        self._seen: dict[str, int] = {}
+
+    async def recover(self) -> None:
+        """Begin where the run stands: what an earlier scheduler has seen shapes the prior, but adapts nothing."""
+        self._seen = await self._runs.counters(self._run_id)
+        self.prior = fit_prior(first_visits(self._seen))
+
+    async def follow(self, step: int) -> None:
+        """Adapt, if the learner has stepped since the last call."""
+        if step <= self._step:
+            return
+        before, now = self._seen, await self._runs.counters(self._run_id)
+
+        def grown(name: str) -> int:
+            return now.get(name, 0) - before.get(name, 0)
+
+        self.prior = fit_prior(first_visits(now))
+        self.allocator = self.allocator.adapted(
+            Experience(
+                step=step,
+                epoch=self.epoch,
+                prior=self.prior,
+                visits={verdict: visits_judged(now, verdict) - visits_judged(before, verdict) for verdict in Verdict},
+                num_rollouts=grown("spent:rollouts"),
+                num_tokens=grown("spent:tokens"),
+                num_grouped=grown(GROUPED),
+                signal=signal(now) - signal(before),
+            )
+        )
+        self._step, self._seen = step, now

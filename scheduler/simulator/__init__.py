@@ -1,0 +1,1 @@
+"""The simulator: any allocator against modelled pools, in memory, seeded, in seconds."""

@@ -1,0 +1,74 @@
+"""The plan of runs."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks.target.plan import TUNING, matching, missing, runs_of
+from benchmarks.target.record import write
+from benchmarks.target.settings import load
+from scheduler.api.requests import NewRun
+from scheduler.core.errors import InvalidInput
+from tests.benchmarks.target.records import make_record
+
+SETTINGS = load()
+EVERY_COMPARISON = (*SETTINGS.comparisons, TUNING)
+
+
+def test_the_headline_has_the_seeds_that_were_asked_for() -> None:
+    runs = runs_of(SETTINGS, "equal_mixed")
+    for name in ("grpo", "dapo", "pilot_commit", "adaptive"):
+        assert [run.seed for run in runs if run.name == name] == [0, 1, 2, 3]
+
+
+def test_every_allocator_has_its_first_seed_before_any_has_its_second() -> None:
+    seeds = [run.seed for run in runs_of(SETTINGS, "equal_mixed")]
+    assert seeds == sorted(seeds)
+
+
+@pytest.mark.parametrize("comparison", EVERY_COMPARISON)
+def test_every_run_is_one_that_the_api_takes(comparison: str) -> None:
+    for run in runs_of(SETTINGS, comparison):
+        config = NewRun.model_validate_json(json.dumps(run.request()), strict=False).config()
+        assert config.seed == run.seed
+        assert config.group_size >= 2
+
+
+@pytest.mark.parametrize("comparison", EVERY_COMPARISON)
+def test_no_two_runs_share_a_record(comparison: str) -> None:
+    paths = [run.path(Path("results")) for run in runs_of(SETTINGS, comparison)]
+    assert len(set(paths)) == len(paths)
+
+
+def test_all_allocators_but_grpo_step_on_as_many_groups() -> None:
+    runs = runs_of(SETTINGS, "equal_mixed")
+    assert len({run.batch_size for run in runs if run.name != "grpo"}) == 1
+
+
+def test_the_tuning_is_of_grpo_alone() -> None:
+    assert {run.rule for run in runs_of(SETTINGS, TUNING)} == {"grpo"}
+
+
+def test_a_finished_run_is_not_planned_again(tmp_path: Path) -> None:
+    runs = runs_of(SETTINGS, "equal_mixed")
+    write(make_record(), runs[0].path(tmp_path))
+    assert missing(runs, tmp_path) == runs[1:]
+
+
+def test_runs_are_found_by_name_and_by_label() -> None:
+    runs = runs_of(SETTINGS, "equal_mixed")
+    assert [run.label for run in matching(runs, "dapo/1")] == ["dapo/1"]
+    assert len(matching(runs, "dapo")) == 4
+
+
+def test_an_unknown_comparison_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(InvalidInput, match="equal_mixed"):
+        runs_of(SETTINGS, "unheard_of")
+
+
+def test_an_unknown_name_in_the_settings_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_text("[run]\npilots = 8\npilot = 8\n")
+    with pytest.raises(InvalidInput, match="run"):
+        load(path)
