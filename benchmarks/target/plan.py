@@ -53,6 +53,17 @@ class PlannedRun:
         """Where its record lies once it is finished."""
         return results / self.comparison / f"{self.name}-{self.seed}.jsonl"
 
+    def learner_settings(self) -> dict[str, str]:
+        """The settings of its learner."""
+        return {
+            "SEED": str(self.seed),
+            "LEARNING_RATE": repr(self.learning_rate),
+            "HALF_BATCH_COSINE": "true",
+            # A record is made of whole runs: nothing would be resumed from a checkpoint.
+            "CHECKPOINT_EVERY": "100000",
+            "KEEP_CHECKPOINTS": "1",
+        }
+
     def request(self) -> Json:
         """The body of POST /v1/runs."""
         return {

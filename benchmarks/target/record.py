@@ -27,7 +27,8 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="h
     name: str
     """Of the allocator's entry."""
     seed: int
-    learning_rate: float
+    learner_settings: dict[str, str]
+    server_dtype: str
     request: dict[str, object]
     """What POST /v1/runs was asked."""
     num_prompts: int

@@ -59,7 +59,6 @@ class RunnerOptions:
     """By pool, the held-out accuracy over which a run need not go on; without one it spends its budget."""
     minutes: float | None = None
     """No new run is started after this many."""
-    learner_settings: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -145,7 +144,8 @@ class Runner:
             comparison=planned.comparison,
             name=planned.name,
             seed=planned.seed,
-            learning_rate=planned.learning_rate,
+            learner_settings=planned.learner_settings(),
+            server_dtype=server_dtype(detect_device()),
             request=planned.request(),
             num_prompts=len(split.prompts),
             num_held_out=len(split.held_out[: planned.num_held_out]),
@@ -174,14 +174,7 @@ def _stack_plan(planned: PlannedRun, options: RunnerOptions, server: str) -> Sta
         port=0,
         servers=(server,),
         scheduler_settings={"MAX_IN_FLIGHT": str(_MAX_IN_FLIGHT), "LEASE_TTL_S": "30"},
-        learner_settings={
-            "SEED": str(planned.seed),
-            "LEARNING_RATE": repr(planned.learning_rate),
-            # A record is made of whole runs: nothing would be resumed from a checkpoint.
-            "CHECKPOINT_EVERY": "100000",
-            "KEEP_CHECKPOINTS": "1",
-            **options.learner_settings,
-        },
+        learner_settings=planned.learner_settings(),
     )
 
 

@@ -1,7 +1,7 @@
 """The targets: 80, 90 and 95 % of GRPO's gain on its mean smoothed curve, fixed before any other allocator runs.
 
 Owns: computing the targets and their file. Invariant: a target that is there is not overwritten unless it is asked for:
-targets that move with the results are none (METHOD.md, section 7).
+targets that move with the results are none (docs/comparing.md).
 """
 
 from collections.abc import Mapping, Sequence

@@ -148,7 +148,7 @@ class Watching(Piloted):
 
 
 def released(name: str) -> Allocator:
-    """A rule of the catalogue with the sizes of METHOD's table: n = 64, m = 16, c = 48."""
+    """A rule of the catalogue with the sizes of the table in docs/comparing.md: n = 64, m = 16, c = 48."""
     return build_allocator(name, pilots=16, commits=48, parameters={})
 
 
