@@ -33,7 +33,7 @@ _COLOURS: Mapping[str, str] = {
     "greso": "#56B4E9",
     "mopps": "#8c6d31",
     "reinforce_ada": "#7b4173",
-    "adaptive_fixed": "#5254a3",
+    "adaptive_sized": "#5254a3",
 }
 _OTHERS = ("#8ca252", "#ad494a", "#6b6ecf", "#a55194", "#B4BAC0")
 _BINS = np.linspace(0.0, 1.0, 21)

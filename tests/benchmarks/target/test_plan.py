@@ -9,6 +9,7 @@ from benchmarks.target.plan import TUNING, matching, missing, runs_of
 from benchmarks.target.record import write
 from benchmarks.target.settings import load
 from scheduler.api.requests import NewRun
+from scheduler.core.allocators.catalogue import build_allocator
 from scheduler.core.errors import InvalidInput
 from tests.benchmarks.target.records import make_record
 
@@ -39,6 +40,19 @@ def test_every_run_is_one_that_the_api_takes(comparison: str) -> None:
 def test_no_two_runs_share_a_record(comparison: str) -> None:
     paths = [run.path(Path("results")) for run in runs_of(SETTINGS, comparison)]
     assert len(set(paths)) == len(paths)
+
+
+@pytest.mark.parametrize("comparison", EVERY_COMPARISON)
+def test_no_two_entries_ask_for_the_same_under_different_names(comparison: str) -> None:
+    runs = runs_of(SETTINGS, comparison)
+    asked = [json.dumps({"request": run.request(), "learner": run.learner_settings()}, sort_keys=True) for run in runs]
+    assert len(set(asked)) == len(asked)
+
+
+@pytest.mark.parametrize("comparison", EVERY_COMPARISON)
+def test_every_run_names_a_rule_that_takes_its_parameters(comparison: str) -> None:
+    for run in runs_of(SETTINGS, comparison):
+        build_allocator(run.rule, pilots=run.pilots, commits=run.commits, parameters=run.parameters)
 
 
 def test_all_allocators_but_grpo_step_on_as_many_groups() -> None:

@@ -5,7 +5,7 @@ from scheduler.core.errors import InvalidInput
 from scheduler.simulator.selection_bias import Band
 
 BAND = Band(pilots=16, commits=48, low=2, high=12)
-# Band 2 to 12 of 16 pilots, 48 commits: success rate, P(commit), mean of the pilots given commit, gradient factor given commit.
+# Success rate, P(commit), and given commit: mean of the pilots, gradient factor.
 TABLE = (
     (0.02, 0.040, 0.131, 2.35),
     (0.05, 0.189, 0.142, 1.43),
