@@ -183,6 +183,7 @@ class _Session:
         state = scratch()
         options = RunnerOptions(
             model=_model(self._model),
+            num_servers=settings.load().run.num_servers,
             results=self._results,
             state=state,
             enough={pool: found.highest for pool, found in targets.load().items()},

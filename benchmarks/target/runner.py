@@ -1,6 +1,6 @@
 """Makes the planned runs one after another on the whole service, and writes their records.
 
-Owns: the server that all runs share, a fresh scheduler, Redis and learner for each run, and when a run is ended. Never
+Owns: the servers that all runs share, a fresh scheduler, Redis and learner for each run, and when a run is ended. Never
 computes a result. Invariants: a run whose record exists is never made; one that was interrupted leaves no record and is
 made again from its start; whatever happens, every process started here is gone at the end.
 """
@@ -9,7 +9,7 @@ import asyncio
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -52,6 +52,8 @@ class RunnerOptions:
 
     model: Path
     """Folder of the policy at step 0."""
+    num_servers: int
+    """SGLang servers that the runs share: on a CPU each computes on one core."""
     results: Path
     state: Path
     """A folder for a run's state; emptied for each run, the logs of the last one stay."""
@@ -77,16 +79,17 @@ class Runner:
         cannot start raises, and RunFailed.
         """
         started, made = time.monotonic(), 0
-        server = self._server()
-        life = asyncio.create_task(server.run(), name="server")
+        servers = [self._server(number) for number in range(self.options.num_servers)]
+        life = asyncio.create_task(_all(server.run() for server in servers), name="servers")
+        urls = tuple(server.base_url for server in servers)
         try:
-            await _first(life, asyncio.create_task(server.wait_ready()))
+            await _first(life, asyncio.create_task(_all(server.wait_ready() for server in servers)))
             for place, planned in enumerate(runs):
                 if self.options.minutes is not None and time.monotonic() - started > 60 * self.options.minutes:
                     self.console.print(f"time is up: {len(runs) - place} runs are left")
                     break
                 title = f"{planned.comparison} {place + 1}/{len(runs)} · {planned.label}{self._left(len(runs) - place)}"
-                await _first(life, asyncio.create_task(self._one(planned, server.base_url, title)))
+                await _first(life, asyncio.create_task(self._one(planned, urls, title)))
                 made += 1
         finally:
             life.cancel()
@@ -99,7 +102,7 @@ class Runner:
         seconds = num_runs * sum(self._durations_s) / len(self._durations_s)
         return f" · about {seconds / 3600:.1f} h left"
 
-    def _server(self) -> Supervisor:
+    def _server(self, number: int) -> Supervisor:
         self.console.print("[dim]starting SGLang: half a minute on a CPU[/]", highlight=False)
         device = detect_device()
         return Supervisor(
@@ -111,14 +114,14 @@ class Runner:
                 max_running=_MAX_IN_FLIGHT,
             ),
             python=sglang_python(),
-            log_path=self.options.state.with_name(f"{self.options.state.name}-sglang.log"),
+            log_path=self.options.state.with_name(f"{self.options.state.name}-sglang-{number}.log"),
             current_model=lambda: self.options.model,
         )
 
-    async def _one(self, planned: PlannedRun, server: str, title: str) -> None:
+    async def _one(self, planned: PlannedRun, servers: tuple[str, ...], title: str) -> None:
         started, begun = time.monotonic(), datetime.now(UTC)
         shutil.rmtree(self.options.state, ignore_errors=True)
-        stack = Stack(_stack_plan(planned, self.options, server), say=lambda line: log.info("stack", line=line))
+        stack = Stack(_stack_plan(planned, self.options, servers), say=lambda line: log.info("stack", line=line))
         life = asyncio.create_task(stack.run(), name="stack")
         try:
             course = asyncio.create_task(_course(stack, planned, self.options, title, self.console))
@@ -153,6 +156,13 @@ class Runner:
         )
 
 
+async def _all(work: Iterable[Coroutine[None, None, None]]) -> None:
+    """See all of it through at once; one that fails ends the others."""
+    async with asyncio.TaskGroup() as tasks:
+        for each in work:
+            tasks.create_task(each)
+
+
 async def _first(life: asyncio.Task[None], work: asyncio.Task[_Result]) -> _Result:
     """What `work` gives; raises what `life` raises if that ends before. Both are left as they are but `work`."""
     try:
@@ -167,12 +177,12 @@ async def _first(life: asyncio.Task[None], work: asyncio.Task[_Result]) -> _Resu
             await asyncio.gather(work, return_exceptions=True)
 
 
-def _stack_plan(planned: PlannedRun, options: RunnerOptions, server: str) -> StackPlan:
+def _stack_plan(planned: PlannedRun, options: RunnerOptions, servers: tuple[str, ...]) -> StackPlan:
     return StackPlan(
         model=options.model.resolve(),
         folder=options.state.resolve(),
         port=0,
-        servers=(server,),
+        servers=servers,
         scheduler_settings={"MAX_IN_FLIGHT": str(_MAX_IN_FLIGHT), "LEASE_TTL_S": "30"},
         learner_settings=planned.learner_settings(),
     )

@@ -28,6 +28,8 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     batches_ahead: int
     """Batches sampled beyond the one being trained."""
     max_new_tokens: int
+    num_servers: int
+    """SGLang servers: on a CPU each computes on one core, beside the learner."""
     num_held_out: int
     """Held-out prompts that are measured on, the first of the pool's: on a CPU, all would take longer than a step."""
 

@@ -32,7 +32,7 @@ from scheduler.stack import Stack, StackPlan
 POOL, HELD_OUT = "arithmetic", "arithmetic-held-out"
 _POOL_PROMPTS = 400
 _HELD_OUT_PROMPTS = 128
-_BUDGET_ROLLOUTS = 4_000
+_BUDGET_ROLLOUTS = 3_200
 _REFRESH_S = 1.0
 _PATIENCE_S = 120.0
 
