@@ -4,12 +4,10 @@ Owns: the drawing. Needs matplotlib (the extra `demo`). Never opens a window, ne
 allocator keeps its colour in every panel; seeds are thin lines, their mean a thick one.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -18,24 +16,9 @@ from matplotlib.ticker import FuncFormatter
 from benchmarks.target.curves import Axis, Curve, curve_of, mean_curve, smoothed
 from benchmarks.target.record import Record, Version
 from benchmarks.target.targets import Targets
+from scheduler.drawing import BLUE, DOTS_PER_INCH, MUTED, colours, head, style
 
-WIDTH_INCHES, HEIGHT_INCHES, DOTS_PER_INCH = 16.0, 8.0, 100
-
-_INK, _MUTED, _GRID = "#1b1f24", "#626b75", "#e6e9ec"
-_BLUE = "#0072B2"
-_COLOURS: Mapping[str, str] = {
-    "grpo": _INK,
-    "adaptive": _BLUE,
-    "pilot_commit": "#E69F00",
-    "dapo": "#D55E00",
-    "dapo_carry": "#CC79A7",
-    "speed_rl": "#009E73",
-    "greso": "#56B4E9",
-    "mopps": "#8c6d31",
-    "reinforce_ada": "#7b4173",
-    "adaptive_sized": "#5254a3",
-}
-_OTHERS = ("#8ca252", "#ad494a", "#6b6ecf", "#a55194", "#B4BAC0")
+WIDTH_INCHES, HEIGHT_INCHES = 16.0, 8.0
 _BINS = np.linspace(0.0, 1.0, 21)
 _SMOOTHED_STEPS = 9
 """Steps that the regime's lines are the running mean of."""
@@ -53,29 +36,10 @@ def draw(
     """Write `name`.png, accuracy and pool, and `name`-regime.png, made from the records; returns both paths."""
     directory.mkdir(parents=True, exist_ok=True)
     accuracy, regime = directory / f"{name}.png", directory / f"{name}-regime.png"
-    with _style():
+    with style():
         _accuracy_figure(records, rates, targets, title).savefig(accuracy, dpi=DOTS_PER_INCH)
         _regime_figure(records, title).savefig(regime, dpi=DOTS_PER_INCH)
     return accuracy, regime
-
-
-def _style() -> AbstractContextManager[None]:
-    return rc_context(
-        {
-            "font.family": "DejaVu Sans",
-            "font.size": 12,
-            "text.color": _INK,
-            "axes.edgecolor": _MUTED,
-            "axes.labelcolor": _MUTED,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.grid": True,
-            "axes.axisbelow": True,
-            "grid.color": _GRID,
-            "xtick.color": _MUTED,
-            "ytick.color": _MUTED,
-        }
-    )
 
 
 def _accuracy_figure(records: Sequence[Record], rates: Sequence[float], targets: Targets | None, title: str) -> Figure:
@@ -89,9 +53,9 @@ def _accuracy_figure(records: Sequence[Record], rates: Sequence[float], targets:
 def _regime_figure(records: Sequence[Record], title: str) -> Figure:
     figure = _figure(title)
     panels = figure.add_gridspec(1, 3, left=0.055, right=0.98, top=0.84, bottom=0.1, wspace=0.2)
-    for column, (head, note, measure) in enumerate(_MEASURES):
+    for column, (title_of_panel, note, measure) in enumerate(_MEASURES):
         axes = figure.add_subplot(panels[0, column])
-        _head(axes, head, note)
+        head(axes, title_of_panel, note)
         _draw_measure(axes, records, measure)
     return figure
 
@@ -104,7 +68,7 @@ def _figure(title: str) -> Figure:
 
 
 def _draw_accuracy(axes: Axes, records: Sequence[Record], targets: Targets | None) -> None:
-    _head(axes, "Held-out accuracy", "mean of three evaluations; thin: seeds, thick: their mean")
+    head(axes, "Held-out accuracy", "mean of three evaluations; thin: seeds, thick: their mean")
     axes.set_xlabel("training rollouts spent: pilots and commits, whatever became of them")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     for name, colour in _colours(records).items():
@@ -124,7 +88,7 @@ def _draw_mean(axes: Axes, curve: Curve, name: str, colour: str) -> None:
 
 def _draw_targets(axes: Axes, targets: Targets) -> None:
     for share, accuracy in targets.accuracy.items():
-        axes.axhline(accuracy, color=_MUTED, linewidth=1, linestyle=(0, (4, 4)))
+        axes.axhline(accuracy, color=MUTED, linewidth=1, linestyle=(0, (4, 4)))
         axes.annotate(
             f"{share} % of GRPO's gain",
             (0, accuracy),
@@ -132,13 +96,13 @@ def _draw_targets(axes: Axes, targets: Targets) -> None:
             xytext=(6, 3),
             textcoords="offset points",
             fontsize=10,
-            color=_MUTED,
+            color=MUTED,
         )
 
 
 def _draw_pool(axes: Axes, rates: Sequence[float]) -> None:
-    _head(axes, "The pool", f"{len(rates):,} prompts")
-    axes.hist(rates, bins=list(_BINS), color=_BLUE, alpha=0.85, edgecolor="white")
+    head(axes, "The pool", f"{len(rates):,} prompts")
+    axes.hist(rates, bins=list(_BINS), color=BLUE, alpha=0.85, edgecolor="white")
     axes.set_xlabel("success rate before training")
     axes.set_xlim(0, 1)
 
@@ -189,12 +153,4 @@ def _of(records: Sequence[Record], name: str) -> list[Record]:
 
 def _colours(records: Sequence[Record]) -> dict[str, str]:
     """Every allocator's colour, in the order of the records."""
-    names = list(dict.fromkeys(record.header.name for record in records))
-    spare = iter(_OTHERS * (len(names) + 1))
-    return {name: _COLOURS.get(name) or next(spare) for name in names}
-
-
-def _head(axes: Axes, title: str, note: str) -> None:
-    axes.set_title(title, loc="left", fontsize=14, fontweight="bold", pad=10)
-    axes.set_title(note, loc="right", fontsize=11, color=_MUTED, pad=10)
-    axes.grid(axis="x", visible=False)
+    return colours([record.header.name for record in records])

@@ -6,10 +6,8 @@ keeps its colour in every panel.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -19,10 +17,10 @@ from scheduler.core.ledger import Outcome
 from scheduler.core.types import Stage, Verdict
 from scheduler.demo.history import RunHistory, RunPoint
 from scheduler.demo.statistics import Accuracy
+from scheduler.drawing import DOTS_PER_INCH, MUTED, counts, head, style
 
-WIDTH_INCHES, HEIGHT_INCHES, DOTS_PER_INCH = 16.0, 10.0, 100
+WIDTH_INCHES, HEIGHT_INCHES = 16.0, 10.0
 
-_INK, _MUTED, _GRID = "#1b1f24", "#626b75", "#e6e9ec"
 _BLUE, _ORANGE, _GREEN = "#0072B2", "#E69F00", "#009E73"
 _SKY, _VERMILION, _PURPLE, _GREY = "#56B4E9", "#D55E00", "#CC79A7", "#B4BAC0"
 
@@ -49,31 +47,11 @@ def draw(history: RunHistory, directory: Path, name: str = "run") -> tuple[Path,
     """Write `name`.png (1600 by 1000) and `name`.svg into `directory`, made if missing; returns both paths."""
     directory.mkdir(parents=True, exist_ok=True)
     png, svg = directory / f"{name}.png", directory / f"{name}.svg"
-    with _style():
+    with style():
         figure = _figure(history)
         figure.savefig(png, dpi=DOTS_PER_INCH, metadata={"Title": history.finding})
         figure.savefig(svg, metadata={"Title": history.finding, "Date": None})
     return png, svg
-
-
-def _style() -> AbstractContextManager[None]:
-    return rc_context(
-        {
-            "font.family": "DejaVu Sans",
-            "font.size": 12,
-            "text.color": _INK,
-            "axes.edgecolor": _MUTED,
-            "axes.labelcolor": _MUTED,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.grid": True,
-            "axes.axisbelow": True,
-            "grid.color": _GRID,
-            "xtick.color": _MUTED,
-            "ytick.color": _MUTED,
-            "svg.hashsalt": "pilotcommit",
-        }
-    )
 
 
 def _figure(history: RunHistory) -> Figure:
@@ -83,7 +61,7 @@ def _figure(history: RunHistory) -> Figure:
         2, 3, height_ratios=(1.5, 1), left=0.055, right=0.975, top=0.79, bottom=0.075, hspace=0.36, wspace=0.2
     )
     figure.text(0.055, 0.945, history.finding, fontsize=19, fontweight="bold", va="center")
-    figure.text(0.055, 0.903, _subtitle(history), fontsize=13.5, color=_MUTED, va="center")
+    figure.text(0.055, 0.903, _subtitle(history), fontsize=13.5, color=MUTED, va="center")
     _draw_accuracy(figure.add_subplot(panels[0, :]), history)
     _draw_outcomes(figure.add_subplot(panels[1, 0]), history.points)
     _draw_stages(figure.add_subplot(panels[1, 1]), history.points)
@@ -101,19 +79,19 @@ def _subtitle(history: RunHistory) -> str:
 
 
 def _draw_accuracy(axes: Axes, history: RunHistory) -> None:
-    _head(axes, "Held-out accuracy", "with its 95 % interval")
+    head(axes, "Held-out accuracy", "with its 95 % interval")
     width = max(1, history.points[-1].training_rollouts)
     axes.set_xlim(-0.03 * width, 1.03 * width)
     axes.set_ylim(0, 1)
     axes.set_xlabel("training rollouts spent: pilots and commits")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.xaxis.set_major_formatter(_counts())
+    axes.xaxis.set_major_formatter(counts())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.1f}"))
     measured = [(point.training_rollouts, point.accuracy) for point in history.points if point.accuracy is not None]
     if measured:
         _draw_line(axes, measured)
     else:
-        axes.text(0.5, 0.5, "not evaluated in this run", transform=axes.transAxes, ha="center", color=_MUTED)
+        axes.text(0.5, 0.5, "not evaluated in this run", transform=axes.transAxes, ha="center", color=MUTED)
     _add_steps(axes, history.points)
 
 
@@ -121,7 +99,7 @@ def _draw_line(axes: Axes, measured: Sequence[tuple[int, Accuracy]]) -> None:
     spent = [rollouts for rollouts, _ in measured]
     estimates = [accuracy.estimate for _, accuracy in measured]
     lows, highs = [accuracy.low for _, accuracy in measured], [accuracy.high for _, accuracy in measured]
-    axes.axhline(estimates[0], color=_MUTED, linewidth=1, linestyle=(0, (4, 4)))
+    axes.axhline(estimates[0], color=MUTED, linewidth=1, linestyle=(0, (4, 4)))
     axes.fill_between(spent, lows, highs, color=_BLUE, alpha=0.16, linewidth=0)
     axes.vlines(spent, lows, highs, color=_BLUE, linewidth=1.2, alpha=0.6)
     axes.plot(spent, estimates, color=_BLUE, linewidth=2.6, marker="o", markersize=8, markeredgecolor="white")
@@ -147,13 +125,13 @@ def _add_steps(axes: Axes, points: Sequence[RunPoint]) -> None:
     at = [min(points, key=lambda point: abs(point.step - step)).training_rollouts for step in wanted]
     steps = axes.secondary_xaxis("top")
     steps.set_xticks(at, [str(step) for step in wanted])
-    steps.set_xlabel("training step", color=_MUTED, labelpad=7)
+    steps.set_xlabel("training step", color=MUTED, labelpad=7)
     steps.tick_params(length=3)
     steps.spines["top"].set_visible(False)
 
 
 def _draw_outcomes(axes: Axes, points: Sequence[RunPoint]) -> None:
-    _head(axes, "Where the rollouts went", "settled, by outcome")
+    head(axes, "Where the rollouts went", "settled, by outcome")
     bands = [
         (label, colour, [_total(point.outcomes, outcomes) for point in points])
         for label, colour, outcomes in _OUTCOME_BANDS
@@ -163,7 +141,7 @@ def _draw_outcomes(axes: Axes, points: Sequence[RunPoint]) -> None:
 
 
 def _draw_stages(axes: Axes, points: Sequence[RunPoint]) -> None:
-    _head(axes, "Pilots and commits", "asked of servers, by stage")
+    head(axes, "Pilots and commits", "asked of servers, by stage")
     _stack(
         axes, points, [(label, colour, [p.rollouts.get(stage, 0) for p in points]) for stage, label, colour in _STAGES]
     )
@@ -172,7 +150,7 @@ def _draw_stages(axes: Axes, points: Sequence[RunPoint]) -> None:
 
 def _draw_skip_rates(axes: Axes, all_points: Sequence[RunPoint]) -> None:
     points = [point for point in all_points if point.skip_rates]
-    _head(axes, "Skip rate", "of prompts considered, by verdict")
+    head(axes, "Skip rate", "of prompts considered, by verdict")
     _stack(
         axes,
         points,
@@ -204,21 +182,10 @@ def _stack(axes: Axes, points: Sequence[RunPoint], bands: Sequence[tuple[str, st
     )
 
 
-def _head(axes: Axes, title: str, note: str) -> None:
-    axes.set_title(title, loc="left", fontsize=14, fontweight="bold", pad=10)
-    axes.set_title(note, loc="right", fontsize=11, color=_MUTED, pad=10)
-    axes.grid(axis="x", visible=False)
-
-
 def _as_counts(axes: Axes) -> None:
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
-    axes.yaxis.set_major_formatter(_counts())
-
-
-def _counts() -> FuncFormatter:
-    """One per axis: a formatter keeps hold of its axis."""
-    return FuncFormatter(lambda value, _: f"{value:,.0f}")
+    axes.yaxis.set_major_formatter(counts())
 
 
 def _total(counts: Mapping[Outcome, int], outcomes: Iterable[Outcome]) -> int:

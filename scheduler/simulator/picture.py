@@ -1,40 +1,24 @@
 """The picture of a comparison: signal per rollout by rule and pool, and how drifting pools are learnt.
 
 Owns: the drawing of standings as PNG and SVG. Needs matplotlib (the extra `demo`), so import it late. Never opens a
-window. Invariant: a rule keeps its colour in every panel and picture; most are Okabe and Ito's, which colour-blind
-readers can tell apart.
+window. Invariant: a rule keeps its colour in every panel and picture.
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from scheduler.drawing import DOTS_PER_INCH, MUTED, style
+from scheduler.drawing import colours as colours_of
 from scheduler.simulator.comparison import Plan, Standing
 from scheduler.simulator.pool import SHAPES, PoolName
 
-WIDTH_INCHES, ROW_INCHES, DOTS_PER_INCH = 16.0, 4.6, 100
+WIDTH_INCHES, ROW_INCHES = 16.0, 4.6
 _HEAD_INCHES = 1.25
-
-_INK, _MUTED, _GRID = "#1b1f24", "#626b75", "#e6e9ec"
-_COLOURS: Mapping[str, str] = {
-    "adaptive": "#0072B2",
-    "pilot_commit": "#E69F00",
-    "dapo": "#D55E00",
-    "dapo_carry": "#CC79A7",
-    "speed_rl": "#009E73",
-    "greso": "#56B4E9",
-    "grpo": "#8A939C",
-    "mopps": "#6A3D9A",
-    "reinforce_ada": "#1b1f24",
-}
-_OTHERS = ("#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
-"""For rules of one's own and variants, by turns."""
 
 
 def draw(plan: Plan, standings: Sequence[Standing], directory: Path, name: str = "simulation") -> tuple[Path, Path]:
@@ -42,31 +26,11 @@ def draw(plan: Plan, standings: Sequence[Standing], directory: Path, name: str =
     directory.mkdir(parents=True, exist_ok=True)
     png, svg = directory / f"{name}.png", directory / f"{name}.svg"
     title = _finding(standings)
-    with _style():
+    with style():
         figure = _figure(plan, standings, title)
         figure.savefig(png, dpi=DOTS_PER_INCH, metadata={"Title": title})
         figure.savefig(svg, metadata={"Title": title, "Date": None})
     return png, svg
-
-
-def _style() -> AbstractContextManager[None]:
-    return rc_context(
-        {
-            "font.family": "DejaVu Sans",
-            "font.size": 12,
-            "text.color": _INK,
-            "axes.edgecolor": _MUTED,
-            "axes.labelcolor": _MUTED,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.grid": True,
-            "axes.axisbelow": True,
-            "grid.color": _GRID,
-            "xtick.color": _MUTED,
-            "ytick.color": _MUTED,
-            "svg.hashsalt": "pilotcommit",
-        }
-    )
 
 
 def _finding(standings: Sequence[Standing]) -> str:
@@ -91,8 +55,8 @@ def _figure(plan: Plan, standings: Sequence[Standing], title: str) -> Figure:
         num_rows, 1, left=0.105, right=0.975, top=1 - _HEAD_INCHES / height - 0.05, bottom=0.65 / height, hspace=0.42
     )
     figure.text(0.025, 1 - 0.5 / height, title, fontsize=19, fontweight="bold", va="center")
-    figure.text(0.025, 1 - 0.9 / height, _subtitle(plan), fontsize=13.5, color=_MUTED, va="center")
-    colours = _colours([entrant.label for entrant in plan.entrants])
+    figure.text(0.025, 1 - 0.9 / height, _subtitle(plan), fontsize=13.5, color=MUTED, va="center")
+    colours = colours_of([entrant.label for entrant in plan.entrants])
     panels = rows[0].subgridspec(1, len(plan.pools), wspace=0.14)
     for number, pool in enumerate(plan.pools):
         _draw_signal(figure.add_subplot(panels[number]), _of(standings, pool), colours, is_first=not number)
@@ -117,16 +81,10 @@ def _subtitle(plan: Plan) -> str:
     return "   \N{MIDDLE DOT}   ".join(parts)
 
 
-def _colours(labels: Sequence[str]) -> Mapping[str, str]:
-    others = [label for label in labels if label not in _COLOURS]
-    turns = {label: _OTHERS[number % len(_OTHERS)] for number, label in enumerate(others)}
-    return {label: _COLOURS.get(label) or turns[label] for label in labels}
-
-
 def _draw_signal(axes: Axes, standings: Sequence[Standing], colours: Mapping[str, str], *, is_first: bool) -> None:
     """One pool: a dot a rule, with its interval, over the line of the baseline."""
     _head(axes, standings[0].pool, "GRPO = 1")
-    axes.axvline(1.0, color=_MUTED, linewidth=1, linestyle=(0, (4, 4)))
+    axes.axvline(1.0, color=MUTED, linewidth=1, linestyle=(0, (4, 4)))
     for row, standing in enumerate(standings):
         colour, signal = colours[standing.label], standing.signal
         axes.hlines(row, signal.low, signal.high, color=colour, linewidth=2.2)
@@ -169,4 +127,4 @@ def _draw_curves(axes: Axes, standings: Sequence[Standing], colours: Mapping[str
 
 def _head(axes: Axes, title: str, note: str) -> None:
     axes.set_title(title.replace("_", " "), loc="left", fontsize=13, fontweight="bold", pad=24)
-    axes.text(0, 1.025, note, transform=axes.transAxes, fontsize=10.5, color=_MUTED)
+    axes.text(0, 1.025, note, transform=axes.transAxes, fontsize=10.5, color=MUTED)
