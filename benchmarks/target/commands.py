@@ -36,7 +36,12 @@ CANDIDATES = pools.FOLDER / "candidates.ndjson"
 _PER_FAMILY = 40
 _POOL_SEED = 0
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Rollouts, tokens and wall-clock to a target accuracy on real training.",
+)
 
 Model = Annotated[Path | None, typer.Option(help="Folder of the model; SmolLM2-135M-Instruct by default.")]
 Results = Annotated[Path, typer.Option(help="Where records are.")]
