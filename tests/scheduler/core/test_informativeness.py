@@ -303,3 +303,20 @@ def test_feeding_back_only_selected_pilots_would_bias_the_belief() -> None:
             selected = selected.observed(visit, version=0, prior=Prior(), discount=1.0)
     assert every.belief.mean == pytest.approx(0.05, abs=0.01)
     assert selected.belief.mean == pytest.approx(0.14, abs=0.01)
+
+
+def test_a_turn_that_history_ended_is_a_turn_and_no_part_of_a_streak() -> None:
+    seen = make_evidence(verdicts=(Verdict.SKIP, Verdict.SKIP))
+    passed = seen.passed_over("too_easy")
+    assert (passed.visits, passed.streak, passed.last_verdict) == (3, 2, Verdict.SKIP)
+    assert passed.reason == "too_easy"
+    assert passed.judged(Verdict.SKIP, "again").streak == 3
+
+
+def test_ageing_twice_is_ageing_once_by_both() -> None:
+    prior = Prior(a0=0.3, b0=0.7)
+    evidence = make_evidence().observed(make_rollouts(3, 8), version=0, prior=prior, discount=0.9)
+    twice, once = evidence.aged(2, prior, 0.9).aged(7, prior, 0.9), evidence.aged(7, prior, 0.9)
+    assert (twice.belief.a, twice.belief.b) == pytest.approx((once.belief.a, once.belief.b))
+    assert (twice.moments.weight, twice.moments.m2) == pytest.approx((once.moments.weight, once.moments.m2))
+    assert twice.belief.version == once.belief.version == 7

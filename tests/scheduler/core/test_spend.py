@@ -4,7 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.core.spend import NOT_COMMITTED, considered, passed_over, pilot_success_rate, skip_rates, visits_judged
+from scheduler.core.spend import (
+    NOT_COMMITTED,
+    considered,
+    first_visit_counter,
+    first_visits,
+    passed_over,
+    pilot_success_rate,
+    signal,
+    skip_rates,
+    visits_judged,
+)
 from scheduler.core.types import Verdict
 
 
@@ -54,3 +64,14 @@ def test_no_pilot_judged_has_no_success_rate() -> None:
 
 def test_the_pilot_success_rate_is_over_judged_pilots() -> None:
     assert pilot_success_rate({"pilots:judged": 8, "pilots:correct": 6}) == 0.75
+
+
+def test_first_visits_come_back_from_their_counters_as_often_as_they_were_made() -> None:
+    counters = {first_visit_counter(3, 8): 2, first_visit_counter(0, 4): 1, "considered": 9}
+    assert sorted(first_visits(counters)) == [(0, 4), (3, 8), (3, 8)]
+    assert first_visits({}) == []
+
+
+def test_signal_is_counted_in_thousandths() -> None:
+    assert signal({"signal:milli": 4125}) == 4.125
+    assert signal({}) == 0.0
