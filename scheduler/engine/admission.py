@@ -12,6 +12,7 @@ import numpy as np
 import structlog
 
 from scheduler.core.allocators.interface import Candidate, Demand, PassedOver, Ranking
+from scheduler.core.allocators.orders import sample_size
 from scheduler.core.budget import Cost, worst_case
 from scheduler.core.errors import BudgetExhausted, Conflict
 from scheduler.core.informativeness import Evidence
@@ -26,9 +27,6 @@ from scheduler.state.transaction import Transactor
 from scheduler.state.visits import Visit, VisitStore
 
 log = structlog.get_logger(__name__)
-
-_SMALLEST_SAMPLE = 64
-_SAMPLE_PER_CLAIM = 4
 
 Start = Callable[[Visit, Prompt, Row], None]
 
@@ -85,7 +83,7 @@ class Admission:
         return claimed
 
     async def _sample(self, wanted: int) -> list[str]:
-        sample = await self.table.sample(max(_SMALLEST_SAMPLE, _SAMPLE_PER_CLAIM * wanted))
+        sample = await self.table.sample(sample_size(wanted))
         if sample or self.pipeline.num_visits:
             self.is_revisiting = self.is_revisiting and not sample
             return sample

@@ -23,6 +23,7 @@ from scheduler.core.allocators.interface import (
     ReadyGroup,
     Settle,
 )
+from scheduler.core.allocators.orders import sample_size
 from scheduler.core.errors import InvalidInput
 from scheduler.core.informativeness import Evidence
 from scheduler.core.ledger import VERDICT_OUTCOMES, Outcome
@@ -36,8 +37,6 @@ from scheduler.simulator.setting import Setting
 from scheduler.simulator.turns import Turns
 from scheduler.simulator.visits import Finished, Survivor
 
-_SMALLEST_SAMPLE, _SAMPLE_PER_CLAIM = 64, 4
-"""As in the engine: a rule ranks a bounded sample of what is claimable."""
 _MOST_TURNS_A_BATCH = 2
 """Turns of the whole pool after which a batch that is not full is trained as it is."""
 
@@ -146,7 +145,7 @@ class _Run:
         return len(ranking.claim) if ranking.claim or ranking.passed_over else None
 
     def _sample(self, wanted: int) -> list[int]:
-        limit = max(_SMALLEST_SAMPLE, _SAMPLE_PER_CLAIM * wanted)
+        limit = sample_size(wanted)
         sample = self._turns.sample(limit)
         if not sample:
             # Everything waits: rather than stop, look again at what has waited longest, a batch at a time.

@@ -129,7 +129,7 @@ class Adaptive(Rule):
         return Game(
             pilot_step=min(self.pilot_step, self.pilots),
             most_pilots=self.pilots,
-            smallest_group=self.smallest_group or self.largest_group,
+            smallest_group=self.largest_group if self.smallest_group is None else self.smallest_group,
             largest_group=self.largest_group,
             round_cost=self.round_cost,
             noise_scale=self.noise_scale,

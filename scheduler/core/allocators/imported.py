@@ -45,6 +45,7 @@ def build_imported(path: str, *, pilots: int, commits: int, parameters: Mapping[
         built = build(pilots=pilots, commits=commits, **parameters)
     except InvalidInput:
         raise
+    # The constructor is a user's own: it may raise anything.
     except Exception as exc:
         raise InvalidInput(f"{path} refuses to be built: {exc!r}", field=_FIELD) from exc
     return _answering(path, built)
@@ -56,6 +57,7 @@ def _load(path: str) -> Callable[..., object]:
         raise InvalidInput(f"an import path is package.module:Name, not {path!r}", field=_FIELD)
     try:
         found: object = importlib.import_module(module_name)
+    # So is the module, which runs when it is imported.
     except Exception as exc:
         raise InvalidInput(
             f"module {module_name!r} cannot be imported ({exc!r}): it has to lie on the scheduler's Python path",

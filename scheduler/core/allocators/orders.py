@@ -1,6 +1,7 @@
-"""The two orders that the released rules share.
+"""What a rule is shown, and the two orders that the released rules share.
 
-Owns: in which order prompts are visited and groups are trained. Never passes over a prompt or discards a group.
+Owns: how many candidates are ranked, and in which order prompts are visited and groups are trained. Never passes over a
+prompt or discards a group.
 """
 
 from collections.abc import Sequence
@@ -8,6 +9,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from scheduler.core.allocators.interface import Candidate, ReadyGroup, Selection
+
+_SMALLEST_SAMPLE, _SAMPLE_PER_CLAIM = 64, 4
+
+
+def sample_size(wanted: int) -> int:
+    """Claimable prompts that a rule ranks when so many are wanted: a bounded sample, never the whole pool."""
+    return max(_SMALLEST_SAMPLE, _SAMPLE_PER_CLAIM * wanted)
 
 
 def fewest_visits_first(candidates: Sequence[Candidate], wanted: int, rng: np.random.Generator) -> tuple[str, ...]:

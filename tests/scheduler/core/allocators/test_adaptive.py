@@ -203,6 +203,7 @@ def test_a_visit_always_ends_within_its_claim(right: int, more: int, price: floa
         ("evict_solved", 3),
         ("rounds", 0),
         ("pilot_step", 0),
+        ("smallest_group", 0),
         ("smallest_group", 65),
         ("noise_scale", -1.0),
     ],
