@@ -78,7 +78,7 @@ async def test_a_restart_that_fails_is_tried_again(
     await die(spec)
     await polled(lambda: supervisor.num_restarts >= 2)
     monkeypatch.setenv("STAND_IN", "serve")
-    await restarted(supervisor, 3)
+    await restarted(supervisor, 2)
     await ended(running)
 
 
