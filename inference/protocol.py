@@ -145,6 +145,19 @@ def score_body(rid: str, label: WeightLabel, input_ids: Sequence[int], start: in
     )
 
 
+def prefill_body(rid: str, label: WeightLabel, input_ids: Sequence[int]) -> bytes:
+    """The body of POST /generate that generates nothing and asks nothing: the server's cache then holds input_ids."""
+    return msgspec.json.encode(
+        {
+            "rid": wire_rid(rid),
+            "input_ids": input_ids,
+            "sampling_params": _sampling_params(Sampling(max_new_tokens=0), 0),
+            "return_logprob": False,
+            "extra_key": str(label),
+        }
+    )
+
+
 def _sampling_params(sampling: Sampling, seed: int) -> dict[str, object]:
     """Every field, spelt out: what is left out is filled from the checkpoint's generation_config.json."""
     return {

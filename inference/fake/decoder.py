@@ -32,6 +32,8 @@ class Decoder:
         self.running: list[Job] = []
         self.stale_hits = 0
         """How often a prompt was served from KV cache of other weights than those held: what a flush prevents."""
+        self.prefilled_tokens = 0
+        """Prompt tokens computed: those that no cache held."""
         self._policy = policy
         self._vocab_size = vocab_size
         self._max_running = max_running
@@ -86,7 +88,9 @@ class Decoder:
             self.stale_hits += 1
         # What is scored is computed, and nothing of it taken from the cache.
         most = job.request.logprob_start_len if job.request.scores_prompt else length
-        return job.prefill(self._policy, self.weights, min(length, most))
+        cached = min(length, most)
+        self.prefilled_tokens += len(ids) - cached
+        return job.prefill(self._policy, self.weights, cached)
 
     def _remember(self, job: Job) -> None:
         tokens = (*job.request.input_ids, *job.token_ids)

@@ -25,6 +25,8 @@ from scheduler.rewards.spec import RewardJob, RewardSpec
 log = structlog.get_logger(__name__)
 
 _CONFIRM_TIMEOUT_S = 60.0
+_WORTH_A_CALL_TOKENS = 256
+"""Prompt tokens that are computed once instead of per attempt; for fewer, one more round trip does not pay."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,12 +101,26 @@ class Sender:
             yield
 
     async def make(
-        self, prompt: Prompt, visit_id: str, stage: Stage, count: int, *, round_number: int, first: int
+        self,
+        prompt: Prompt,
+        visit_id: str,
+        stage: Stage,
+        count: int,
+        *,
+        round_number: int,
+        first: int,
+        cached: bool = True,
     ) -> Judged:
         """Make `count` attempts at once and judge what comes back.
 
         `first` numbers them within the visit; seeds follow from it, the prompt and `round_number` (its visits so far).
+        `cached` is False where no server can hold the prompt in its cache: if it is worth it, it is prefilled first.
         """
+        if not cached and (count - 1) * len(prompt.input_ids) >= _WORTH_A_CALL_TOKENS:
+            prefilled = await self._prefill(prompt, stage, f"{self._rid(visit_id, first)}-prompt")
+            if not isinstance(prefilled, Score):
+                # What the server makes of the prompt alone holds for every attempt.
+                return await self._judge(prompt, stage, [prefilled] * count)
         numbers = range(first, first + count)
         answers = await asyncio.gather(
             *(
@@ -127,6 +143,18 @@ class Sender:
                 label=WeightLabel(run=self.run_id, version=dispatch.version),
                 timeout_s=self.config.attempt_timeout_s,
                 start=len(prompt.input_ids),
+            )
+
+        return await self._send(prompt, stage, rid, ask)
+
+    async def _prefill(self, prompt: Prompt, stage: Stage, rid: str) -> Scored:
+        async def ask(dispatch: Dispatch) -> Score:
+            return await dispatch.server.client.prefill(
+                prompt.input_ids,
+                rid=rid,
+                label=WeightLabel(run=self.run_id, version=dispatch.version),
+                timeout_s=self.config.attempt_timeout_s,
+                max_new_tokens=self.config.sampling.max_new_tokens,
             )
 
         return await self._send(prompt, stage, rid, ask)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from scheduler.engine.attempts import Sender
 from scheduler.fleet import Fleet, ServerState
 from scheduler.rewards.pool import RewardPool
 from scheduler.rewards.spec import parse_spec
-from tests.scheduler.engine.factories import Coin, InstantRewards, make_config, make_prompts
+from tests.scheduler.engine.factories import SOMETIMES, Coin, InstantRewards, make_config, make_prompts
 from tests.scheduler.engine.learner import Learner
 from tests.scheduler.engine.rig import Rig, let_time_run, open_rig
 
@@ -202,6 +203,28 @@ async def test_an_update_in_the_middle_of_a_generation_leaves_two_versions_in_it
             tuple(span.version for span in done.spans) for group in learner.received.values() for done in group.rollouts
         }
         assert (1, 2) in spans
+
+
+async def test_attempts_made_at_once_share_one_prefill_of_a_long_prompt(rig: Rig, learner: Learner) -> None:
+    length, at_once, visits = 40, 16, 4
+    prompts = [
+        replace(prompt, input_ids=(index, *range(1, length - 1), SOMETIMES))
+        for index, prompt in enumerate(make_prompts([SOMETIMES] * visits), start=100)
+    ]
+    await rig.create_pool("long", prompts)
+    config = make_config(pool="long", allocator="grpo", pilots=8, commits=8, max_steps=1)
+    await rig.create_run(config)
+    fake = rig.fakes[0]
+    fake.hold()
+    await learner.attach()
+    await rig.until(lambda: len(fake.decoder.waiting) == visits)
+    await fake.step()
+    await rig.until(lambda: len(fake.decoder.waiting) == visits * at_once)
+    fake.release()
+    await learner.train()
+    await rig.ended()
+    # Beyond the prompt, one token of each attempt: its logits are what the first one generated is sampled from.
+    assert fake.decoder.prefilled_tokens == visits * (length + at_once)
 
 
 @pytest.mark.parametrize(
