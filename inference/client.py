@@ -122,15 +122,15 @@ class ServerClient:
 
     async def prefill(
         self, input_ids: Sequence[int], *, rid: str, label: WeightLabel, timeout_s: float, max_new_tokens: int
-    ) -> Score:
-        """Have the server compute `input_ids` and keep them in its cache; a score of no token. Raises as `generate`.
+    ) -> None:
+        """Have the server compute `input_ids` and keep them in its cache. Raises as `generate`.
 
         Requests for one prompt that arrive together compute it once each: none finds it in the cache. Those to come
         generate up to `max_new_tokens`: what would be refused then is refused now.
         """
         self._limits.check(input_ids, max_new_tokens)
         body = await self._generated(prefill_body(rid, label, input_ids), timeout_s)
-        return read_score(rid, label, (), self._limits.vocab_size, body)
+        read_score(rid, label, (), self._limits.vocab_size, body)
 
     async def pause(self, mode: PauseMode = PauseMode.RETRACT) -> None:
         """Stop decoding and block new requests until `resume`; pausing a paused server changes nothing."""

@@ -8,7 +8,7 @@ server that is new, restarted, unconfirmed or found out is STALE and gets nothin
 import asyncio
 import heapq
 from collections.abc import AsyncIterator, Awaitable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -60,6 +60,11 @@ class Server:
     """Attempts lost in a row."""
     control: asyncio.Lock = field(default_factory=asyncio.Lock)
     """One control operation at a time."""
+    _idle: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set while nothing is in flight."""
+
+    def __post_init__(self) -> None:
+        self._idle.set()
 
     @property
     def url(self) -> str:
@@ -70,6 +75,23 @@ class Server:
     def is_open(self) -> bool:
         """Whether one more attempt may be sent to it."""
         return self.state is ServerState.READY and self.in_flight < self.capacity
+
+    def took(self) -> None:
+        """One more attempt is in flight."""
+        self.in_flight += 1
+        self._idle.clear()
+
+    def gave_back(self) -> None:
+        """One attempt has ended."""
+        self.in_flight -= 1
+        if not self.in_flight:
+            self._idle.set()
+
+    async def drained(self, within_s: float) -> None:
+        """Return once nothing is in flight, or after `within_s`; it should take no requests meanwhile."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self._idle.wait()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +149,7 @@ class Fleet:
         try:
             yield Dispatch(server=server, version=server.version, breaks=server.breaks)
         finally:
-            server.in_flight -= 1
+            server.gave_back()
             self._dispatch()
 
     async def _next_server(self, stage: Stage) -> Server:
@@ -139,7 +161,7 @@ class Fleet:
             return await future
         except asyncio.CancelledError:
             if future.done() and not future.cancelled():
-                future.result().in_flight -= 1
+                future.result().gave_back()
                 self._dispatch()
             raise
 
@@ -153,7 +175,7 @@ class Fleet:
                 return
             # One that has just lost an attempt comes last: a new attempt goes elsewhere where there is an elsewhere.
             server = min(open_servers, key=lambda server: (server.losses > 0, server.in_flight / server.capacity))
-            server.in_flight += 1
+            server.took()
             heapq.heappop(self._waiting)[2].set_result(server)
 
     async def vouched(self, dispatch: Dispatch, reply: Completion | Score, *, timeout_s: float) -> str:

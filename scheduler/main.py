@@ -59,6 +59,7 @@ async def build_service(settings: Settings) -> AsyncIterator[Service]:
         engine_settings = EngineSettings(
             pilot_cap=settings.pilot_cap,
             stall_s=settings.stall_s,
+            drain_s=settings.drain_s,
             delivery=DeliverySettings(heartbeat_s=settings.heartbeat_s),
         )
         yield Service(redis, fleet, rewards, engine_settings, lease_ttl_s=settings.lease_ttl_s)

@@ -45,6 +45,9 @@ class Settings(BaseModel):
     """Attempts in flight per server; about what it can batch."""
     num_reward_workers: Annotated[int, Field(ge=1)] = 2
     """Processes that judge completions."""
+    drain_s: Annotated[float, Field(ge=0)] = 0.0
+    """What a server has in flight when weights are pushed gets this long to end before it is retracted and prefilled
+    anew. Worth the seconds that answers take, where they take few."""
     pilot_cap: Annotated[int, Field(ge=1)] = 256
     """Prompts in their pilots at once, at most."""
     lease_ttl_s: Annotated[float, Field(gt=0)] = 15.0

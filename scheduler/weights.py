@@ -37,7 +37,9 @@ class WeightPusher:
         run_id: str,
         on_live: Callable[[], None],
         retry_s: float = 2.0,
+        drain_s: float = 0.0,
     ) -> None:
+        """`drain_s`: what a server has in flight at a push gets this long to end before it is retracted."""
         self._fleet = fleet
         self._versions = versions
         self._run_id = run_id
@@ -45,6 +47,7 @@ class WeightPusher:
         """No server samples with an older one; 0 until this incarnation has confirmed one."""
         self._on_live = on_live
         self._retry_s = retry_s
+        self._drain_s = drain_s
         self._records: dict[int, WeightRecord] = {}
         """Versions that are not superseded."""
         self._first = 0
@@ -175,15 +178,17 @@ class WeightPusher:
     # One server.
 
     async def _update(self, server: Server, record: WeightRecord) -> bool:
-        """Close dispatch, pause, update, confirm, continue, open; whether that went well."""
+        """Close dispatch, drain, pause, update, confirm, continue, open; whether that went well."""
         label = WeightLabel(run=self._run_id, version=record.version)
         await self._intend(record)
         async with server.control:
             if not self._is_behind(server) or self._wanted() != record.version:
                 return True
-            suspect, started = server.losses > 0, time.monotonic()
+            suspect = server.losses > 0
             await self._fleet.set_state(server, ServerState.UPDATING, reason=f"loading {label}")
             try:
+                await server.drained(self._drain_s)
+                started = time.monotonic()
                 await self._load(server, record, label, suspect=suspect)
                 self._learn(record, push_s=round(time.monotonic() - started, 3))
                 # Others may have gone on meanwhile: nothing is sampled with less than what is live.

@@ -18,8 +18,8 @@ from scheduler.demo.arithmetic import FEW_SHOT
 _CHUNK = 64
 
 
-class Candidate(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of the file."""
+class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A question with its answer."""
 
     family: str
     expression: str
@@ -28,6 +28,13 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     """Equal for commuted forms."""
     text: str
     """What the model reads."""
+    name: str = ""
+    """What it is called in a pool; without one, by its expression."""
+
+
+class Candidate(Problem, frozen=True, kw_only=True, omit_defaults=True):
+    """One line of the file."""
+
     success_rate: float
     """Of the base model at temperature 1."""
 
@@ -40,10 +47,16 @@ class Measuring:
     wanted: int
 
 
-def prompt_text(question: Question) -> str:
+def problem(question: Question) -> Problem:
     """Solved expressions, and one that ends in `=`."""
     examples = "".join(f"{example} = {example.value}\n" for example in question.examples)
-    return f"{examples or FEW_SHOT}{question.expression} ="
+    return Problem(
+        family=question.label,
+        expression=str(question.expression),
+        answer=str(question.expression.value),
+        key=question.expression.key,
+        text=f"{examples or FEW_SHOT}{question.expression} =",
+    )
 
 
 def read(path: Path) -> list[Candidate]:
@@ -53,39 +66,25 @@ def read(path: Path) -> list[Candidate]:
     return [msgspec.json.decode(line, type=Candidate) for line in path.read_bytes().splitlines()]
 
 
-def measure(questions: Sequence[Question], model: SuccessRates, path: Path) -> Iterator[Measuring]:
-    """Append the success rates of all `questions` that are not in the file yet; says how far it is at each chunk."""
+def measure(problems: Sequence[Problem], model: SuccessRates, path: Path) -> Iterator[Measuring]:
+    """Append the success rates of all `problems` that are not in the file yet; says how far it is at each chunk."""
     known = {candidate.text for candidate in read(path)}
-    missing = [question for question in questions if prompt_text(question) not in known]
-    done = len(questions) - len(missing)
+    missing = [problem for problem in problems if problem.text not in known]
+    done = len(problems) - len(missing)
     with path.open("ab") as lines:
         for chunk in _chunks(missing):
-            rates = model.of([_task(question) for question in chunk])
-            for question, rate in zip(chunk, rates, strict=True):
-                lines.write(msgspec.json.encode(_candidate(question, rate)) + b"\n")
+            rates = model.of([Task(text=problem.text, target=f" {problem.answer}\n") for problem in chunk])
+            for problem, rate in zip(chunk, rates, strict=True):
+                measured = Candidate(**msgspec.structs.asdict(problem), success_rate=float(f"{rate:.4g}"))
+                lines.write(msgspec.json.encode(measured) + b"\n")
             lines.flush()
             done += len(chunk)
-            yield Measuring(measured=done, wanted=len(questions))
+            yield Measuring(measured=done, wanted=len(problems))
 
 
-def _candidate(question: Question, rate: float) -> Candidate:
-    return Candidate(
-        family=question.label,
-        expression=str(question.expression),
-        answer=str(question.expression.value),
-        key=question.expression.key,
-        text=prompt_text(question),
-        success_rate=float(f"{rate:.4g}"),
-    )
-
-
-def _task(question: Question) -> Task:
-    return Task(text=prompt_text(question), target=f" {question.expression.value}\n")
-
-
-def _chunks(questions: Iterable[Question]) -> Iterator[tuple[Question, ...]]:
-    """Questions that share all but their expression, and differ little in length: their beginning is computed once."""
-    order = sorted(questions, key=lambda question: (question.label, len(str(question.expression))))
-    for _, alike in groupby(order, key=lambda question: question.label):
+def _chunks(problems: Iterable[Problem]) -> Iterator[tuple[Problem, ...]]:
+    """Problems that share all but their expression, and differ little in length: their beginning is computed once."""
+    order = sorted(problems, key=lambda problem: (problem.family, len(problem.expression)))
+    for _, alike in groupby(order, key=lambda problem: problem.family):
         while chunk := tuple(islice(alike, _CHUNK)):
             yield chunk

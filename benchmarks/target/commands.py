@@ -21,7 +21,7 @@ from rich.console import Console
 from benchmarks.target import pools, record, settings, targets
 from benchmarks.target import report as reports
 from benchmarks.target.analysis import cells
-from benchmarks.target.candidates import measure, read
+from benchmarks.target.candidates import Problem, measure, problem, read
 from benchmarks.target.expressions import questions
 from benchmarks.target.origin import ROOT
 from benchmarks.target.overview import overview, reached
@@ -32,8 +32,7 @@ from scheduler import logs
 from scheduler.core.errors import InvalidInput, PilotCommitError
 
 RESULTS = ROOT / "benchmarks" / "results" / "target"
-CANDIDATES = pools.FOLDER / "candidates.ndjson"
-_PER_FAMILY = 40
+_PER_FAMILY, _PER_TASK = 40, 80
 _POOL_SEED = 0
 
 app = typer.Typer(
@@ -59,8 +58,10 @@ def measure_candidates(model: Model = None, threads: int = 1) -> None:
     console = Console(stderr=True)
     with _errors(console):
         rates = SuccessRates(_model(model), num_threads=threads)
-        for progress in measure(questions(_PER_FAMILY, _POOL_SEED), rates, CANDIDATES):
-            console.print(f"measured {progress.measured:,} of {progress.wanted:,} candidates", highlight=False)
+        for plan in pools.PLANS:
+            for progress in measure(_problems(plan), rates, plan.candidates_path()):
+                told = f"{plan.candidates}: measured {progress.measured:,} of {progress.wanted:,}"
+                console.print(told, highlight=False)
 
 
 @app.command("pools")
@@ -68,9 +69,8 @@ def make_pools() -> None:
     """Draw the pools from the measured candidates; the same candidates give the same pools."""
     console = Console(stderr=True)
     with _errors(console):
-        candidates = read(CANDIDATES)
         for plan in pools.PLANS:
-            split = pools.make(candidates, plan, _POOL_SEED)
+            split = pools.make(read(plan.candidates_path()), plan, _POOL_SEED)
             pools.write(plan.name, split)
             console.print(f"{plan.name}: {len(split.prompts):,} prompts, {len(split.held_out):,} held out")
 
@@ -198,6 +198,17 @@ class _Session:
             logs.configure("INFO", log)
             self._console.print(f"[dim]logs are in {state.parent}[/]", highlight=False)
             asyncio.run(Runner(options, self._console).run(runs))
+
+
+def _problems(plan: pools.PoolPlan) -> tuple[Problem, ...]:
+    """What a pool's candidates are; raises InvalidInput where a package is missing."""
+    if plan.candidates != pools.REASONING:
+        return tuple(problem(question) for question in questions(_PER_FAMILY, _POOL_SEED))
+    try:
+        from benchmarks.target import reasoning
+    except ImportError as error:
+        raise InvalidInput("the pool reasoning is made with reasoning-gym: pip install 'pilotcommit[bench]'") from error
+    return reasoning.problems(_PER_TASK, _POOL_SEED)
 
 
 def _named(runs: list[PlannedRun], only: str | None) -> list[PlannedRun]:

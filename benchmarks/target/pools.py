@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from benchmarks.target.candidates import Candidate
-from benchmarks.target.shape import FLAT, U_SHAPED, Shape, choose
+from benchmarks.target.shape import FLAT, U_SHAPED, Shape, choose, sample
 
 FOLDER = Path(__file__).parent / "pools"
 
@@ -37,14 +37,24 @@ class PoolPlan:
     """How a pool is made."""
 
     name: str
-    shape: Shape
+    shape: Shape | None
+    """None: whatever the candidates have."""
     num_prompts: int
     num_held_out: int
+    candidates: str = "candidates"
+    """The file of measured candidates that it is drawn from."""
+
+    def candidates_path(self, folder: Path = FOLDER) -> Path:
+        """That file."""
+        return folder / f"{self.candidates}.ndjson"
 
 
+REASONING = "reasoning-candidates"
+"""The questions of reasoning-gym."""
 PLANS = (
     PoolPlan(name="headline", shape=U_SHAPED, num_prompts=1024, num_held_out=256),
     PoolPlan(name="flat", shape=FLAT, num_prompts=512, num_held_out=192),
+    PoolPlan(name="reasoning", shape=None, num_prompts=512, num_held_out=192, candidates=REASONING),
 )
 
 
@@ -62,7 +72,8 @@ def make(candidates: Sequence[Candidate], plan: PoolPlan, seed: int) -> Split:
     total = plan.num_prompts + plan.num_held_out
     rates = [candidate.success_rate for candidate in candidates]
     families = [candidate.family for candidate in candidates]
-    chosen = [candidates[place] for place in choose(rates, families, plan.shape, total, seed)]
+    places = sample(rates, total, seed) if plan.shape is None else choose(rates, families, plan.shape, total, seed)
+    chosen = [candidates[place] for place in places]
     held_out = _spread(total, plan.num_held_out)
     rng = random.Random(f"{seed}:{plan.name}")
     training = [_prompt(candidate) for place, candidate in enumerate(chosen) if place not in held_out]
@@ -114,7 +125,7 @@ def _spreading(count: int) -> list[int]:
 
 def _prompt(candidate: Candidate) -> PoolPrompt:
     return PoolPrompt(
-        id=candidate.expression.replace(" ", ""),
+        id=candidate.name or candidate.expression.replace(" ", ""),
         text=candidate.text,
         answer=candidate.answer,
         metadata={

@@ -183,7 +183,7 @@ def _stack_plan(planned: PlannedRun, options: RunnerOptions, servers: tuple[str,
         folder=options.state.resolve(),
         port=0,
         servers=servers,
-        scheduler_settings={"MAX_IN_FLIGHT": str(_MAX_IN_FLIGHT), "LEASE_TTL_S": "30"},
+        scheduler_settings={"MAX_IN_FLIGHT": str(_MAX_IN_FLIGHT), "LEASE_TTL_S": "30", "DRAIN_S": "30"},
         learner_settings=planned.learner_settings(),
     )
 

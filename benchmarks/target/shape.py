@@ -57,6 +57,13 @@ def choose(rates: Sequence[float], families: Sequence[str], shape: Shape, count:
     return [chosen[target] for target in range(count)]
 
 
+def sample(rates: Sequence[float], count: int, seed: int) -> list[int]:
+    """Places of any `count` candidates, in ascending order of their rates; raises InvalidInput if there are fewer."""
+    if count > len(rates):
+        raise InvalidInput(f"{count} prompts cannot be chosen from {len(rates)} candidates")
+    return sorted(random.Random(seed).sample(range(len(rates)), count), key=lambda place: rates[place])
+
+
 def _best(
     rates: Sequence[float], order: Sequence[int], wanted: float, families: Sequence[str], taken: Counter[str]
 ) -> int:

@@ -104,7 +104,7 @@ def _plan(model: Path, folder: Path, options: DemoOptions) -> StackPlan:
         model=model.resolve(),
         folder=folder.resolve(),
         port=0,
-        scheduler_settings={"MAX_IN_FLIGHT": "256", "LEASE_TTL_S": "30"},
+        scheduler_settings={"MAX_IN_FLIGHT": "256", "LEASE_TTL_S": "30", "DRAIN_S": "30"},
         learner_settings={
             "SEED": str(options.seed),
             "LEARNING_RATE": "5e-6",

@@ -52,6 +52,8 @@ class EngineSettings:
     """Pause before a lost attempt is made again; it doubles with each further try."""
     push_retry_s: float = 2.0
     """Pause before weights that a server did not take are given to it again."""
+    drain_s: float = 0.0
+    """What a server has in flight when weights are pushed gets this long to end before it is retracted."""
     stall_s: float = 120.0
     """Without any progress for this long, a warning says what the run waits for."""
     end_grace_s: float = 60.0
@@ -128,7 +130,14 @@ async def assemble(
         step=record.step,
     )
     pipeline.change(policy_version=record.version)
-    weights = WeightPusher(around.fleet, versions, run_id=record.run_id, on_live=on_live, retry_s=settings.push_retry_s)
+    weights = WeightPusher(
+        around.fleet,
+        versions,
+        run_id=record.run_id,
+        on_live=on_live,
+        retry_s=settings.push_retry_s,
+        drain_s=settings.drain_s,
+    )
     batches = Batches(
         run_id=record.run_id,
         config=config,

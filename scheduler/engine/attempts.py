@@ -18,6 +18,7 @@ from inference.protocol import GenerateRequest, Score, WeightLabel
 from scheduler.core.errors import InferenceError, ServerRefused
 from scheduler.core.run import RunConfig
 from scheduler.core.types import Completion, Judgement, Prompt, Rollout, Stage
+from scheduler.engine.prompt_cache import PromptCache
 from scheduler.fleet import Dispatch, Fleet
 from scheduler.rewards.pool import RewardPool
 from scheduler.rewards.spec import RewardJob, RewardSpec
@@ -25,8 +26,6 @@ from scheduler.rewards.spec import RewardJob, RewardSpec
 log = structlog.get_logger(__name__)
 
 _CONFIRM_TIMEOUT_S = 60.0
-_WORTH_A_CALL_TOKENS = 256
-"""Prompt tokens that are computed once instead of per attempt; for fewer, one more round trip does not pay."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +84,7 @@ class Sender:
     retry_s: float
     """Pause before the second try; it doubles with each one after."""
     _alone: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _cache: PromptCache = field(default_factory=PromptCache)
 
     @asynccontextmanager
     async def turn(self, attempt: int, *, suspect: bool) -> AsyncIterator[None]:
@@ -101,30 +101,18 @@ class Sender:
             yield
 
     async def make(
-        self,
-        prompt: Prompt,
-        visit_id: str,
-        stage: Stage,
-        count: int,
-        *,
-        round_number: int,
-        first: int,
-        cached: bool = True,
+        self, prompt: Prompt, visit_id: str, stage: Stage, count: int, *, round_number: int, first: int
     ) -> Judged:
         """Make `count` attempts at once and judge what comes back.
 
         `first` numbers them within the visit; seeds follow from it, the prompt and `round_number` (its visits so far).
-        `cached` is False where no server can hold the prompt in its cache: if it is worth it, it is prefilled first.
         """
-        if not cached and (count - 1) * len(prompt.input_ids) >= _WORTH_A_CALL_TOKENS:
-            prefilled = await self._prefill(prompt, stage, f"{self._rid(visit_id, first)}-prompt")
-            if not isinstance(prefilled, Score):
-                # What the server makes of the prompt alone holds for every attempt.
-                return await self._judge(prompt, stage, [prefilled] * count)
         numbers = range(first, first + count)
         answers = await asyncio.gather(
             *(
-                self._sample(prompt, stage, self._rid(visit_id, number), self._seed(prompt, round_number, number))
+                self._sample(
+                    prompt, stage, self._rid(visit_id, number), self._seed(prompt, round_number, number), count
+                )
                 for number in numbers
             )
         )
@@ -147,18 +135,6 @@ class Sender:
 
         return await self._send(prompt, stage, rid, ask)
 
-    async def _prefill(self, prompt: Prompt, stage: Stage, rid: str) -> Scored:
-        async def ask(dispatch: Dispatch) -> Score:
-            return await dispatch.server.client.prefill(
-                prompt.input_ids,
-                rid=rid,
-                label=WeightLabel(run=self.run_id, version=dispatch.version),
-                timeout_s=self.config.attempt_timeout_s,
-                max_new_tokens=self.config.sampling.max_new_tokens,
-            )
-
-        return await self._send(prompt, stage, rid, ask)
-
     def _rid(self, visit_id: str, number: int) -> str:
         # The fence keeps a successor's rids apart from those its predecessor may still have in flight.
         return f"{visit_id}-{self.fence}-{number}"
@@ -169,8 +145,9 @@ class Sender:
         # Not a checksum: those are linear, and the seeds of one prompt's attempts would differ alike for every prompt.
         return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=4).digest(), "big") & 0x7FFFFFFF
 
-    async def _sample(self, prompt: Prompt, stage: Stage, rid: str, seed: int) -> Answer:
+    async def _sample(self, prompt: Prompt, stage: Stage, rid: str, seed: int, at_once: int) -> Answer:
         async def ask(dispatch: Dispatch) -> Completion:
+            await self._cache.hold(prompt, dispatch, at_once, lambda: self._prefill(prompt, dispatch, rid))
             request = GenerateRequest(
                 rid=rid,
                 run=self.run_id,
@@ -183,6 +160,15 @@ class Sender:
             return await dispatch.server.client.generate(request)
 
         return await self._send(prompt, stage, rid, ask)
+
+    async def _prefill(self, prompt: Prompt, dispatch: Dispatch, rid: str) -> None:
+        await dispatch.server.client.prefill(
+            prompt.input_ids,
+            rid=f"{rid}-prompt",
+            label=WeightLabel(run=self.run_id, version=dispatch.version),
+            timeout_s=self.config.attempt_timeout_s,
+            max_new_tokens=self.config.sampling.max_new_tokens,
+        )
 
     async def _send(
         self, prompt: Prompt, stage: Stage, rid: str, ask: Callable[[Dispatch], Awaitable[_ReplyT]]

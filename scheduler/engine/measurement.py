@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Sequence
 
 from scheduler.core.errors import BudgetExhausted
+from scheduler.core.prefixes import leaders
 from scheduler.core.types import Prompt
 from scheduler.engine.measures import Measure, Question, Reading
 from scheduler.engine.uninterrupted import uninterrupted
@@ -32,11 +33,17 @@ class Measurement:
     async def measure(self, prompts: Sequence[Prompt]) -> None:
         """Measure these prompts; raises BudgetExhausted over the cap, InvalidInput for one that cannot be measured."""
         questions = await self._measure.questions(prompts)
+        first = {*leaders([question.prompt.input_ids for question in questions])}
+        # One prompt of each few-shot beginning, and then the others, which find it in the servers' caches.
+        await self._all([question for place, question in enumerate(questions) if place in first])
+        await self._all([question for place, question in enumerate(questions) if place not in first])
+        if self._capped is not None:
+            raise BudgetExhausted(f"the evaluation cap is used up: {self._capped}") from self._capped
+
+    async def _all(self, questions: Sequence[Question]) -> None:
         async with asyncio.TaskGroup() as tasks:
             for question in questions:
                 tasks.create_task(self._prompt(question), name=f"evaluate-{question.prompt.prompt_id}")
-        if self._capped is not None:
-            raise BudgetExhausted(f"the evaluation cap is used up: {self._capped}") from self._capped
 
     async def _prompt(self, question: Question) -> None:
         prompt_id, measured, suspect = question.prompt.prompt_id, Measured(), False

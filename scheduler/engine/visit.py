@@ -90,8 +90,6 @@ class _Run:
     prior: Prior
     rollouts: tuple[Rollout, ...]
     num_sent: int = 0
-    cached_version: int = 0
-    """The policy version of the latest attempts: the servers' caches hold the prompt until the next."""
     first_failure: str = ""
     """Why the first rollout without a reward has none."""
     lost_visits: int = field(init=False)
@@ -173,7 +171,6 @@ class _Run:
     async def _make(self, stage: Stage, count: int) -> Judged:
         runner = self.runner
         self.visit = await uninterrupted(runner.visits.launch(self.visit, stage, count))
-        version = runner.pipeline.policy_version
         judged = await runner.sender.make(
             self.prompt,
             self.visit.visit_id,
@@ -181,10 +178,8 @@ class _Run:
             count,
             round_number=self.row.evidence.visits,
             first=self.num_sent,
-            cached=self.cached_version == version,
         )
         self.num_sent += count
-        self.cached_version = version
         self.rollouts += judged.rollouts
         landing = Landing(
             stage=stage,

@@ -63,10 +63,9 @@ async def test_scores_from_a_start_are_the_tail_of_all_of_them_whether_or_not_th
 
 
 async def test_a_prefill_leaves_the_prompt_in_the_cache(server: Subject) -> None:
-    done = await server.client.prefill(
+    await server.client.prefill(
         TEXT, rid=f"{server.run}-prefill", label=server.label(1), timeout_s=60.0, max_new_tokens=4
     )
-    assert (done.logprobs, done.spans) == ((), (VersionSpan(version=1, start=0, end=0),))
     body = server.raw(f"{server.run}-after", SHORT) | {"input_ids": TEXT}
     meta = (await server.post("/generate", body, key=API_KEY)).json()["meta_info"]
     # The last token is computed even so: its logits are what the first one generated is sampled from.

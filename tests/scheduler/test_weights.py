@@ -11,8 +11,9 @@ from redis.asyncio import Redis
 
 from inference.client import ServerClient, Timeouts
 from inference.fake import Drop, FailWith, FakeConfig, FakeServer, Fault, Hang, create_fake
-from inference.protocol import ModelLimits
+from inference.protocol import GenerateRequest, ModelLimits
 from scheduler.core.errors import Conflict
+from scheduler.core.types import Completion, Sampling, Stage
 from scheduler.fleet import Fleet, ServerState
 from scheduler.state.versions import WeightRecord, WeightState
 from scheduler.weights import WeightPusher
@@ -54,7 +55,7 @@ class Pushing:
 
 @asynccontextmanager
 async def pushing(
-    redis: Redis, *, num_servers: int = 1, has_checksums: bool = True, update_s: float = 5.0
+    redis: Redis, *, num_servers: int = 1, has_checksums: bool = True, update_s: float = 5.0, drain_s: float = 0.0
 ) -> AsyncIterator[Pushing]:
     config = FakeConfig(has_checksums=has_checksums, checkpoints=lambda path: path if path.startswith("/w") else None)
     fakes = [FakeServer(config) for _ in range(num_servers)]
@@ -70,7 +71,12 @@ async def pushing(
     fleet, stores = Fleet(clients, probe_interval_s=0.002), await Stores.open(redis)
     lives: list[int] = []
     pusher = WeightPusher(
-        fleet, stores.versions, run_id="run", on_live=lambda: lives.append(pusher.live_version), retry_s=0.001
+        fleet,
+        stores.versions,
+        run_id="run",
+        on_live=lambda: lives.append(pusher.live_version),
+        retry_s=0.001,
+        drain_s=drain_s,
     )
     await fleet.own("run")
     loops = [asyncio.create_task(fleet.watch()), asyncio.create_task(pusher.run())]
@@ -115,6 +121,42 @@ async def test_nothing_is_live_while_any_server_still_samples_with_an_older_vers
         await work.until(lambda: work.states()[0] == (ServerState.READY, 3))
         work.fakes[1].faults.release()
         await work.until(lambda: work.states() == [(ServerState.READY, 3)] * 2)
+
+
+@pytest.mark.parametrize(("drain_s", "retracted"), [(60.0, 0), (0.01, 1)], ids=["in time", "too long"])
+async def test_what_is_in_flight_at_a_push_gets_its_time_to_end(redis: Redis, drain_s: float, retracted: int) -> None:
+    async with pushing(redis, drain_s=drain_s) as work:
+        await work.announce(1)
+        await work.until_live(1)
+        fake = work.fakes[0]
+        fake.hold()
+
+        async def attempt() -> Completion:
+            async with work.fleet.slot(Stage.PILOT) as dispatch:
+                return await dispatch.server.client.generate(
+                    GenerateRequest(
+                        rid="a",
+                        run="run",
+                        version=1,
+                        input_ids=(1, 2),
+                        sampling=Sampling(max_new_tokens=4, ignore_eos=True),
+                        sampling_seed=0,
+                        timeout_s=30.0,
+                    )
+                )
+
+        answer = asyncio.create_task(attempt())
+        await work.until(lambda: bool(fake.decoder.waiting))
+        await fake.step()
+        await work.announce(2)
+        if retracted:
+            await work.until_live(2)
+        else:
+            await work.until(lambda: work.states() == [(ServerState.UPDATING, 1)])
+        fake.release()
+        await work.until_live(2)
+        versions = [span.version for span in (await answer).spans]
+        assert versions == ([1, 2] if retracted else [1])
 
 
 @pytest.mark.parametrize(

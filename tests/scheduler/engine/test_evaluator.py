@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,24 @@ async def test_the_plan_of_a_run_is_measured_before_between_and_after(rig: Rig, 
     assert list(made) == ["before", "step 2", "step 4", "after"]
     assert (made["before"].version, made["after"].version, made["after"].step) == (1, 5, 4)
     assert [made[purpose].judged for purpose in made] == [20, 10, 10, 20]
+
+
+async def test_one_prompt_of_each_beginning_is_measured_before_the_others(rig: Rig, learner: Learner) -> None:
+    few_shot = [
+        replace(prompt, input_ids=(*range(10, 50), 60 + place))
+        for place, prompt in enumerate(make_prompts([70] * 6, prefix="f"))
+    ]
+    await rig.create_pool("few-shot", few_shot)
+    rig.fakes[0].hold()
+    await rig.create_run(make_config(evaluation=EvaluationPlan(pool="few-shot", rollouts=1)))
+    await learner.attach()
+
+    def asked() -> int:
+        return sum(job.rid.startswith("eval-") for job in rig.fakes[0].decoder.waiting)
+
+    await rig.until(lambda: asked() == 1)
+    await rig.fakes[0].step(2)
+    await rig.until(lambda: asked() == 5)
 
 
 async def test_an_evaluation_holds_its_version_until_it_is_through(rig: Rig, learner: Learner) -> None:
