@@ -53,7 +53,11 @@ class Server:
     """The weight version confirmed last; 0 before any."""
     breaks: int = 0
     """Grows when its weights can no longer be vouched for: what was in flight then is lost, whatever comes back."""
+    deaths: int = 0
+    """How often it has stopped answering."""
     in_flight: int = 0
+    is_draining: bool = False
+    """It is about to be given weights: what is in flight ends, nothing new is sent."""
     reason: str = "not asked yet"
     failed_probes: int = 0
     losses: int = 0
@@ -74,7 +78,7 @@ class Server:
     @property
     def is_open(self) -> bool:
         """Whether one more attempt may be sent to it."""
-        return self.state is ServerState.READY and self.in_flight < self.capacity
+        return self.state is ServerState.READY and not self.is_draining and self.in_flight < self.capacity
 
     def took(self) -> None:
         """One more attempt is in flight."""
@@ -87,11 +91,18 @@ class Server:
         if not self.in_flight:
             self._idle.set()
 
-    async def drained(self, within_s: float) -> None:
-        """Return once nothing is in flight, or after `within_s`; it should take no requests meanwhile."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(within_s):
-                await self._idle.wait()
+    async def drain(self, within_s: float) -> None:
+        """Send nothing new until nothing is in flight, for `within_s` at most.
+
+        Its control lock stays free meanwhile: whoever loses an attempt can look whether the server is gone.
+        """
+        self.is_draining = True
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(within_s):
+                    await self._idle.wait()
+        finally:
+            self.is_draining = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +112,7 @@ class Dispatch:
     server: Server
     version: int
     breaks: int
+    deaths: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,25 +159,26 @@ class Fleet:
         """A READY server with room, for one attempt; waits as long as there is none."""
         server = await self._next_server(stage)
         try:
-            yield Dispatch(server=server, version=server.version, breaks=server.breaks)
+            yield Dispatch(server=server, version=server.version, breaks=server.breaks, deaths=server.deaths)
         finally:
             server.gave_back()
-            self._dispatch()
+            self.dispatch()
 
     async def _next_server(self, stage: Stage) -> Server:
         future: asyncio.Future[Server] = asyncio.get_running_loop().create_future()
         self._ticket += 1
         heapq.heappush(self._waiting, (_PRIORITY[stage], self._ticket, future))
-        self._dispatch()
+        self.dispatch()
         try:
             return await future
         except asyncio.CancelledError:
             if future.done() and not future.cancelled():
                 future.result().gave_back()
-                self._dispatch()
+                self.dispatch()
             raise
 
-    def _dispatch(self) -> None:
+    def dispatch(self) -> None:
+        """Hand attempts that wait to servers with room; whoever makes room calls it."""
         while self._waiting:
             if self._waiting[0][2].done():
                 heapq.heappop(self._waiting)
@@ -212,7 +225,8 @@ class Fleet:
             # A lost attempt and a probe that fails are enough.
             server.failed_probes += 1
             await self._probe(server)
-        if server.state is ServerState.UNREACHABLE:
+        if server.deaths > dispatch.deaths:
+            # It may be back already.
             return True
         if isinstance(error, ForeignWeights):
             await self._distrust(server, str(error))
@@ -229,10 +243,11 @@ class Fleet:
         """Change a server's state; `version` is the one confirmed with READY."""
         if server.state is not state:
             log.info("server", url=server.url, state=state, reason=reason, run=self._run_id, version=version)
+        server.deaths += state is ServerState.UNREACHABLE and server.state is not state
         server.state, server.reason = state, reason
         if state is ServerState.READY:
             server.version, server.losses = version, 0
-        self._dispatch()
+        self.dispatch()
         async with self._news:
             self._news.notify_all()
 

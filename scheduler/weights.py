@@ -178,17 +178,18 @@ class WeightPusher:
     # One server.
 
     async def _update(self, server: Server, record: WeightRecord) -> bool:
-        """Close dispatch, drain, pause, update, confirm, continue, open; whether that went well."""
+        """Drain, close dispatch, pause, update, confirm, continue, open; whether that went well."""
         label = WeightLabel(run=self._run_id, version=record.version)
         await self._intend(record)
+        if self._drain_s and server.state is ServerState.READY:
+            await server.drain(self._drain_s)
         async with server.control:
             if not self._is_behind(server) or self._wanted() != record.version:
+                self._fleet.dispatch()
                 return True
-            suspect = server.losses > 0
+            suspect, started = server.losses > 0, time.monotonic()
             await self._fleet.set_state(server, ServerState.UPDATING, reason=f"loading {label}")
             try:
-                await server.drained(self._drain_s)
-                started = time.monotonic()
                 await self._load(server, record, label, suspect=suspect)
                 self._learn(record, push_s=round(time.monotonic() - started, 3))
                 # Others may have gone on meanwhile: nothing is sampled with less than what is live.

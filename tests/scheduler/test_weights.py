@@ -152,7 +152,7 @@ async def test_what_is_in_flight_at_a_push_gets_its_time_to_end(redis: Redis, dr
         if retracted:
             await work.until_live(2)
         else:
-            await work.until(lambda: work.states() == [(ServerState.UPDATING, 1)])
+            await work.until(lambda: work.fleet.servers[0].is_draining)
         fake.release()
         await work.until_live(2)
         versions = [span.version for span in (await answer).spans]
