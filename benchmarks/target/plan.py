@@ -121,7 +121,7 @@ def _run(settings: Settings, comparison: str, table: Comparison, name: str, seed
         pool=table.pool,
         batch_size=table.batch_sizes.get(name, table.batch_size),
         learning_rate=settings.run.learning_rate,
-        budget_rollouts=table.budget_rollouts,
+        budget_rollouts=table.budgets.get(name, table.budget_rollouts),
         every_rollouts=table.evaluate_every_rollouts,
     )
 

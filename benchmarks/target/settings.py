@@ -46,10 +46,13 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Allocators on one pool, all with the same budget."""
+    """Allocators on one pool."""
 
     pool: str
     budget_rollouts: int
+    """A run ends before, once it is past the highest target."""
+    budgets: Mapping[str, int] = {}
+    """Of entries that differ, by name."""
     evaluate_every_rollouts: int
     """Of the rollouts that a batch takes in whole groups: the steps between evaluations follow from it."""
     batch_size: int
