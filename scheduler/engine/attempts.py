@@ -173,7 +173,7 @@ class Sender:
     async def _send(
         self, prompt: Prompt, stage: Stage, rid: str, ask: Callable[[Dispatch], Awaitable[_ReplyT]]
     ) -> _ReplyT | Refused | Lost:
-        async with self.fleet.slot(stage) as dispatch:
+        async with self.fleet.slot(stage, prompt.prompt_id) as dispatch:
             try:
                 reply = await ask(dispatch)
             except ServerRefused as error:

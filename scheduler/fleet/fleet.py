@@ -1,16 +1,13 @@
-"""The fleet: every SGLang server, whether it may be sent requests, and who is next.
+"""The fleet: every SGLang server, and whether it may be sent requests.
 
-Owns: the state of each server and the dispatch of attempts to them. Never pushes weights and never retries an attempt.
-Invariants: an attempt only goes to a READY server, whose confirmed version is known; commits go ahead of pilots; a
-server that is new, restarted, unconfirmed or found out is STALE and gets nothing.
+Owns: the state of each server. Never pushes weights and never retries an attempt. Invariants: an attempt only goes to a
+READY server, whose confirmed version is known; a server that is new, restarted, unconfirmed or found out is STALE and
+gets nothing.
 """
 
 import asyncio
-import heapq
-from collections.abc import AsyncIterator, Awaitable, Iterable
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
-from enum import StrEnum
+from collections.abc import Awaitable, Iterable
+from contextlib import AbstractAsyncContextManager
 
 import structlog
 
@@ -18,113 +15,14 @@ from inference.client import ServerClient
 from inference.protocol import Score, WeightLabel
 from scheduler.core.errors import ForeignWeights, InferenceError
 from scheduler.core.types import Completion, Stage
+from scheduler.fleet.dispatcher import Dispatch, Dispatcher
+from scheduler.fleet.server import Server, ServerState, ServerView
 
 log = structlog.get_logger(__name__)
 
-_PRIORITY = {Stage.EVAL: 0, Stage.COMMIT: 1, Stage.PILOT: 2}
-"""Evaluations hold back weight pushes, so they go first; commits go ahead of pilots."""
 _PROBES_BEFORE_UNREACHABLE = 2
 _LOSSES_BEFORE_STALE = 8
 """A server that answers every attempt with an error answers fast, so it would draw ever more of them."""
-
-
-class ServerState(StrEnum):
-    """Whether a server may be sent requests."""
-
-    UNREACHABLE = "unreachable"
-    """It does not answer."""
-    STALE = "stale"
-    """It answers, but which weights it holds is not confirmed."""
-    UPDATING = "updating"
-    """It is being given weights."""
-    READY = "ready"
-    """It holds a confirmed version and takes requests."""
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class Server:
-    """One server as the fleet knows it."""
-
-    client: ServerClient
-    capacity: int
-    """Attempts in flight at most."""
-    state: ServerState = ServerState.UNREACHABLE
-    version: int = 0
-    """The weight version confirmed last; 0 before any."""
-    breaks: int = 0
-    """Grows when its weights can no longer be vouched for: what was in flight then is lost, whatever comes back."""
-    deaths: int = 0
-    """How often it has stopped answering."""
-    in_flight: int = 0
-    is_draining: bool = False
-    """It is about to be given weights: what is in flight ends, nothing new is sent."""
-    reason: str = "not asked yet"
-    failed_probes: int = 0
-    losses: int = 0
-    """Attempts lost in a row."""
-    control: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """One control operation at a time."""
-    _idle: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set while nothing is in flight."""
-
-    def __post_init__(self) -> None:
-        self._idle.set()
-
-    @property
-    def url(self) -> str:
-        """Where it is."""
-        return self.client.base_url
-
-    @property
-    def is_open(self) -> bool:
-        """Whether one more attempt may be sent to it."""
-        return self.state is ServerState.READY and not self.is_draining and self.in_flight < self.capacity
-
-    def took(self) -> None:
-        """One more attempt is in flight."""
-        self.in_flight += 1
-        self._idle.clear()
-
-    def gave_back(self) -> None:
-        """One attempt has ended."""
-        self.in_flight -= 1
-        if not self.in_flight:
-            self._idle.set()
-
-    async def drain(self, within_s: float) -> None:
-        """Send nothing new until nothing is in flight, for `within_s` at most.
-
-        Its control lock stays free meanwhile: whoever loses an attempt can look whether the server is gone.
-        """
-        self.is_draining = True
-        try:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(within_s):
-                    await self._idle.wait()
-        finally:
-            self.is_draining = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dispatch:
-    """What a server was when an attempt was sent to it."""
-
-    server: Server
-    version: int
-    breaks: int
-    deaths: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerView:
-    """What an operator sees of a server."""
-
-    url: str
-    state: ServerState
-    version: int
-    in_flight: int
-    capacity: int
-    reason: str
 
 
 class Fleet:
@@ -136,8 +34,7 @@ class Fleet:
         self.servers = [Server(client=client, capacity=capacity_per_server) for client in clients]
         self._probe_interval_s = probe_interval_s
         self._run_id = ""
-        self._waiting: list[tuple[int, int, asyncio.Future[Server]]] = []
-        self._ticket = 0
+        self._dispatcher = Dispatcher(self.servers)
         self._news = asyncio.Condition()
 
     async def watch(self) -> None:
@@ -154,42 +51,16 @@ class Fleet:
 
     # Dispatch.
 
-    @asynccontextmanager
-    async def slot(self, stage: Stage) -> AsyncIterator[Dispatch]:
-        """A READY server with room, for one attempt; waits as long as there is none."""
-        server = await self._next_server(stage)
-        try:
-            yield Dispatch(server=server, version=server.version, breaks=server.breaks, deaths=server.deaths)
-        finally:
-            server.gave_back()
-            self.dispatch()
+    def slot(self, stage: Stage, key: str = "") -> AbstractAsyncContextManager[Dispatch]:
+        """A READY server with room, for one attempt; waits as long as there is none.
 
-    async def _next_server(self, stage: Stage) -> Server:
-        future: asyncio.Future[Server] = asyncio.get_running_loop().create_future()
-        self._ticket += 1
-        heapq.heappush(self._waiting, (_PRIORITY[stage], self._ticket, future))
-        self.dispatch()
-        try:
-            return await future
-        except asyncio.CancelledError:
-            if future.done() and not future.cancelled():
-                future.result().gave_back()
-                self.dispatch()
-            raise
+        Attempts with the same key go to the same server while that is not much fuller than others.
+        """
+        return self._dispatcher.slot(stage, key)
 
     def dispatch(self) -> None:
-        """Hand attempts that wait to servers with room; whoever makes room calls it."""
-        while self._waiting:
-            if self._waiting[0][2].done():
-                heapq.heappop(self._waiting)
-                continue
-            open_servers = [server for server in self.servers if server.is_open]
-            if not open_servers:
-                return
-            # One that has just lost an attempt comes last: a new attempt goes elsewhere where there is an elsewhere.
-            server = min(open_servers, key=lambda server: (server.losses > 0, server.in_flight / server.capacity))
-            server.took()
-            heapq.heappop(self._waiting)[2].set_result(server)
+        """Hand attempts that wait to servers with room."""
+        self._dispatcher.dispatch()
 
     async def vouched(self, dispatch: Dispatch, reply: Completion | Score, *, timeout_s: float) -> str:
         """Empty once every token is known to be of a confirmed version; else why the reply is not to be used.

@@ -1,0 +1,70 @@
+"""Which server an attempt goes to."""
+
+from collections import Counter
+
+import pytest
+
+from inference.client import ServerClient
+from inference.protocol import ModelLimits
+from scheduler.fleet import Server, ServerState
+from scheduler.fleet.dispatcher import choose
+
+KEYS = [f"prompt-{number}" for number in range(300)]
+
+
+def make_servers(count: int = 4, *, capacity: int = 8) -> list[Server]:
+    limits = ModelLimits(vocab_size=64, context_length=64)
+    return [
+        Server(client=ServerClient(f"http://s{number}", limits), capacity=capacity, state=ServerState.READY)
+        for number in range(count)
+    ]
+
+
+def test_attempts_for_one_prompt_have_one_home_and_prompts_are_spread() -> None:
+    servers = make_servers()
+    homes = {key: choose(servers, key) for key in KEYS}
+    assert all(choose(servers, key) is homes[key] for key in KEYS)
+    spread = Counter(server.url for server in homes.values())
+    assert len(spread) == 4
+    assert min(spread.values()) > 40
+
+
+def test_a_home_that_is_much_fuller_than_others_is_left() -> None:
+    servers = make_servers()
+    home = choose(servers, "a")
+    for taken in range(3):
+        assert choose(servers, "a") is home, taken
+        home.took()
+    assert choose(servers, "a") is not home
+    for server in servers:
+        if server is not home:
+            server.took()
+    assert choose(servers, "a") is home
+
+
+@pytest.mark.parametrize("state", [state for state in ServerState if state is not ServerState.READY])
+def test_only_the_prompts_of_a_server_that_is_closed_move(state: ServerState) -> None:
+    servers = make_servers()
+    homes = {key: choose(servers, key) for key in KEYS}
+    servers[1].state = state
+    for key, home in homes.items():
+        assert choose(servers, key) is (servers[2] if home is servers[1] else home)
+
+
+def test_a_home_that_loses_attempts_is_left_for_one_that_does_not() -> None:
+    servers = make_servers(2)
+    home = choose(servers, "a")
+    home.losses = 1
+    other = choose(servers, "a")
+    assert other is not home
+    other.losses = 2
+    assert choose(servers, "a") is home
+
+
+def test_without_a_key_the_emptiest_is_next() -> None:
+    servers = make_servers(3)
+    servers[0].took()
+    servers[1].took()
+    assert choose(servers, "") is servers[2]
+    servers[2].is_draining = True
+    assert choose(servers, "") in servers[:2]
