@@ -70,7 +70,7 @@ def _run(settings: Settings, fault: Fault) -> None:
 async def _train(settings: Settings, start: "Start", incarnation: str) -> None:
     from learner.session import Session
 
-    async with LearnerLink(settings.scheduler_url, settings.run_id) as link:
+    async with LearnerLink(settings.scheduler_url, settings.run_id, token=settings.token) as link:
         session = Session(link, start.workshop, start.progress, incarnation=incarnation)
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, session.request_stop)

@@ -45,6 +45,8 @@ class Settings(BaseSettings):
 
     scheduler_url: str = "http://127.0.0.1:8400"
     """Where the scheduler's REST API answers."""
+    token: str | None = None
+    """With the scope learn, where the scheduler has a token file; keep it in the environment, flags can be seen."""
     run_id: str
     """The run to train for; it must exist."""
     model_path: Path

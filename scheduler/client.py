@@ -50,6 +50,11 @@ def error_of(response: httpx.Response) -> PilotCommitError:
     return InvalidInput(message, field=problem.field)
 
 
+def bearer(token: str | None) -> dict[str, str]:
+    """The header that carries a token; none without one."""
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
 class Client:
     """A scheduler, named by its URL. Answers are the API's own JSON."""
 
@@ -57,12 +62,16 @@ class Client:
         self,
         url: str,
         *,
+        token: str | None = None,
         timeout_s: float = 30.0,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
+        """`token`: where the scheduler has a token file."""
         self.url = url
         timeout = httpx.Timeout(timeout_s, connect=5.0)
-        self._http = httpx.Client(base_url=url, timeout=timeout, transport=transport, trust_env=False)
+        self._http = httpx.Client(
+            base_url=url, headers=bearer(token), timeout=timeout, transport=transport, trust_env=False
+        )
 
     def __enter__(self) -> Self:
         return self

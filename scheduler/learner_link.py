@@ -16,7 +16,7 @@ import httpx
 import msgspec
 import structlog
 
-from scheduler.client import error_of
+from scheduler.client import bearer, error_of
 from scheduler.core.errors import NotAtWork, ServerUnavailable, StreamEnded
 from scheduler.frames import MSGPACK, Attached, FinalFrame, Frame, FrameDecoder
 
@@ -45,14 +45,20 @@ class LearnerLink:
         url: str,
         run_id: str,
         *,
+        token: str | None = None,
         patience_s: float = 300.0,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        """`patience_s` bounds how long a call is made again while the scheduler is away or not ready for it."""
+        """`token` has the scope learn, where there are tokens.
+
+        `patience_s` bounds how long a call is made again while the scheduler is away or not ready for it.
+        """
         self._run_id = run_id
         self._patience_s = patience_s
         timeout = httpx.Timeout(30.0, connect=5.0)
-        self._http = httpx.AsyncClient(base_url=url, timeout=timeout, transport=transport, trust_env=False)
+        self._http = httpx.AsyncClient(
+            base_url=url, headers=bearer(token), timeout=timeout, transport=transport, trust_env=False
+        )
         self._stream_timeout = timeout
 
     async def __aenter__(self) -> Self:

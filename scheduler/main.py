@@ -25,6 +25,7 @@ from scheduler.rewards.pool import RewardPool
 from scheduler.service import Service
 from scheduler.settings import EMBEDDED, Settings, load_settings
 from scheduler.state.connection import check, connect
+from scheduler.token_file import TokenFile
 from scheduler.tokenizers import model_limits
 
 log = structlog.get_logger(__name__)
@@ -72,7 +73,7 @@ async def serve(settings: Settings) -> None:
         signal.signal(number, lambda *_: None)
     async with build_service(settings) as service, asyncio.TaskGroup() as tasks:
         config = uvicorn.Config(
-            create_app(service),
+            create_app(service, TokenFile(settings.tokens_file) if settings.tokens_file else None),
             host=settings.host,
             port=settings.port,
             lifespan="off",

@@ -5,19 +5,23 @@ work is refused at load, with the value in the message.
 """
 
 from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from scheduler.core.errors import InvalidInput
+from scheduler.token_file import TokenFile
 
 EMBEDDED = "embedded"
 PREFIX = "PILOTCOMMIT_"
 _OF_OTHERS = ("LEARNER_", "TEST_", "CACHE", "FAULT", "SGLANG_PYTHON", "URL")
-"""What follows the prefix in variables that other processes of ours read."""
+"""How what follows the prefix begins in variables that other processes of ours read."""
+_TOKEN = f"{PREFIX}TOKEN"
+"""The command line's own token."""
 
 
 class Settings(BaseModel):
@@ -26,7 +30,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
     host: str = "127.0.0.1"
-    """Address to listen on; anything but loopback exposes an API without authentication."""
+    """Address to listen on; anything but loopback needs a token file, or `allow_anonymous`."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8400
     """Port to listen on."""
     redis_url: str = EMBEDDED
@@ -37,6 +41,10 @@ class Settings(BaseModel):
     """Addresses of the SGLang servers, separated by commas in the environment."""
     model: Path
     """Folder with the model's config.json and tokenizer: vocabulary and context limits of every server."""
+    tokens_file: Path | None = None
+    """File of API tokens, made by `pilotcommit token create`; without one the API is open to whoever reaches it."""
+    allow_anonymous: bool = False
+    """Listen beyond loopback without a token file: whoever reaches the port can then spend the budget."""
     api_key: str | None = None
     """Key of the servers' data plane."""
     admin_api_key: str | None = None
@@ -100,13 +108,42 @@ class Settings(BaseModel):
             raise ValueError("it has no config.json: name the folder of the model that the servers serve")
         return value
 
+    @field_validator("tokens_file")
+    @classmethod
+    def _tokens(cls, value: Path | None) -> Path | None:
+        if value is not None:
+            try:
+                TokenFile(value).records()
+            except InvalidInput as error:
+                raise ValueError(f"{error}; make one with `pilotcommit token create NAME --file {value}`") from error
+        return value
+
+    @model_validator(mode="after")
+    def _guarded(self) -> Self:
+        if self.tokens_file is None and not self.allow_anonymous and not _is_loopback(self.host):
+            raise ValueError(
+                f"PILOTCOMMIT_HOST is {self.host!r} and there are no tokens: name a file of `pilotcommit token create` "
+                "in PILOTCOMMIT_TOKENS_FILE, or set PILOTCOMMIT_ALLOW_ANONYMOUS=true where the whole network may "
+                "spend the budget"
+            )
+        return self
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
 
 def load_settings(environ: Mapping[str, str]) -> Settings:
     """The settings in a process's environment; raises InvalidInput with every variable at fault and its value."""
     fields = {f"{PREFIX}{name.upper()}": name for name in Settings.model_fields}
     others = tuple(f"{PREFIX}{name}" for name in _OF_OTHERS)
     unknown = sorted(
-        name for name in environ if name.startswith(PREFIX) and not name.startswith(others) and name not in fields
+        name
+        for name in environ
+        if name.startswith(PREFIX) and not name.startswith(others) and name not in fields and name != _TOKEN
     )
     if unknown:
         raise InvalidInput(f"unknown: {', '.join(unknown)}; known are {', '.join(sorted(fields))}", field=unknown[0])
@@ -114,15 +151,19 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         return Settings.model_validate({fields[name]: environ[name] for name in environ.keys() & fields.keys()})
     except ValidationError as error:
         faults = error.errors()
-        raise InvalidInput("; ".join(_told(fault, environ) for fault in faults), field=_variable(faults[0])) from error
+        raise InvalidInput(
+            "; ".join(_told(fault, environ) for fault in faults), field=_variable(faults[0]) or None
+        ) from error
 
 
 def _variable(fault: ErrorDetails) -> str:
-    return f"{PREFIX}{str(fault['loc'][0]).upper()}"
+    return f"{PREFIX}{str(fault['loc'][0]).upper()}" if fault["loc"] else ""
 
 
 def _told(fault: ErrorDetails, environ: Mapping[str, str]) -> str:
     name = _variable(fault)
+    if not name:
+        return fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "missing":
         return f"{name} is missing"
     return f"{name} is {environ[name]!r}: {fault['msg'].removeprefix('Value error, ')}"

@@ -8,12 +8,15 @@ from importlib.metadata import version
 from fastapi import FastAPI
 
 from scheduler.api import learners, operations, pools, problems, runs
+from scheduler.api.guard import Guard
 from scheduler.intake import Intake
 from scheduler.service import Service
+from scheduler.token_file import TokenFile
 
 
-def create_app(service: Service) -> FastAPI:
-    """The API over a service."""
+def create_app(service: Service, tokens: TokenFile | None = None) -> FastAPI:
+    """The API over a service; without tokens it is open to whoever reaches it."""
+    guard = Guard(tokens)
     app = FastAPI(
         title="pilotcommit",
         version=version("pilotcommit"),
@@ -27,8 +30,8 @@ def create_app(service: Service) -> FastAPI:
         ],
     )
     problems.install(app)
-    app.include_router(operations.router(service))
-    app.include_router(pools.router(service, Intake(service.pools, service.rewards, service.tokenizers)))
-    app.include_router(runs.router(service))
-    app.include_router(learners.router(service))
+    app.include_router(operations.router(service, guard))
+    app.include_router(pools.router(service, Intake(service.pools, service.rewards, service.tokenizers), guard))
+    app.include_router(runs.router(service, guard))
+    app.include_router(learners.router(service, guard))
     return app

@@ -1,28 +1,33 @@
 """Routes of the learner: taking groups and reporting what became of them."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query
+from fastapi.params import Depends
 from fastapi.responses import StreamingResponse
 
 from scheduler.api import learner_responses
+from scheduler.api.guard import Guard
 from scheduler.api.requests import Applied, Attach, Checkpointed, PublishWeights
+from scheduler.core.tokens import Scope
 from scheduler.frames import MSGPACK, NDJSON, Frame, encode, encode_line
 from scheduler.service import Service
 
 _MOST = 10**15
 
 
-def router(service: Service) -> APIRouter:
+def router(service: Service, guard: Guard) -> APIRouter:
     """Attach, group stream, weights, applied and checkpointed."""
-    routes = APIRouter(prefix="/v1/runs", tags=["learners"])
-    _add_reports(routes, service)
+    routes = APIRouter(prefix="/v1/runs", tags=["learners"], dependencies=guard.needs(Scope.READ))
+    learns = guard.needs(Scope.LEARN)
+    _add_reports(routes, service, learns)
 
     @routes.get(
         "/{run}/groups",
         summary="The group stream",
+        dependencies=learns,
         response_class=StreamingResponse,
         responses={200: {"content": {MSGPACK: {}, NDJSON: {}}}},
     )
@@ -52,8 +57,8 @@ async def _encoded(first: Frame, frames: AsyncIterator[Frame], *, readable: bool
         yield write(frame)
 
 
-def _add_reports(routes: APIRouter, service: Service) -> None:
-    @routes.post("/{run}/learner", summary="Attach a learner")
+def _add_reports(routes: APIRouter, service: Service, learns: Sequence[Depends]) -> None:
+    @routes.post("/{run}/learner", summary="Attach a learner", dependencies=learns)
     async def attach(run: str, request: Attach) -> learner_responses.Attachment:
         """Groups that an earlier incarnation applied and lost are delivered again if fresh, else rolled back."""
         attached = await service.attach(
@@ -61,7 +66,7 @@ def _add_reports(routes: APIRouter, service: Service) -> None:
         )
         return learner_responses.Attachment(**asdict(attached))
 
-    @routes.post("/{run}/weights", status_code=202, summary="Publish initial or restored weights")
+    @routes.post("/{run}/weights", status_code=202, summary="Publish initial or restored weights", dependencies=learns)
     async def publish(run: str, request: PublishWeights) -> learner_responses.Weights:
         """They become the next version and are pushed to every server."""
         record = await service.publish_weights(
@@ -84,7 +89,7 @@ def _add_reports(routes: APIRouter, service: Service) -> None:
         found = await service.view_weights(run, count=count, before=before)
         return learner_responses.WeightVersions(weights=[learner_responses.Weights.of(record) for record in found])
 
-    @routes.post("/{run}/applied", status_code=202, summary="Report a step")
+    @routes.post("/{run}/applied", status_code=202, summary="Report a step", dependencies=learns)
     async def applied(run: str, request: Applied) -> learner_responses.Weights:
         """The groups of a batch are applied, and the new weights are the next version. Reporting twice is harmless."""
         record = await service.applied(
@@ -99,7 +104,7 @@ def _add_reports(routes: APIRouter, service: Service) -> None:
         )
         return learner_responses.Weights.of(record)
 
-    @routes.post("/{run}/checkpointed", status_code=204, summary="Report a saved step")
+    @routes.post("/{run}/checkpointed", status_code=204, summary="Report a saved step", dependencies=learns)
     async def checkpointed(run: str, request: Checkpointed) -> None:
         """Everything applied up to that step is trained. Reporting twice is harmless."""
         await service.checkpointed(run, incarnation=request.incarnation, step=request.step)

@@ -7,11 +7,13 @@ from fastapi.responses import JSONResponse, Response
 
 from scheduler import metrics
 from scheduler.api import responses
+from scheduler.api.guard import Guard
 from scheduler.api.problems import problem
+from scheduler.core.tokens import Scope
 from scheduler.service import Service
 
 
-def router(service: Service) -> APIRouter:
+def router(service: Service, guard: Guard) -> APIRouter:
     """What orchestrators, Prometheus and operators ask."""
     routes = APIRouter(tags=["operations"])
 
@@ -28,13 +30,13 @@ def router(service: Service) -> APIRouter:
             return problem(503, "Not ready", missing, kind="NotReady")
         return JSONResponse({"status": "ready"})
 
-    @routes.get("/metrics", summary="Prometheus metrics", response_class=Response)
+    @routes.get("/metrics", summary="Prometheus metrics", response_class=Response, dependencies=guard.needs(Scope.READ))
     async def page() -> Response:
         """Read from the ledger at every scrape."""
         body, content_type = await metrics.render(service)
         return Response(body, media_type=content_type)
 
-    @routes.get("/v1/servers", summary="The fleet")
+    @routes.get("/v1/servers", summary="The fleet", dependencies=guard.needs(Scope.READ))
     async def servers() -> responses.Servers:
         """Every server, its state, confirmed weight version and load."""
         return responses.Servers(servers=[responses.Server(**asdict(view)) for view in service.view_servers()])

@@ -4,17 +4,20 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
 from scheduler.api import responses
+from scheduler.api.guard import Guard
 from scheduler.api.problems import CONTENT, problem
 from scheduler.api.requests import NewPool
+from scheduler.core.tokens import Scope
 from scheduler.intake import Intake
 from scheduler.service import Service
 
 
-def router(service: Service, intake: Intake) -> APIRouter:
+def router(service: Service, intake: Intake, guard: Guard) -> APIRouter:
     """POST and GET of pools, and the streamed upload of prompts."""
-    routes = APIRouter(prefix="/v1/pools", tags=["pools"])
+    routes = APIRouter(prefix="/v1/pools", tags=["pools"], dependencies=guard.needs(Scope.READ))
+    submits = guard.needs(Scope.SUBMIT)
 
-    @routes.post("", status_code=201, summary="Create a pool")
+    @routes.post("", status_code=201, summary="Create a pool", dependencies=submits)
     async def create(request: NewPool) -> responses.Pool:
         """Creating the same pool again changes nothing; under a taken name another one is refused."""
         record = await intake.create_pool(
@@ -38,6 +41,7 @@ def router(service: Service, intake: Intake) -> APIRouter:
     @routes.post(
         "/{pool}/prompts",
         summary="Add prompts",
+        dependencies=submits,
         response_model=responses.Added,
         responses={422: {"description": "Some lines were refused; the others are stored.", "content": CONTENT}},
         openapi_extra={"requestBody": {"content": {"application/x-ndjson": {"example": _EXAMPLE}}, "required": True}},

@@ -21,10 +21,12 @@ from scheduler.core.errors import (
     BudgetExhausted,
     Conflict,
     FenceLost,
+    Forbidden,
     InvalidInput,
     NotFound,
     PilotCommitError,
     StaleIncarnation,
+    Unauthorised,
 )
 from scheduler.state.connection import SILENCES
 
@@ -32,6 +34,8 @@ log = structlog.get_logger(__name__)
 
 PROBLEM_JSON = "application/problem+json"
 _STATUSES: tuple[tuple[type[PilotCommitError], int, str], ...] = (
+    (Unauthorised, 401, "Not authenticated"),
+    (Forbidden, 403, "Not allowed"),
     (NotFound, 404, "Not found"),
     (Conflict, 409, "Not in this state"),
     (InvalidInput, 422, "Invalid input"),
@@ -96,7 +100,10 @@ async def _ours(request: Request, error: Exception) -> JSONResponse:
         if isinstance(error, kind):
             field = error.field if isinstance(error, InvalidInput) else None
             more = {"field": field} if field else {}
-            return problem(status, title, str(error), kind=kind_of(error), **more)
+            answer = problem(status, title, str(error), kind=kind_of(error), **more)
+            if kind is Unauthorised:
+                answer.headers["WWW-Authenticate"] = "Bearer"
+            return answer
     return await _unexpected(request, error)
 
 

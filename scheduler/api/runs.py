@@ -3,21 +3,25 @@
 from fastapi import APIRouter
 
 from scheduler.api import evaluation_responses, responses
+from scheduler.api.guard import Guard
 from scheduler.api.requests import NewEvaluation, NewRun
+from scheduler.core.tokens import Scope
 from scheduler.service import Service
 
 
-def router(service: Service) -> APIRouter:
+def router(service: Service, guard: Guard) -> APIRouter:
     """Creating, watching and steering runs; their ledger, prompts and evaluations."""
-    routes = APIRouter(prefix="/v1/runs", tags=["runs"])
-    _add_runs(routes, service)
-    _add_prompts(routes, service)
-    _add_evaluations(routes, service)
+    routes = APIRouter(prefix="/v1/runs", tags=["runs"], dependencies=guard.needs(Scope.READ))
+    _add_runs(routes, service, guard)
+    _add_prompts(routes, service, guard)
+    _add_evaluations(routes, service, guard)
     return routes
 
 
-def _add_runs(routes: APIRouter, service: Service) -> None:
-    @routes.post("", status_code=201, summary="Queue a run")
+def _add_runs(routes: APIRouter, service: Service, guard: Guard) -> None:
+    operates = guard.needs(Scope.OPERATE)
+
+    @routes.post("", status_code=201, summary="Queue a run", dependencies=guard.needs(Scope.SUBMIT))
     async def create(request: NewRun) -> responses.Run:
         """One run owns the fleet at a time; others wait in the state queued."""
         record = await service.create_run(request.config(), request.run_id)
@@ -33,19 +37,19 @@ def _add_runs(routes: APIRouter, service: Service) -> None:
         """Its state, what it waits for, its spend and skip rates."""
         return await _run(service, run)
 
-    @routes.post("/{run}/pause", summary="Pause a run")
+    @routes.post("/{run}/pause", summary="Pause a run", dependencies=operates)
     async def pause(run: str) -> responses.Run:
         """Nothing new is claimed; what is under way finishes."""
         await service.pause(run)
         return await _run(service, run)
 
-    @routes.post("/{run}/resume", summary="Resume a paused run")
+    @routes.post("/{run}/resume", summary="Resume a paused run", dependencies=operates)
     async def resume(run: str) -> responses.Run:
         """Claim again."""
         await service.resume(run)
         return await _run(service, run)
 
-    @routes.post("/{run}/cancel", summary="Cancel a run", status_code=202)
+    @routes.post("/{run}/cancel", summary="Cancel a run", status_code=202, dependencies=operates)
     async def cancel(run: str) -> responses.Run:
         """What is in flight is aborted; the learner gets a while to save what it has applied."""
         await service.cancel(run)
@@ -58,20 +62,28 @@ def _add_runs(routes: APIRouter, service: Service) -> None:
         return responses.LedgerPage.of(view.ledger, view.counters)
 
 
-def _add_prompts(routes: APIRouter, service: Service) -> None:
+def _add_prompts(routes: APIRouter, service: Service, guard: Guard) -> None:
+    operates = guard.needs(Scope.OPERATE)
+
     @routes.get("/{run}/prompts/{prompt}", summary="Why was this prompt skipped?")
     async def prompt(run: str, prompt: str) -> responses.PromptPage:
         """Its evidence, its last verdict and why, when it returns, and its history."""
         return responses.PromptPage.of(await service.view_prompt(run, prompt))
 
-    @routes.post("/{run}/prompts/{prompt}/reinstate", summary="Make a waiting or quarantined prompt claimable")
+    @routes.post(
+        "/{run}/prompts/{prompt}/reinstate",
+        summary="Make a waiting or quarantined prompt claimable",
+        dependencies=operates,
+    )
     async def reinstate(run: str, prompt: str) -> responses.PromptPage:
         """Deferred, evicted and quarantined prompts can be reinstated."""
         return responses.PromptPage.of(await service.reinstate(run, prompt))
 
 
-def _add_evaluations(routes: APIRouter, service: Service) -> None:
-    @routes.post("/{run}/evaluations", status_code=202, summary="Ask for an evaluation")
+def _add_evaluations(routes: APIRouter, service: Service, guard: Guard) -> None:
+    operates = guard.needs(Scope.OPERATE)
+
+    @routes.post("/{run}/evaluations", status_code=202, summary="Ask for an evaluation", dependencies=operates)
     async def evaluate(run: str, request: NewEvaluation) -> evaluation_responses.Evaluation:
         """The weights are not updated while it runs."""
         record = await service.evaluate(

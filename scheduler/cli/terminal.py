@@ -5,6 +5,7 @@ what is said beside an answer goes to stderr.
 """
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from scheduler.cli.answers import AnswerT, read
 from scheduler.client import Client
 
 DEFAULT_URL = "http://127.0.0.1:8400"
+TOKEN_VARIABLE = "PILOTCOMMIT_TOKEN"
+"""Read from the environment only: a flag can be seen by everybody on the machine."""
 
 Url = Annotated[str, typer.Option("--url", envvar="PILOTCOMMIT_URL", help="Where the scheduler answers.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
@@ -48,7 +51,7 @@ class Terminal:
 @contextmanager
 def talk(url: str, as_json: bool, *, timeout_s: float = 30.0) -> Iterator[Terminal]:
     """A conversation with the scheduler at `url`."""
-    with Client(url, timeout_s=timeout_s) as client:
+    with Client(url, token=os.environ.get(TOKEN_VARIABLE), timeout_s=timeout_s) as client:
         yield Terminal(client=client, console=Console(), as_json=as_json)
 
 

@@ -3,6 +3,8 @@
 PilotCommitError
 ├── InvalidInput               the caller's request is wrong; recovered by the caller, who is told what would be right
 │   ├── NotFound               a pool, run, prompt, server or evaluation that does not exist
+│   ├── Unauthorised           no token, or one that is not known; recovered by the caller, with a token
+│   ├── Forbidden              the token does not grant the scope; recovered by the caller, with another token
 │   └── Conflict               right in itself, but not in the present state
 │       └── NotAtWork          the run's engine is not at work here: learners ask again, it may be restarting
 ├── InferenceError             a server did not give a usable completion
@@ -41,6 +43,14 @@ class InvalidInput(PilotCommitError):
 
 class NotFound(InvalidInput):
     """Raised for an id that names nothing."""
+
+
+class Unauthorised(InvalidInput):
+    """Raised for a request without a token, or with one that is not known."""
+
+
+class Forbidden(InvalidInput):
+    """Raised where a token does not grant the scope that is needed."""
 
 
 class Conflict(InvalidInput):

@@ -6,6 +6,7 @@ import pytest
 
 from scheduler.core.errors import InvalidInput
 from scheduler.settings import EMBEDDED, PREFIX, Settings, load_settings
+from scheduler.token_file import TokenFile
 
 
 @pytest.fixture
@@ -24,8 +25,30 @@ def test_only_the_model_has_to_be_named(model: str) -> None:
 
 
 def test_nothing_listens_beyond_this_machine_unless_told_to(model: str) -> None:
-    # The API has no authentication of its own.
     assert _load(model).host == "127.0.0.1"
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.7", "scheduler"])
+def test_beyond_this_machine_there_are_tokens_or_it_is_said_that_there_are_none(
+    model: str, tmp_path: Path, host: str
+) -> None:
+    with pytest.raises(InvalidInput, match=f"PILOTCOMMIT_HOST is '{host}' and there are no tokens"):
+        _load(model, HOST=host)
+    assert _load(model, HOST=host, ALLOW_ANONYMOUS="true").host == host
+    file = tmp_path / "tokens.ndjson"
+    TokenFile(file).create("ci", [])
+    assert _load(model, HOST=host, TOKENS_FILE=str(file)).tokens_file == file
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "127.8.8.8"])
+def test_on_this_machine_no_tokens_are_needed(model: str, host: str) -> None:
+    assert _load(model, HOST=host).tokens_file is None
+
+
+def test_the_command_lines_token_is_known_and_a_misspelt_token_file_is_not(model: str) -> None:
+    assert load_settings({f"{PREFIX}MODEL": model, f"{PREFIX}TOKEN": "t"}).tokens_file is None
+    with pytest.raises(InvalidInput, match="PILOTCOMMIT_TOKENS_FILES"):
+        _load(model, TOKENS_FILES="x")
 
 
 def test_servers_are_separated_by_commas_and_a_closing_slash_is_no_matter(model: str) -> None:
@@ -68,6 +91,7 @@ def test_what_is_missing_is_named() -> None:
         ("STALL_S", "nan", "finite"),
         ("HEARTBEAT_S", "-1", "greater than 0"),
         ("MODEL", "/", "config.json"),
+        ("TOKENS_FILE", "/nowhere", "pilotcommit token create NAME --file /nowhere"),
     ],
 )
 def test_a_value_that_cannot_work_is_refused_with_what_would(model: str, name: str, value: str, words: str) -> None:
