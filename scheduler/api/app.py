@@ -8,6 +8,7 @@ from importlib.metadata import version
 from fastapi import FastAPI
 
 from scheduler.api import learners, operations, pools, problems, runs
+from scheduler.api.body_limit import BodyLimit
 from scheduler.api.guard import Guard
 from scheduler.intake import Intake
 from scheduler.service import Service
@@ -30,6 +31,7 @@ def create_app(service: Service, tokens: TokenFile | None = None) -> FastAPI:
         ],
     )
     problems.install(app)
+    app.add_middleware(BodyLimit)
     app.include_router(operations.router(service, guard))
     app.include_router(pools.router(service, Intake(service.pools, service.rewards, service.tokenizers), guard))
     app.include_router(runs.router(service, guard))
