@@ -8,9 +8,10 @@ import time
 from collections.abc import AsyncIterator
 
 from scheduler.core.errors import InvalidInput
+from scheduler.core.imports import EVERYTHING, Importable
 from scheduler.prompts import AddReport, PromptReader, lines_of
 from scheduler.rewards.pool import RewardPool
-from scheduler.rewards.spec import parse_spec
+from scheduler.rewards.spec import RewardKind, parse_spec
 from scheduler.state.pools import PoolRecord, PoolStore
 from scheduler.tokenizers import Tokenizers
 
@@ -18,17 +19,23 @@ from scheduler.tokenizers import Tokenizers
 class Intake:
     """Pools and prompts from outside."""
 
-    def __init__(self, pools: PoolStore, rewards: RewardPool, tokenizers: Tokenizers) -> None:
+    def __init__(
+        self, pools: PoolStore, rewards: RewardPool, tokenizers: Tokenizers, importable: Importable = EVERYTHING
+    ) -> None:
         self._pools = pools
         self._rewards = rewards
         self._tokenizers = tokenizers
+        self._importable = importable
 
     async def create_pool(
         self, name: str, *, tokenizer: str, reward: str, max_prompt_tokens: int | None = None
     ) -> PoolRecord:
         """Create a pool; raises InvalidInput for its tokenizer, reward or limit, Conflict if the name means another."""
         limits = (await self._tokenizers.get(tokenizer)).limits
-        await self._rewards.check(parse_spec(reward))
+        spec = parse_spec(reward)
+        if spec.kind is RewardKind.PYTHON and spec.target is not None:
+            self._importable.check(spec.target, "reward")
+        await self._rewards.check(spec)
         longest = max_prompt_tokens if max_prompt_tokens is not None else limits.context_length - 1
         if not 1 <= longest < limits.context_length:
             raise InvalidInput(

@@ -73,7 +73,11 @@ async def serve(settings: Settings) -> None:
         signal.signal(number, lambda *_: None)
     async with build_service(settings) as service, asyncio.TaskGroup() as tasks:
         config = uvicorn.Config(
-            create_app(service, TokenFile(settings.tokens_file) if settings.tokens_file else None),
+            create_app(
+                service,
+                tokens=TokenFile(settings.tokens_file) if settings.tokens_file else None,
+                importable=settings.imports,
+            ),
             host=settings.host,
             port=settings.port,
             lifespan="off",

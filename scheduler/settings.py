@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import ErrorDetails
 
 from scheduler.core.errors import InvalidInput
+from scheduler.core.imports import EVERYTHING, Importable
 from scheduler.token_file import TokenFile
 
 EMBEDDED = "embedded"
@@ -45,6 +46,9 @@ class Settings(BaseModel):
     """File of API tokens, made by `pilotcommit token create`; without one the API is open to whoever reaches it."""
     allow_anonymous: bool = False
     """Listen beyond loopback without a token file: whoever reaches the port can then spend the budget."""
+    importable: tuple[str, ...] | None = None
+    """Modules that rewards and allocators may be imported from, separated by commas, `*` for any. Left out: any without
+    a token file, none with one."""
     api_key: str | None = None
     """Key of the servers' data plane."""
     admin_api_key: str | None = None
@@ -83,7 +87,7 @@ class Settings(BaseModel):
             raise ValueError(f"neither {EMBEDDED!r} nor an address as in redis://127.0.0.1:6379/0")
         return value
 
-    @field_validator("servers", mode="before")
+    @field_validator("servers", "importable", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
@@ -100,6 +104,13 @@ class Settings(BaseModel):
         if len(set(value)) != len(value):
             raise ValueError("a server is named twice")
         return value
+
+    @property
+    def imports(self) -> Importable:
+        """What may be imported for whoever submits."""
+        if self.importable is not None:
+            return Importable(modules=self.importable)
+        return EVERYTHING if self.tokens_file is None else Importable(modules=())
 
     @field_validator("model")
     @classmethod

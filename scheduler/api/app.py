@@ -10,12 +10,13 @@ from fastapi import FastAPI
 from scheduler.api import learners, operations, pools, problems, runs
 from scheduler.api.body_limit import BodyLimit
 from scheduler.api.guard import Guard
+from scheduler.core.imports import EVERYTHING, Importable
 from scheduler.intake import Intake
 from scheduler.service import Service
 from scheduler.token_file import TokenFile
 
 
-def create_app(service: Service, tokens: TokenFile | None = None) -> FastAPI:
+def create_app(service: Service, *, tokens: TokenFile | None = None, importable: Importable = EVERYTHING) -> FastAPI:
     """The API over a service; without tokens it is open to whoever reaches it."""
     guard = Guard(tokens)
     app = FastAPI(
@@ -33,7 +34,9 @@ def create_app(service: Service, tokens: TokenFile | None = None) -> FastAPI:
     problems.install(app)
     app.add_middleware(BodyLimit)
     app.include_router(operations.router(service, guard))
-    app.include_router(pools.router(service, Intake(service.pools, service.rewards, service.tokenizers), guard))
-    app.include_router(runs.router(service, guard))
+    app.include_router(
+        pools.router(service, Intake(service.pools, service.rewards, service.tokenizers, importable), guard)
+    )
+    app.include_router(runs.router(service, guard, importable))
     app.include_router(learners.router(service, guard))
     return app

@@ -5,26 +5,31 @@ from fastapi import APIRouter
 from scheduler.api import evaluation_responses, responses
 from scheduler.api.guard import Guard
 from scheduler.api.requests import NewEvaluation, NewRun
+from scheduler.core.allocators.imported import is_import_path
+from scheduler.core.imports import Importable
 from scheduler.core.tokens import Scope
 from scheduler.service import Service
 
 
-def router(service: Service, guard: Guard) -> APIRouter:
+def router(service: Service, guard: Guard, importable: Importable) -> APIRouter:
     """Creating, watching and steering runs; their ledger, prompts and evaluations."""
     routes = APIRouter(prefix="/v1/runs", tags=["runs"], dependencies=guard.needs(Scope.READ))
-    _add_runs(routes, service, guard)
+    _add_runs(routes, service, guard, importable)
     _add_prompts(routes, service, guard)
     _add_evaluations(routes, service, guard)
     return routes
 
 
-def _add_runs(routes: APIRouter, service: Service, guard: Guard) -> None:
+def _add_runs(routes: APIRouter, service: Service, guard: Guard, importable: Importable) -> None:
     operates = guard.needs(Scope.OPERATE)
 
     @routes.post("", status_code=201, summary="Queue a run", dependencies=guard.needs(Scope.SUBMIT))
     async def create(request: NewRun) -> responses.Run:
         """One run owns the fleet at a time; others wait in the state queued."""
-        record = await service.create_run(request.config(), request.run_id)
+        config = request.config()
+        if is_import_path(config.allocator):
+            importable.check(config.allocator, "allocator")
+        record = await service.create_run(config, request.run_id)
         return await _run(service, record.run_id)
 
     @routes.get("", summary="List runs")

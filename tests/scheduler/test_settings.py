@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from scheduler.core.errors import InvalidInput
+from scheduler.core.imports import Importable
 from scheduler.settings import EMBEDDED, PREFIX, Settings, load_settings
 from scheduler.token_file import TokenFile
 
@@ -105,3 +106,12 @@ def test_a_value_that_cannot_work_is_refused_with_what_would(model: str, name: s
 def test_every_fault_is_told_at_once(model: str) -> None:
     with pytest.raises(InvalidInput, match=r"PILOTCOMMIT_PORT is 'x'.*; PILOTCOMMIT_PILOT_CAP is '0'"):
         _load(model, PORT="x", PILOT_CAP="0")
+
+
+def test_with_tokens_nothing_is_imported_that_is_not_listed(model: str, tmp_path: Path) -> None:
+    file = tmp_path / "tokens.ndjson"
+    TokenFile(file).create("ci", [])
+    assert _load(model).imports == Importable()
+    assert _load(model, TOKENS_FILE=str(file)).imports == Importable(modules=())
+    listed = _load(model, TOKENS_FILE=str(file), IMPORTABLE="rules, my.rewards")
+    assert listed.imports == Importable(modules=("rules", "my.rewards"))

@@ -8,9 +8,12 @@ import pytest
 import pytest_asyncio
 
 from scheduler.api.app import create_app
+from scheduler.core.imports import Importable
 from scheduler.core.tokens import Scope
 from scheduler.service import Service
+from scheduler.state.pools import PoolRecord
 from scheduler.token_file import TokenFile
+from tests.scheduler.api.bodies import make_run
 
 OPEN = {"/healthz", "/readyz"}
 """What orchestrators ask without a token."""
@@ -28,7 +31,7 @@ def keys(tokens: TokenFile) -> dict[Scope, str]:
 
 @pytest_asyncio.fixture
 async def http(service: Service, tokens: TokenFile, keys: dict[Scope, str]) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(create_app(service, tokens))
+    transport = httpx.ASGITransport(create_app(service, tokens=tokens))
     async with httpx.AsyncClient(transport=transport, base_url="http://scheduler") as client:
         yield client
 
@@ -107,3 +110,25 @@ async def test_a_token_that_is_unknown_or_revoked_is_refused_at_once(
     answer = await http.get("/v1/runs", headers=with_key(keys[Scope.READ]))
     assert answer.status_code == 401
     assert "unknown or was revoked" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(("modules", "status"), [((), 422), (("tests.scheduler.api",), 201)])
+async def test_a_reward_is_imported_from_a_listed_module_only(
+    service: Service, model_folder: Path, modules: tuple[str, ...], status: int
+) -> None:
+    transport = httpx.ASGITransport(create_app(service, importable=Importable(modules=modules)))
+    reward = "python:tests.scheduler.api.sample_rewards:judge"
+    async with httpx.AsyncClient(transport=transport, base_url="http://scheduler") as http:
+        body = {"name": "p", "tokenizer": str(model_folder), "reward": reward}
+        answer = await http.post("/v1/pools", json=body)
+    assert answer.status_code == status, answer.text
+    if status == 422:
+        assert answer.json()["field"] == "reward"
+
+
+async def test_an_allocator_is_imported_from_a_listed_module_only(service: Service, sums: PoolRecord) -> None:
+    transport = httpx.ASGITransport(create_app(service, importable=Importable(modules=("rules",))))
+    async with httpx.AsyncClient(transport=transport, base_url="http://scheduler") as http:
+        answer = await http.post("/v1/runs", json=make_run(pool=sums.name, allocator="os:system"))
+    assert (answer.status_code, answer.json()["field"]) == (422, "allocator")
+    assert "os may not be imported here" in answer.json()["detail"]

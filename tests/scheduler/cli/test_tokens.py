@@ -40,7 +40,7 @@ async def test_a_command_sends_the_token_of_its_environment(
 ) -> None:
     tokens = TokenFile(tmp_path / "tokens.ndjson")
     reader = tokens.create("reader", [])
-    async with listening(create_app(service, tokens)) as url:
+    async with listening(create_app(service, tokens=tokens)) as url:
         monkeypatch.setenv("PILOTCOMMIT_URL", url)
         refused = await pilotcommit("run", "list")
         assert refused.code == 1
@@ -52,7 +52,7 @@ async def test_a_command_sends_the_token_of_its_environment(
 async def test_clients_and_learners_raise_what_the_scheduler_refuses(service: Service, tmp_path: Path) -> None:
     tokens = TokenFile(tmp_path / "tokens.ndjson")
     reader = tokens.create("reader", [])
-    async with listening(create_app(service, tokens)) as url:
+    async with listening(create_app(service, tokens=tokens)) as url:
         async with LearnerLink(url, "run", token=reader) as link:
             with pytest.raises(Forbidden, match="needs the scope learn"):
                 await link.attach(incarnation="i", step=0, trained={})
