@@ -134,28 +134,23 @@ def score_body(rid: str, label: WeightLabel, input_ids: Sequence[int], start: in
     A server takes nothing from its cache beyond the token before `start`: from there on it needs what it computes.
     """
     return msgspec.json.encode(
-        {
-            "rid": wire_rid(rid),
-            "input_ids": input_ids,
-            "sampling_params": _sampling_params(Sampling(max_new_tokens=0), 0),
-            "return_logprob": True,
-            "logprob_start_len": start - 1,
-            "extra_key": str(label),
-        }
+        _prefill(rid, label, input_ids) | {"return_logprob": True, "logprob_start_len": start - 1}
     )
 
 
 def prefill_body(rid: str, label: WeightLabel, input_ids: Sequence[int]) -> bytes:
     """The body of POST /generate that generates nothing and asks nothing: the server's cache then holds input_ids."""
-    return msgspec.json.encode(
-        {
-            "rid": wire_rid(rid),
-            "input_ids": input_ids,
-            "sampling_params": _sampling_params(Sampling(max_new_tokens=0), 0),
-            "return_logprob": False,
-            "extra_key": str(label),
-        }
-    )
+    return msgspec.json.encode(_prefill(rid, label, input_ids) | {"return_logprob": False})
+
+
+def _prefill(rid: str, label: WeightLabel, input_ids: Sequence[int]) -> dict[str, object]:
+    """What asks for no token."""
+    return {
+        "rid": wire_rid(rid),
+        "input_ids": input_ids,
+        "sampling_params": _sampling_params(Sampling(max_new_tokens=0), 0),
+        "extra_key": str(label),
+    }
 
 
 def _sampling_params(sampling: Sampling, seed: int) -> dict[str, object]:

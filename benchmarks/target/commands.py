@@ -58,7 +58,8 @@ def measure_candidates(model: Model = None, threads: int = 1) -> None:
     console = Console(stderr=True)
     with _errors(console):
         rates = SuccessRates(_model(model), num_threads=threads)
-        for plan in pools.PLANS:
+        # Pools that are drawn from the same candidates have them measured once.
+        for plan in {plan.candidates: plan for plan in pools.PLANS}.values():
             for progress in measure(_problems(plan), rates, plan.candidates_path()):
                 told = f"{plan.candidates}: measured {progress.measured:,} of {progress.wanted:,}"
                 console.print(told, highlight=False)

@@ -41,8 +41,7 @@ def choose(rates: Sequence[float], families: Sequence[str], shape: Shape, count:
 
     Raises InvalidInput where there are not enough candidates.
     """
-    if count > len(rates):
-        raise InvalidInput(f"{count} prompts cannot be chosen from {len(rates)} candidates")
+    _check(count, len(rates))
     rng = random.Random(seed)
     order = sorted(range(len(rates)), key=lambda place: (rates[place], rng.random()))
     wanted = shape.quantiles(count)
@@ -59,9 +58,13 @@ def choose(rates: Sequence[float], families: Sequence[str], shape: Shape, count:
 
 def sample(rates: Sequence[float], count: int, seed: int) -> list[int]:
     """Places of any `count` candidates, in ascending order of their rates; raises InvalidInput if there are fewer."""
-    if count > len(rates):
-        raise InvalidInput(f"{count} prompts cannot be chosen from {len(rates)} candidates")
+    _check(count, len(rates))
     return sorted(random.Random(seed).sample(range(len(rates)), count), key=lambda place: rates[place])
+
+
+def _check(count: int, num_candidates: int) -> None:
+    if count > num_candidates:
+        raise InvalidInput(f"{count} prompts cannot be chosen from {num_candidates} candidates")
 
 
 def _best(
