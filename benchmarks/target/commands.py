@@ -187,9 +187,11 @@ class _Session:
         if not runs:
             return
         state = scratch()
+        shared = settings.load().run
         options = RunnerOptions(
             model=_model(self._model),
-            num_servers=settings.load().run.num_servers,
+            dtype=shared.dtype,
+            num_servers=shared.num_servers,
             results=self._results,
             state=state,
             enough={pool: found.highest for pool, found in targets.load().items()},

@@ -14,6 +14,7 @@ from scheduler.client import Json
 TUNING = "tuning"
 """The comparison that GRPO's grid counts as."""
 _TARGET = " {answer}\n"
+_LEARNER_FORMATS = {"float32": "float32", "bfloat16": "bf16"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +38,8 @@ class PlannedRun:
     budget_rollouts: int
     evaluate_every_steps: int
     num_held_out: int
+    dtype: str
+    """Of servers and learner."""
     parameters: Mapping[str, float | int | None] = field(default_factory=dict)
 
     @property
@@ -59,6 +62,8 @@ class PlannedRun:
             "SEED": str(self.seed),
             "LEARNING_RATE": repr(self.learning_rate),
             "HALF_BATCH_COSINE": "true",
+            "AUTOCAST": _LEARNER_FORMATS[self.dtype],
+            "PUBLISH_FORMAT": _LEARNER_FORMATS[self.dtype],
             # A record is made of whole runs: nothing would be resumed from a checkpoint.
             "CHECKPOINT_EVERY": "100000",
             "KEEP_CHECKPOINTS": "1",
@@ -177,5 +182,6 @@ def _planned(
         budget_rollouts=budget_rollouts,
         evaluate_every_steps=max(1, round(every_rollouts / (batch_size * (pilots + commits)))),
         num_held_out=run.num_held_out,
+        dtype=run.dtype,
         parameters=dict(entry.parameters),
     )

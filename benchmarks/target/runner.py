@@ -34,7 +34,7 @@ from scheduler.core.errors import InvalidInput, ServerUnavailable
 from scheduler.core.lifecycle import ENDED, RunState
 from scheduler.demo.facts import Facts, snapshot
 from scheduler.demo.progress import ProgressDisplay
-from scheduler.stack import Stack, StackPlan, free_port, server_dtype
+from scheduler.stack import Stack, StackPlan, free_port
 
 log = structlog.get_logger(__name__)
 
@@ -52,6 +52,8 @@ class RunnerOptions:
 
     model: Path
     """Folder of the policy at step 0."""
+    dtype: str
+    """Of the servers."""
     num_servers: int
     """SGLang servers that the runs share: on a CPU each computes on one core."""
     results: Path
@@ -104,13 +106,12 @@ class Runner:
 
     def _server(self, number: int) -> Supervisor:
         self.console.print("[dim]starting SGLang: half a minute on a CPU[/]", highlight=False)
-        device = detect_device()
         return Supervisor(
             ServerSpec(
                 model_path=self.options.model,
                 port=free_port(),
-                device=device,
-                dtype=server_dtype(device),
+                device=detect_device(),
+                dtype=self.options.dtype,
                 max_running=_MAX_IN_FLIGHT,
             ),
             python=sglang_python(),
@@ -148,7 +149,7 @@ class Runner:
             name=planned.name,
             seed=planned.seed,
             learner_settings=planned.learner_settings(),
-            server_dtype=server_dtype(detect_device()),
+            server_dtype=self.options.dtype,
             request=planned.request(),
             num_prompts=len(split.prompts),
             num_held_out=len(split.held_out[: planned.num_held_out]),

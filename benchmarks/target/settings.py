@@ -7,6 +7,7 @@ with a default.
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -28,6 +29,8 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     batches_ahead: int
     """Batches sampled beyond the one being trained."""
     max_new_tokens: int
+    dtype: Literal["float32", "bfloat16"]
+    """Of servers, of published weights and of the learner's products: the same on every machine."""
     num_servers: int
     """SGLang servers: on a CPU each computes on one core, beside the learner."""
     num_held_out: int
