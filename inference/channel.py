@@ -1,4 +1,4 @@
-"""One pool of connections to one SGLang server.
+"""Calls to one SGLang server.
 
 Owns: the connections, the bearer key and the clock of every call. Never retries and never reads an answer. Invariant:
 every call ends, with an answer or an InferenceError, within its own total time: a paused server never answers.
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import httpx
 
+from inference.connections import Connections
 from scheduler.core.errors import InferenceError, ServerUnavailable
 
 _KEEPALIVE_S = 3.0
@@ -27,7 +28,7 @@ class Answer:
 
 
 class Channel:
-    """One pool of connections to one server, opened lazily; `aclose` ends it."""
+    """Calls to one server, opened lazily; `aclose` ends it."""
 
     def __init__(
         self,
@@ -45,12 +46,7 @@ class Channel:
         self._http = httpx.AsyncClient(
             base_url=base_url,
             headers={"Authorization": f"Bearer {key}"} if key else None,
-            limits=httpx.Limits(
-                max_connections=max_connections,
-                max_keepalive_connections=max_connections,
-                keepalive_expiry=_KEEPALIVE_S,
-            ),
-            transport=transport,
+            transport=transport or Connections(max_connections=max_connections, keepalive_s=_KEEPALIVE_S),
             # A proxy of the environment is meant for the outside, never for the fleet.
             trust_env=False,
         )
