@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from learner.fault import VARIABLE, Fault
+from learner.memory import keep_freed_memory
 from learner.settings import Settings, load_settings
 from learner.threads import limit_threads
 from learner.work_dir import WorkDir
@@ -43,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return MISUSED
     logs.configure("INFO")
     limit_threads(settings.num_threads, os.environ)
+    keep_freed_memory()
     code = OK
     try:
         _run(settings, fault)

@@ -1,0 +1,19 @@
+"""What glibc does with memory that a step has freed.
+
+Owns: that setting. Invariant: it is made before the first tensor is.
+"""
+
+import ctypes
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+_NEVER = 2**31 - 1
+
+
+def keep_freed_memory() -> bool:
+    """Let the allocator keep what a step freed for the next one; returns whether it could be told so.
+
+    By default glibc maps every large tensor afresh and returns it afterwards, so that the kernel clears the same
+    gigabytes page by page in every step. Settings of man 3 mallopt; other allocators have no such function.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    return mallopt is not None and bool(mallopt(_M_MMAP_MAX, 0)) and bool(mallopt(_M_TRIM_THRESHOLD, _NEVER))
