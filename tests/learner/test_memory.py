@@ -6,15 +6,20 @@ import pytest
 _FAULTS = """
 import resource
 import sys
+from concurrent.futures import ThreadPoolExecutor
+
 from learner.memory import keep_freed_memory
 
 if sys.argv[1] == "kept" and not keep_freed_memory():
     sys.exit("this C library has no mallopt")
+
 import torch
-for number in range(30):
-    torch.ones(8 << 20)
-    if number == 19:  # glibc before 2.39 fits aligned pieces badly: it takes it some rounds to have gathered enough
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+with ThreadPoolExecutor(1) as worker:
+    for number in range(30):
+        worker.submit(torch.ones, 8 << 20).result()
+        if number == 19:  # glibc before 2.39 fits aligned pieces badly: it takes some rounds to have gathered enough
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
