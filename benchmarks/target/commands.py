@@ -45,7 +45,7 @@ app = typer.Typer(
 Model = Annotated[Path | None, typer.Option(help="Folder of the model; SmolLM2-135M-Instruct by default.")]
 Results = Annotated[Path, typer.Option(help="Where records are.")]
 Comparison = Annotated[str, typer.Option(help="Its name in settings.toml.")]
-Only = Annotated[str | None, typer.Option(help="An allocator, or allocator/seed.")]
+Only = Annotated[str | None, typer.Option(help="Allocators or allocator/seed, with commas between them.")]
 Minutes = Annotated[float | None, typer.Option(help="Start no new run after this many minutes.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")]
 
@@ -91,7 +91,7 @@ def run(
     """Make the runs of a comparison that have no record yet: GRPO's first, where the pool has no targets."""
     console = Console(stderr=True) if as_json else Console()
     with _errors(console):
-        planned = _named(runs_of(settings.load(), comparison), only)
+        planned = matching(runs_of(settings.load(), comparison), only)
         smoke = budget_rollouts is not None
         if budget_rollouts is not None:
             planned = [replace(run, budget_rollouts=budget_rollouts) for run in planned]
@@ -115,7 +115,7 @@ def tune(
     """Make GRPO's runs over the grid of settings.toml and print what each of them reached."""
     console = Console(stderr=True) if as_json else Console()
     with _errors(console):
-        planned = _named(runs_of(settings.load(), TUNING), only)
+        planned = matching(runs_of(settings.load(), TUNING), only)
         _Session(console, results, model, minutes).make(planned)
         _overview(planned, results, console, as_json=as_json)
 
@@ -212,13 +212,6 @@ def _problems(plan: pools.PoolPlan) -> tuple[Problem, ...]:
     except ImportError as error:
         raise InvalidInput("the pool reasoning is made with reasoning-gym: pip install 'pilotcommit[bench]'") from error
     return reasoning.problems(_PER_TASK, _POOL_SEED)
-
-
-def _named(runs: list[PlannedRun], only: str | None) -> list[PlannedRun]:
-    found = matching(runs, only)
-    if not found:
-        raise InvalidInput(f"no run is called {only!r}; there are {', '.join(run.label for run in runs)}", field="only")
-    return found
 
 
 def _baseline(comparison: str, results: Path) -> list[record.Record]:

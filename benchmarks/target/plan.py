@@ -10,6 +10,7 @@ from pathlib import Path
 
 from benchmarks.target.settings import BASELINE, Comparison, Entry, Settings
 from scheduler.client import Json
+from scheduler.core.errors import InvalidInput
 
 TUNING = "tuning"
 """The comparison that GRPO's grid counts as."""
@@ -106,8 +107,15 @@ def runs_of(settings: Settings, comparison: str) -> list[PlannedRun]:
 
 
 def matching(runs: list[PlannedRun], only: str | None) -> list[PlannedRun]:
-    """The runs whose label is `only`, or whose name it is."""
-    return [run for run in runs if only is None or only in (run.label, run.name)]
+    """The runs with one of the names or labels in `only`, in their order; raises InvalidInput for one that none has."""
+    if only is None:
+        return runs
+    asked = [each.strip() for each in only.split(",")]
+    for each in asked:
+        if not any(each in (run.label, run.name) for run in runs):
+            known = ", ".join(run.label for run in runs)
+            raise InvalidInput(f"no run is called {each!r}; there are {known}", field="only")
+    return [run for run in runs if run.label in asked or run.name in asked]
 
 
 def missing(runs: list[PlannedRun], results: Path) -> list[PlannedRun]:

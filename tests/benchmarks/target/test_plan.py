@@ -74,6 +74,14 @@ def test_runs_are_found_by_name_and_by_label() -> None:
     runs = runs_of(SETTINGS, "equal_mixed")
     assert [run.label for run in matching(runs, "dapo/1")] == ["dapo/1"]
     assert len(matching(runs, "dapo")) == 4
+    both = matching(runs, "adaptive/1, dapo")
+    assert {run.name for run in both} == {"adaptive", "dapo"}
+    assert [run.label for run in both if run.seed == 1] == ["dapo/1", "adaptive/1"]
+
+
+def test_a_run_that_is_not_planned_is_refused_by_name() -> None:
+    with pytest.raises(InvalidInput, match="no run is called 'dapo/9'; there are grpo/0, dapo/0"):
+        matching(runs_of(SETTINGS, "equal_mixed"), "dapo,dapo/9")
 
 
 def test_an_unknown_comparison_is_refused_with_the_known_ones() -> None:
