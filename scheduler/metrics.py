@@ -14,8 +14,8 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from scheduler.core.lifecycle import ENDED
-from scheduler.fleet import ServerState, ServerView
+from scheduler.core.lifecycle import ENDED, ServerState
+from scheduler.fleet import ServerView
 from scheduler.run_metrics import RUN_METRICS, RunReading
 from scheduler.service import RunView, Service
 
@@ -84,7 +84,7 @@ def _servers(servers: Sequence[ServerView]) -> Iterator[Metric]:
 
 
 _SERVER_METRICS: tuple[tuple[str, str, Callable[[ServerView], float]], ...] = (
-    ("ready", "1 if the server takes requests, else 0.", lambda server: server.state is ServerState.READY),
+    ("ready", "1 if the server takes requests, else 0.", lambda server: server.state is ServerState.HEALTHY),
     ("in_flight_attempts", "Attempts in flight on the server.", lambda server: server.in_flight),
     ("capacity_attempts", "Attempts in flight on the server at most.", lambda server: server.capacity),
     ("weight_version", "Weight version confirmed on the server last; 0 before any.", lambda server: server.version),

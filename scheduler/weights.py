@@ -17,8 +17,9 @@ import structlog
 from inference.control import WeightsUpdate
 from inference.protocol import GenerateRequest, WeightLabel
 from scheduler.core.errors import Conflict, ControlFailed, InferenceError
+from scheduler.core.lifecycle import ServerState
 from scheduler.core.types import Sampling
-from scheduler.fleet import Fleet, Server, ServerState
+from scheduler.fleet import Fleet, Server
 from scheduler.state.versions import VersionStore, WeightRecord, WeightState
 
 log = structlog.get_logger(__name__)
@@ -72,7 +73,7 @@ class WeightPusher:
         await self._tell()
 
     async def run(self) -> None:
-        """Consumes: announced versions and STALE servers. Produces: READY servers. Waits for: either."""
+        """Consumes: announced versions and STALE servers. Produces: HEALTHY servers. Waits for: either."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._follow_fleet(), name="weights-fleet-news")
             for server in self._fleet.servers:
@@ -114,8 +115,11 @@ class WeightPusher:
 
     def _is_behind(self, server: Server) -> bool:
         wanted = self._wanted()
-        stale = server.state is ServerState.STALE
-        return wanted > 0 and (stale or (server.state is ServerState.READY and server.version != wanted))
+        if server.state is ServerState.STALE:
+            return wanted > 0
+        # One that is suspect answers soon, or is dead.
+        is_open = server.state in (ServerState.HEALTHY, ServerState.DRAINING)
+        return is_open and wanted > 0 and server.version != wanted
 
     def _can_pin(self, version: int | None) -> bool:
         moving = self._pushes_owed or any(pushed > self.live_version for pushed in self._pushing.values())
@@ -137,7 +141,7 @@ class WeightPusher:
             await self._tell()
 
     async def _keep_current(self, server: Server) -> None:
-        """Consumes: versions that the server lacks. Produces: a READY server. Waits for: its turn; retries."""
+        """Consumes: versions that the server lacks. Produces: a HEALTHY server. Waits for: its turn; retries."""
         while True:
             async with self._changed:
                 await self._changed.wait_for(lambda: self._is_due(server))
@@ -153,8 +157,7 @@ class WeightPusher:
     async def _note_live(self) -> None:
         """Once no server samples with an older one, a version is live and those before it are superseded."""
         async with self._writing:
-            ready = [server.version for server in self._fleet.servers if server.state is ServerState.READY]
-            version = min(ready, default=0)
+            version = min((server.version for server in self._fleet.servers if server.is_confirmed), default=0)
             if version <= self.live_version:
                 return
             record = replace(self._records[version], state=WeightState.LIVE, live_at=time.time())
@@ -181,11 +184,8 @@ class WeightPusher:
         """Drain, close dispatch, pause, update, confirm, continue, open; whether that went well."""
         label = WeightLabel(run=self._run_id, version=record.version)
         await self._intend(record)
-        if self._drain_s and server.state is ServerState.READY:
-            await server.drain(self._drain_s)
-        async with server.control:
+        async with self._drained(server), server.control:
             if not self._is_behind(server) or self._wanted() != record.version:
-                self._fleet.dispatch()
                 return True
             suspect, started = server.losses > 0, time.monotonic()
             await self._fleet.set_state(server, ServerState.UPDATING, reason=f"loading {label}")
@@ -194,7 +194,7 @@ class WeightPusher:
                 self._learn(record, push_s=round(time.monotonic() - started, 3))
                 # Others may have gone on meanwhile: nothing is sampled with less than what is live.
                 if record.version >= self.live_version:
-                    await self._fleet.set_state(server, ServerState.READY, version=record.version)
+                    await self._fleet.set_state(server, ServerState.HEALTHY, version=record.version)
             except InferenceError as error:
                 log.warning("weights_failed", url=server.url, version=record.version, reason=str(error))
                 await self._fleet.set_state(server, ServerState.STALE, reason=str(error))
@@ -204,6 +204,23 @@ class WeightPusher:
                     server.state, server.reason = ServerState.STALE, f"overtaken or stopped while loading {label}"
         await self._note_live()
         return True
+
+    @asynccontextmanager
+    async def _drained(self, server: Server) -> AsyncIterator[None]:
+        """Send nothing new and let what is in flight end, within bounds; whoever does not update it opens it again.
+
+        Its control lock stays free meanwhile: whoever loses an attempt can look whether the server is gone.
+        """
+        if self._drain_s and server.state is ServerState.HEALTHY:
+            await self._fleet.set_state(server, ServerState.DRAINING, reason="new weights wait for what is in flight")
+        try:
+            if server.state is ServerState.DRAINING:
+                await server.idle(self._drain_s)
+            yield
+        finally:
+            if server.state is ServerState.DRAINING:
+                server.state, server.reason = ServerState.HEALTHY, ""
+                self._fleet.dispatch()
 
     async def _load(self, server: Server, record: WeightRecord, label: WeightLabel, *, suspect: bool) -> None:
         client, path = server.client, Path(record.path)

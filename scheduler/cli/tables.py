@@ -169,7 +169,7 @@ def servers(found: Sequence[Server]) -> RenderableType:
         (
             (
                 server.url,
-                Text(server.state, style="green" if server.state == "ready" else "red"),
+                Text(server.state, style="green" if server.state == "healthy" else "red"),
                 words.version(server.version),
                 f"{server.in_flight:,} of {server.capacity:,}",
                 server.reason,

@@ -1,4 +1,4 @@
-"""The two state machines: a prompt within a run, and the run itself.
+"""The three state machines: a prompt within a run, the run itself, and a server.
 
 Owns: the states and the tables of legal moves. Invariant: a move that its table does not have raises IllegalMove.
 """
@@ -44,6 +44,28 @@ class RunState(StrEnum):
     """It cannot go on; the reason says why."""
 
 
+class ServerState(StrEnum):
+    """Where a server stands; only a HEALTHY one is sent attempts."""
+
+    STARTING = "starting"
+    """It has not answered yet."""
+    STALE = "stale"
+    """It answers, but which weights it holds is not confirmed: it is new, came back, or failed an update."""
+    UPDATING = "updating"
+    """It is being given weights."""
+    HEALTHY = "healthy"
+    """It holds a confirmed version and takes requests."""
+    DRAINING = "draining"
+    """It is about to be given weights: what is in flight ends, nothing new is sent."""
+    SUSPECT = "suspect"
+    """It did not answer when last asked: nothing new is sent until it does, or is dead."""
+    DEAD = "dead"
+    """It no longer answers."""
+
+
+CONFIRMED = frozenset({ServerState.HEALTHY, ServerState.DRAINING, ServerState.SUSPECT})
+"""What it samples is of a version that is known."""
+
 ENDED = frozenset({RunState.FINISHED, RunState.EXHAUSTED, RunState.CANCELLED, RunState.FAILED})
 
 PROMPT_MOVES: frozenset[tuple[PromptState, PromptState]] = frozenset(
@@ -79,6 +101,25 @@ RUN_MOVES: frozenset[tuple[RunState, RunState]] = frozenset(
 )
 
 
+SERVER_MOVES: frozenset[tuple[ServerState, ServerState]] = frozenset(
+    {
+        (ServerState.STARTING, ServerState.STALE),
+        (ServerState.STALE, ServerState.UPDATING),
+        (ServerState.UPDATING, ServerState.HEALTHY),
+        (ServerState.UPDATING, ServerState.STALE),
+        (ServerState.HEALTHY, ServerState.UPDATING),
+        (ServerState.HEALTHY, ServerState.DRAINING),
+        (ServerState.HEALTHY, ServerState.SUSPECT),
+        (ServerState.DRAINING, ServerState.UPDATING),
+        (ServerState.DRAINING, ServerState.HEALTHY),
+        (ServerState.SUSPECT, ServerState.HEALTHY),
+        (ServerState.DEAD, ServerState.STALE),
+        *((state, ServerState.STALE) for state in CONFIRMED),
+        *((state, ServerState.DEAD) for state in (*CONFIRMED, ServerState.STALE)),
+    }
+)
+
+
 def move_prompt(current: PromptState, to: PromptState) -> PromptState:
     """The state after the move; raises IllegalMove if the table does not have it."""
     if (current, to) not in PROMPT_MOVES:
@@ -90,4 +131,11 @@ def move_run(current: RunState, to: RunState) -> RunState:
     """The state after the move; raises IllegalMove if the table does not have it."""
     if (current, to) not in RUN_MOVES:
         raise IllegalMove(f"a run cannot go from {current} to {to}")
+    return to
+
+
+def move_server(current: ServerState, to: ServerState) -> ServerState:
+    """The state after the move; raises IllegalMove if the table does not have it."""
+    if (current, to) not in SERVER_MOVES:
+        raise IllegalMove(f"a server cannot go from {current} to {to}")
     return to

@@ -202,7 +202,7 @@ def snapshot(title: str, facts: Facts) -> Snapshot:
             ServerLine(
                 name=server.url,
                 state=server.state,
-                ready=server.state == "ready",
+                ready=server.state == "healthy",
                 in_flight=server.in_flight,
                 version=server.version or None,
             )

@@ -12,9 +12,9 @@ import structlog
 
 from scheduler.core.drain import Drain, Situation, why_drain
 from scheduler.core.errors import Conflict
-from scheduler.core.lifecycle import ENDED, PromptState, RunState
+from scheduler.core.lifecycle import ENDED, PromptState, RunState, ServerState
 from scheduler.engine.assembly import Parts
-from scheduler.fleet import Fleet, ServerState
+from scheduler.fleet import Fleet
 from scheduler.frames import FinalFrame
 from scheduler.state.runs import RunRecord
 
@@ -151,10 +151,10 @@ class Phases:
         return ""
 
     def _waits_for_servers(self) -> str:
-        if self._fleet.num_ready():
+        if self._fleet.num_healthy():
             return ""
         views = self._fleet.view()
-        if any(view.state is ServerState.UPDATING for view in views):
+        if any(view.state in (ServerState.UPDATING, ServerState.DRAINING) for view in views):
             return f"weight version {self._parts.pipeline.policy_version} to be live"
         told = "; ".join(f"{view.url} is {view.state}: {view.reason}" for view in views)
         return f"a server: {told or 'the fleet has none'}"

@@ -2,6 +2,6 @@
 
 from scheduler.fleet.dispatcher import Dispatch
 from scheduler.fleet.fleet import Fleet
-from scheduler.fleet.server import Server, ServerState, ServerView
+from scheduler.fleet.server import Server, ServerView
 
-__all__ = ["Dispatch", "Fleet", "Server", "ServerState", "ServerView"]
+__all__ = ["Dispatch", "Fleet", "Server", "ServerView"]

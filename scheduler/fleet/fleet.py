@@ -1,8 +1,8 @@
 """The fleet: every SGLang server, and whether it may be sent requests.
 
 Owns: the state of each server. Never pushes weights and never retries an attempt. Invariants: an attempt only goes to a
-READY server, whose confirmed version is known; a server that is new, restarted, unconfirmed or found out is STALE and
-gets nothing.
+HEALTHY server, whose confirmed version is known; a server that is new, restarted, unconfirmed or found out is STALE,
+one that misses a probe SUSPECT, and neither gets anything; every change of state is a legal move.
 """
 
 import asyncio
@@ -14,13 +14,14 @@ import structlog
 from inference.client import ServerClient
 from inference.protocol import Score, WeightLabel
 from scheduler.core.errors import ForeignWeights, InferenceError
+from scheduler.core.lifecycle import ServerState, move_server
 from scheduler.core.types import Completion, Stage
 from scheduler.fleet.dispatcher import Dispatch, Dispatcher
-from scheduler.fleet.server import Server, ServerState, ServerView
+from scheduler.fleet.server import Server, ServerView
 
 log = structlog.get_logger(__name__)
 
-_PROBES_BEFORE_UNREACHABLE = 2
+_PROBES_BEFORE_DEAD = 2
 _LOSSES_BEFORE_STALE = 8
 """A server that answers every attempt with an error answers fast, so it would draw ever more of them."""
 
@@ -46,13 +47,13 @@ class Fleet:
     async def own(self, run_id: str) -> None:
         """Hand the fleet to a run: whatever an earlier owner or incarnation left in flight is aborted."""
         self._run_id = run_id
-        known = [server for server in self.servers if server.state is not ServerState.UNREACHABLE]
+        known = [server for server in self.servers if server.answers]
         await asyncio.gather(*(self._take_over(server) for server in known))
 
     # Dispatch.
 
     def slot(self, stage: Stage, key: str = "") -> AbstractAsyncContextManager[Dispatch]:
-        """A READY server with room, for one attempt; waits as long as there is none.
+        """A HEALTHY server with room, for one attempt; waits as long as there is none.
 
         Attempts with the same key go to the same server while that is not much fuller than others.
         """
@@ -92,7 +93,7 @@ class Fleet:
         """
         server = dispatch.server
         server.losses += 1
-        if server.state is not ServerState.UNREACHABLE:
+        if server.answers:
             # A lost attempt and a probe that fails are enough.
             server.failed_probes += 1
             await self._probe(server)
@@ -110,13 +111,23 @@ class Fleet:
 
     # States.
 
-    async def set_state(self, server: Server, state: ServerState, *, reason: str = "", version: int = 0) -> None:
-        """Change a server's state; `version` is the one confirmed with READY."""
+    async def set_state(
+        self, server: Server, state: ServerState, *, reason: str = "", version: int | None = None
+    ) -> None:
+        """Change a server's state; `version` is one that was just confirmed. Raises IllegalMove."""
         if server.state is not state:
-            log.info("server", url=server.url, state=state, reason=reason, run=self._run_id, version=version)
-        server.deaths += state is ServerState.UNREACHABLE and server.state is not state
+            move_server(server.state, state)
+            log.info(
+                "server",
+                url=server.url,
+                state=state,
+                reason=reason,
+                run=self._run_id,
+                version=version or server.version,
+            )
+            server.deaths += state is ServerState.DEAD
         server.state, server.reason = state, reason
-        if state is ServerState.READY:
+        if version is not None:
             server.version, server.losses = version, 0
         self.dispatch()
         async with self._news:
@@ -129,12 +140,12 @@ class Fleet:
 
     async def abort_all(self) -> None:
         """Abort whatever is in flight on every server that answers."""
-        known = [server for server in self.servers if server.state is not ServerState.UNREACHABLE]
+        known = [server for server in self.servers if server.answers]
         await asyncio.gather(*(self._quietly(server, server.client.abort_all()) for server in known))
 
-    def num_ready(self) -> int:
+    def num_healthy(self) -> int:
         """Servers that take requests."""
-        return sum(server.state is ServerState.READY for server in self.servers)
+        return sum(server.state is ServerState.HEALTHY for server in self.servers)
 
     def view(self) -> list[ServerView]:
         """Every server, for people and metrics."""
@@ -171,22 +182,28 @@ class Fleet:
             # A control operation overtook the answer and knows better.
             return
         server.failed_probes = 0
-        if server.state is ServerState.UNREACHABLE:
+        if not server.answers:
             await self._take_over(server, met_already=False)
-        elif server.state is ServerState.READY and label != self._label(server):
+        elif server.is_confirmed and label != self._label(server):
             await self._distrust(server, f"it restarted: it serves {label}")
+        elif server.state is ServerState.SUSPECT:
+            await self.set_state(server, ServerState.HEALTHY)
 
     async def _missed(self, server: Server, reason: str) -> None:
         server.failed_probes += 1
-        if server.failed_probes >= _PROBES_BEFORE_UNREACHABLE or server.in_flight == 0:
-            await self.set_state(server, ServerState.UNREACHABLE, reason=reason)
+        if server.state is ServerState.STARTING:
+            server.reason = reason
+        elif server.failed_probes >= _PROBES_BEFORE_DEAD:
+            await self.set_state(server, ServerState.DEAD, reason=reason)
+        elif server.state is ServerState.HEALTHY:
+            await self.set_state(server, ServerState.SUSPECT, reason=reason)
 
     def _label(self, server: Server) -> str:
         return str(WeightLabel(run=self._run_id, version=server.version))
 
     async def _distrust(self, server: Server, reason: str) -> None:
         """Send it nothing until its weights are confirmed anew; an update under way will do just that."""
-        if server.state is ServerState.READY and not server.control.locked():
+        if server.is_confirmed and not server.control.locked():
             server.breaks += 1
             await self.set_state(server, ServerState.STALE, reason=reason)
 
@@ -200,7 +217,7 @@ class Fleet:
     async def _take_over(self, server: Server, *, met_already: bool = True) -> None:
         """A server that we meet for the first time may be paused or busy with another's requests."""
         async with server.control:
-            if not met_already and server.state is not ServerState.UNREACHABLE:
+            if not met_already and server.answers:
                 return
             server.version = 0
             server.breaks += 1
@@ -208,7 +225,9 @@ class Fleet:
             try:
                 await server.client.resume()
             except InferenceError as error:
-                await self.set_state(server, ServerState.UNREACHABLE, reason=str(error))
+                if server.answers:
+                    await self.set_state(server, ServerState.DEAD, reason=str(error))
+                server.reason = str(error)
                 return
             await self.set_state(server, ServerState.STALE, reason="its weights are not confirmed")
 

@@ -6,22 +6,9 @@ Owns: its state and counts. Never calls it. Invariant: what is in flight is coun
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from inference.client import ServerClient
-
-
-class ServerState(StrEnum):
-    """Whether a server may be sent requests."""
-
-    UNREACHABLE = "unreachable"
-    """It does not answer."""
-    STALE = "stale"
-    """It answers, but which weights it holds is not confirmed."""
-    UPDATING = "updating"
-    """It is being given weights."""
-    READY = "ready"
-    """It holds a confirmed version and takes requests."""
+from scheduler.core.lifecycle import CONFIRMED, ServerState
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -31,7 +18,7 @@ class Server:
     client: ServerClient
     capacity: int
     """Attempts in flight at most."""
-    state: ServerState = ServerState.UNREACHABLE
+    state: ServerState = ServerState.STARTING
     version: int = 0
     """The weight version confirmed last; 0 before any."""
     breaks: int = 0
@@ -39,8 +26,6 @@ class Server:
     deaths: int = 0
     """How often it has stopped answering."""
     in_flight: int = 0
-    is_draining: bool = False
-    """It is about to be given weights: what is in flight ends, nothing new is sent."""
     reason: str = "not asked yet"
     failed_probes: int = 0
     losses: int = 0
@@ -61,7 +46,17 @@ class Server:
     @property
     def is_open(self) -> bool:
         """Whether one more attempt may be sent to it."""
-        return self.state is ServerState.READY and not self.is_draining and self.in_flight < self.capacity
+        return self.state is ServerState.HEALTHY and self.in_flight < self.capacity
+
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether what it samples is of a known version."""
+        return self.state in CONFIRMED
+
+    @property
+    def answers(self) -> bool:
+        """Whether it answered when last asked, or may be taken to."""
+        return self.state not in (ServerState.STARTING, ServerState.DEAD)
 
     @property
     def load(self) -> float:
@@ -79,18 +74,11 @@ class Server:
         if not self.in_flight:
             self._idle.set()
 
-    async def drain(self, within_s: float) -> None:
-        """Send nothing new until nothing is in flight, for `within_s` at most.
-
-        Its control lock stays free meanwhile: whoever loses an attempt can look whether the server is gone.
-        """
-        self.is_draining = True
-        try:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(within_s):
-                    await self._idle.wait()
-        finally:
-            self.is_draining = False
+    async def idle(self, within_s: float) -> None:
+        """Return once nothing is in flight, or after `within_s`."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self._idle.wait()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,9 +28,9 @@ async def test_a_killed_server_comes_back_with_the_current_weights_and_the_run_e
         await service.until_server(lambda server: server.in_flight > 0)
         assert sglang.pid is not None
         os.kill(sglang.pid, signal.SIGKILL)
-        away = await service.until_server(lambda server: server.state == "unreachable")
+        away = await service.until_server(lambda server: server.state == "dead")
         waiting = await service.until(run_id, lambda run: run.waiting_for != "")
-        back = await service.until_server(lambda server: server.state == "ready", deadline_s=120.0)
+        back = await service.until_server(lambda server: server.state == "healthy", deadline_s=120.0)
         run = await service.ended(run_id)
         books = await service.ask(lambda client: Books.read(client, run_id))
     assert sglang.num_restarts == restarts + 1

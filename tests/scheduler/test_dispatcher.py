@@ -6,7 +6,8 @@ import pytest
 
 from inference.client import ServerClient
 from inference.protocol import ModelLimits
-from scheduler.fleet import Server, ServerState
+from scheduler.core.lifecycle import ServerState
+from scheduler.fleet import Server
 from scheduler.fleet.dispatcher import choose
 
 KEYS = [f"prompt-{number}" for number in range(300)]
@@ -15,7 +16,7 @@ KEYS = [f"prompt-{number}" for number in range(300)]
 def make_servers(count: int = 4, *, capacity: int = 8) -> list[Server]:
     limits = ModelLimits(vocab_size=64, context_length=64)
     return [
-        Server(client=ServerClient(f"http://s{number}", limits), capacity=capacity, state=ServerState.READY)
+        Server(client=ServerClient(f"http://s{number}", limits), capacity=capacity, state=ServerState.HEALTHY)
         for number in range(count)
     ]
 
@@ -42,7 +43,7 @@ def test_a_home_that_is_much_fuller_than_others_is_left() -> None:
     assert choose(servers, "a") is home
 
 
-@pytest.mark.parametrize("state", [state for state in ServerState if state is not ServerState.READY])
+@pytest.mark.parametrize("state", [state for state in ServerState if state is not ServerState.HEALTHY])
 def test_only_the_prompts_of_a_server_that_is_closed_move(state: ServerState) -> None:
     servers = make_servers()
     homes = {key: choose(servers, key) for key in KEYS}
@@ -66,5 +67,5 @@ def test_without_a_key_the_emptiest_is_next() -> None:
     servers[0].took()
     servers[1].took()
     assert choose(servers, "") is servers[2]
-    servers[2].is_draining = True
+    servers[2].state = ServerState.DRAINING
     assert choose(servers, "") in servers[:2]

@@ -10,10 +10,10 @@ from inference.protocol import ModelLimits
 from scheduler import metrics
 from scheduler.core.budget import Budget
 from scheduler.core.ledger import OpenState, Outcome
-from scheduler.core.lifecycle import PromptState, RunState
+from scheduler.core.lifecycle import PromptState, RunState, ServerState
 from scheduler.core.types import Stage, Verdict
 from scheduler.engine.assembly import EngineSettings
-from scheduler.fleet import Fleet, ServerState
+from scheduler.fleet import Fleet
 from scheduler.service import RunView, Service
 from tests.scheduler.runs_in_redis import PROMPTS, create_run, end_run, make_busy_run
 
@@ -178,16 +178,15 @@ async def test_servers_are_on_the_page_by_state_version_and_load(service: Servic
     limits = ModelLimits(vocab_size=128, context_length=64)
     clients = [ServerClient(url, limits) for url in ("http://one", "http://two")]
     fleet = Fleet(clients, capacity_per_server=4)
-    await fleet.set_state(fleet.servers[0], ServerState.READY, version=3)
+    await fleet.set_state(fleet.servers[0], ServerState.STALE)
+    await fleet.set_state(fleet.servers[0], ServerState.UPDATING)
+    await fleet.set_state(fleet.servers[0], ServerState.HEALTHY, version=3)
     async with fleet.slot(Stage.PILOT):
         samples = await scrape(Service(service.redis, fleet, service.rewards, EngineSettings()))
     await fleet.aclose()
-    assert {state: samples["servers", frozenset({("state", state.value)})] for state in ServerState} == {
-        ServerState.READY: 1,
-        ServerState.UNREACHABLE: 1,
-        ServerState.STALE: 0,
-        ServerState.UPDATING: 0,
-    }
+    for state in ServerState:
+        wanted = 1 if state in (ServerState.HEALTHY, ServerState.STARTING) else 0
+        assert samples["servers", frozenset({("state", state.value)})] == wanted
     expected = {"ready": (1, 0), "in_flight_attempts": (1, 0), "capacity_attempts": (4, 4), "weight_version": (3, 0)}
     for name, (one, two) in expected.items():
         assert samples[f"server_{name}", frozenset({("server", "http://one")})] == one
@@ -221,4 +220,4 @@ def _types(page: str) -> list[str]:
 async def test_the_route_answers_the_page_with_its_content_type(http: httpx.AsyncClient) -> None:
     answer = await http.get("/metrics")
     assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
-    assert 'pilotcommit_servers{state="ready"} 0.0' in answer.text
+    assert 'pilotcommit_servers{state="healthy"} 0.0' in answer.text

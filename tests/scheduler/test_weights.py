@@ -13,8 +13,9 @@ from inference.client import ServerClient, Timeouts
 from inference.fake import Drop, FailWith, FakeConfig, FakeServer, Fault, Hang, create_fake
 from inference.protocol import GenerateRequest, ModelLimits
 from scheduler.core.errors import Conflict
+from scheduler.core.lifecycle import ServerState
 from scheduler.core.types import Completion, Sampling, Stage
-from scheduler.fleet import Fleet, ServerState
+from scheduler.fleet import Fleet
 from scheduler.state.versions import WeightRecord, WeightState
 from scheduler.weights import WeightPusher
 from tests.scheduler.state.stores import Stores
@@ -96,9 +97,9 @@ async def pushing(
 async def test_every_server_gets_the_newest_version_and_then_takes_requests(redis: Redis) -> None:
     async with pushing(redis, num_servers=3) as work:
         await work.announce(1)
-        await work.until(lambda: work.states() == [(ServerState.READY, 1)] * 3)
+        await work.until(lambda: work.states() == [(ServerState.HEALTHY, 1)] * 3)
         await work.announce(2)
-        await work.until(lambda: work.states() == [(ServerState.READY, 2)] * 3)
+        await work.until(lambda: work.states() == [(ServerState.HEALTHY, 2)] * 3)
         assert [fake.weight_version for fake in work.fakes] == ["run/2"] * 3
         assert all(fake.ready for fake in work.fakes)
         await work.until(lambda: work.lives == [1, 2])
@@ -111,16 +112,16 @@ async def test_every_server_gets_the_newest_version_and_then_takes_requests(redi
 async def test_nothing_is_live_while_any_server_still_samples_with_an_older_version(redis: Redis) -> None:
     async with pushing(redis, num_servers=2) as work:
         await work.announce(1)
-        await work.until(lambda: work.states() == [(ServerState.READY, 1)] * 2)
+        await work.until(lambda: work.states() == [(ServerState.HEALTHY, 1)] * 2)
         work.fakes[1].faults.order("/update_weights_from_disk", Hang())
         await work.announce(2)
         await work.until_live(2)
         # The other one is closed: it may hang for as long as it likes.
-        assert work.states() == [(ServerState.READY, 2), (ServerState.UPDATING, 1)]
+        assert work.states() == [(ServerState.HEALTHY, 2), (ServerState.UPDATING, 1)]
         await work.announce(3)
-        await work.until(lambda: work.states()[0] == (ServerState.READY, 3))
+        await work.until(lambda: work.states()[0] == (ServerState.HEALTHY, 3))
         work.fakes[1].faults.release()
-        await work.until(lambda: work.states() == [(ServerState.READY, 3)] * 2)
+        await work.until(lambda: work.states() == [(ServerState.HEALTHY, 3)] * 2)
 
 
 @pytest.mark.parametrize(("drain_s", "retracted"), [(60.0, 0), (0.01, 1)], ids=["in time", "too long"])
@@ -152,7 +153,7 @@ async def test_what_is_in_flight_at_a_push_gets_its_time_to_end(redis: Redis, dr
         if retracted:
             await work.until_live(2)
         else:
-            await work.until(lambda: work.fleet.servers[0].is_draining)
+            await work.until(lambda: work.fleet.servers[0].state is ServerState.DRAINING)
         fake.release()
         await work.until_live(2)
         versions = [span.version for span in (await answer).spans]
@@ -188,7 +189,7 @@ async def test_a_push_that_fails_anywhere_continues_the_server_and_is_made_again
         await work.announce(2)
         await work.until_live(2)
         assert work.fakes[0].ready
-        assert work.states() == [(ServerState.READY, 2)]
+        assert work.states() == [(ServerState.HEALTHY, 2)]
 
 
 async def test_weights_that_no_server_takes_leave_it_stale_and_running(redis: Redis) -> None:
@@ -216,14 +217,14 @@ async def test_servers_that_load_different_weights_are_not_both_trusted(redis: R
     async with pushing(redis, num_servers=2) as work:
         wrong = FakeConfig(checkpoints=lambda path: "corrupt")
         await work.announce(1)
-        await work.until(lambda: work.states() == [(ServerState.READY, 1)] * 2)
+        await work.until(lambda: work.states() == [(ServerState.HEALTHY, 1)] * 2)
         work.fakes[1].config = wrong
         work.fakes[1].faults.order("/pause_generation", Hang())
         await work.announce(2)
-        await work.until(lambda: work.states()[0] == (ServerState.READY, 2))
+        await work.until(lambda: work.states()[0] == (ServerState.HEALTHY, 2))
         work.fakes[1].faults.release()
         await work.until(lambda: "checksum corrupt, others with /w2" in work.fleet.view()[1].reason)
-        assert work.states()[1][0] is not ServerState.READY
+        assert work.states()[1][0] is not ServerState.HEALTHY
 
 
 async def test_a_server_without_checksums_proves_itself_with_one_token(redis: Redis) -> None:
@@ -242,7 +243,7 @@ async def test_a_server_that_lost_attempts_proves_that_it_generates_before_it_ge
         work.fleet.servers[0].losses = 8
         work.fakes[0].faults.order("/generate", FailWith(status=500), count=3)
         await work.fleet.set_state(work.fleet.servers[0], ServerState.STALE)
-        await work.until(lambda: work.states() == [(ServerState.READY, 1)])
+        await work.until(lambda: work.states() == [(ServerState.HEALTHY, 1)])
         assert work.fakes[0].faults.take("/generate") is None, "three probes failed before one did not"
 
 
@@ -253,7 +254,7 @@ async def test_a_server_that_restarted_gets_the_current_version(redis: Redis) ->
         await work.until_live(2)
         work.fakes[0].restart()
         await work.until(lambda: work.fakes[0].weight_version == "run/2")
-        await work.until(lambda: work.states() == [(ServerState.READY, 2)])
+        await work.until(lambda: work.states() == [(ServerState.HEALTHY, 2)])
         assert work.lives[-1] == 2
 
 
@@ -288,7 +289,7 @@ async def test_a_pinned_version_holds_back_newer_ones_and_still_reaches_servers_
             await work.announce(2)
             work.fakes[0].restart()
             await work.until(lambda: work.fakes[0].weight_version == "run/1")
-            await work.until(lambda: work.states() == [(ServerState.READY, 1)])
+            await work.until(lambda: work.states() == [(ServerState.HEALTHY, 1)])
         await work.until_live(2)
 
 

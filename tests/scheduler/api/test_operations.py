@@ -41,7 +41,7 @@ async def test_servers_are_shown_with_why_they_get_nothing(redis_url: str) -> No
     client = ServerClient("http://server:30000", LIMITS)
     async with _application(redis_url, Fleet([client], capacity_per_server=4)) as http:
         [server] = (await http.get("/v1/servers")).json()["servers"]
-    assert (server["url"], server["state"], server["capacity"]) == ("http://server:30000", "unreachable", 4)
+    assert (server["url"], server["state"], server["capacity"]) == ("http://server:30000", "starting", 4)
     assert server["reason"]
     await client.aclose()
 

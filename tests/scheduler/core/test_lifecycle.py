@@ -1,11 +1,23 @@
-"""The state machines of prompts and runs."""
+"""The state machines of prompts, runs and servers."""
 
 import itertools
 
 import pytest
 
 from scheduler.core.errors import IllegalMove
-from scheduler.core.lifecycle import ENDED, PROMPT_MOVES, RUN_MOVES, PromptState, RunState, move_prompt, move_run
+from scheduler.core.lifecycle import (
+    CONFIRMED,
+    ENDED,
+    PROMPT_MOVES,
+    RUN_MOVES,
+    SERVER_MOVES,
+    PromptState,
+    RunState,
+    ServerState,
+    move_prompt,
+    move_run,
+    move_server,
+)
 
 
 def reachable(start: RunState) -> set[RunState]:
@@ -34,6 +46,25 @@ def test_a_run_moves_exactly_as_its_table_says(current: RunState, to: RunState) 
     else:
         with pytest.raises(IllegalMove, match=f"a run cannot go from {current} to {to}"):
             move_run(current, to)
+
+
+@pytest.mark.parametrize(("current", "to"), list(itertools.product(ServerState, repeat=2)))
+def test_a_server_moves_exactly_as_its_table_says(current: ServerState, to: ServerState) -> None:
+    if (current, to) in SERVER_MOVES:
+        assert move_server(current, to) is to
+    else:
+        with pytest.raises(IllegalMove, match=f"a server cannot go from {current} to {to}"):
+            move_server(current, to)
+
+
+def test_weights_that_nobody_confirmed_are_never_sampled_from() -> None:
+    entered = {current for current, to in SERVER_MOVES if to in CONFIRMED and current not in CONFIRMED}
+    assert entered == {ServerState.UPDATING}
+
+
+def test_a_server_that_was_away_is_given_its_weights_anew() -> None:
+    for state in (ServerState.STARTING, ServerState.DEAD):
+        assert {to for current, to in SERVER_MOVES if current is state} == {ServerState.STALE}
 
 
 @pytest.mark.parametrize("state", PromptState)

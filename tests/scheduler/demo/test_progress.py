@@ -30,7 +30,7 @@ FULL = Snapshot(
     staleness=0.8,
     max_staleness=2,
     servers=(
-        ServerLine(name="first", state="ready", ready=True, in_flight=24, version=15),
+        ServerLine(name="first", state="healthy", ready=True, in_flight=24, version=15),
         ServerLine(name="second", state="stale", ready=False),
     ),
 )
@@ -52,7 +52,7 @@ def _text(snapshot: Snapshot, width: int = 100) -> str:
         "47 %  before selection",
         "49 %  ·  skip 12 % too easy  ·  defer 31 % too hard  ·  evict 6 % solved",
         "0.42 → 0.61  [0.56, 0.66]  512 rollouts on 128 prompts at version 12",
-        "first  ·  ready  ·  version 15  ·  24 in flight",
+        "first  ·  healthy  ·  version 15  ·  24 in flight",
         "second  ·  stale  ·  no weights confirmed",
         "1:05:12",
     ],

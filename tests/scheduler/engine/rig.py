@@ -24,7 +24,7 @@ from scheduler.core.lifecycle import ENDED, RunState
 from scheduler.core.run import RunConfig
 from scheduler.core.types import Prompt
 from scheduler.engine.assembly import EngineSettings
-from scheduler.fleet import Fleet, ServerState
+from scheduler.fleet import Fleet
 from scheduler.rewards.pool import RewardPool
 from scheduler.service import RunView, Service
 from scheduler.state.connection import connect
@@ -197,7 +197,7 @@ class Rig:
     async def ready(self, count: int | None = None) -> None:
         """Wait until so many servers (all) take requests."""
         wanted = len(self.fakes) if count is None else count
-        await self.until(lambda: self.fleet.num_ready() == wanted)
+        await self.until(lambda: self.fleet.num_healthy() == wanted)
 
     async def until(self, condition: Callable[[], bool | Awaitable[bool]], *, timeout_s: float = DEADLINE_S) -> None:
         """Poll until the condition holds; fails at once if a loop of the scheduler has ended."""
@@ -290,7 +290,7 @@ async def open_rig(
     rig.start()
     try:
         if started:
-            await rig.until(lambda: all(server.state is not ServerState.UNREACHABLE for server in rig.fleet.servers))
+            await rig.until(lambda: all(server.answers for server in rig.fleet.servers))
         yield rig
     finally:
         await rig.stop()

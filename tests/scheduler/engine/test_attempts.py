@@ -11,10 +11,10 @@ from redis.asyncio import Redis
 from inference.fake import Answer, Ask, Drop, FailWith, FakeServer, Fault, Hang, Mislabel
 from scheduler.core.budget import Budget
 from scheduler.core.ledger import Outcome
-from scheduler.core.lifecycle import PromptState
+from scheduler.core.lifecycle import PromptState, ServerState
 from scheduler.core.types import Stage
 from scheduler.engine.attempts import Sender
-from scheduler.fleet import Fleet, ServerState
+from scheduler.fleet import Fleet
 from scheduler.rewards.pool import RewardPool
 from scheduler.rewards.spec import parse_spec
 from tests.scheduler.engine.factories import SOMETIMES, Coin, InstantRewards, make_config, make_prompts
@@ -57,7 +57,7 @@ async def test_a_server_that_dies_and_comes_back_gets_the_current_weights_before
         await learner.attach()
         await learner.train(steps=2)
         rig.fakes[1].die()
-        await rig.until(lambda: rig.fleet.view()[1].state is ServerState.UNREACHABLE)
+        await rig.until(lambda: rig.fleet.view()[1].state is ServerState.DEAD)
         await learner.train(steps=2)
         rig.fakes[1].restart()
         await rig.until(lambda: rig.fakes[1].weight_version == f"run/{learner.version}")
@@ -137,7 +137,7 @@ async def test_only_the_prompt_that_kills_servers_is_set_aside(redis: Redis, tmp
         async def supervise() -> None:
             """Restart the server whenever it has died and the scheduler has noticed."""
             while True:
-                if rig.fakes[0].dead and rig.fleet.view()[0].state is ServerState.UNREACHABLE:
+                if rig.fakes[0].dead and rig.fleet.view()[0].state is ServerState.DEAD:
                     rig.fakes[0].restart()
                 await asyncio.sleep(0.001)
 

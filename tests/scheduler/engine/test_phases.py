@@ -45,8 +45,8 @@ async def test_a_run_without_a_server_says_what_is_wrong_with_each(redis: Redis,
             fake.die()
         await rig.create_run(make_config(max_steps=1))
         await learner.attach()
-        await says(rig, "http://fake0 is unreachable: GET /model_info: cannot reach the server")
-        await says(rig, "http://fake1 is unreachable")
+        await says(rig, "http://fake0 is dead: GET /model_info: cannot reach the server")
+        await says(rig, "http://fake1 is dead")
         for fake in rig.fakes:
             fake.restart()
         await learner.train()
