@@ -163,8 +163,11 @@ class Adaptive(Rule):
         )
 
     def decide(self, evidence: Evidence, rollouts: Sequence[Rollout]) -> Decision:
-        """Commit, go on or give up, whichever is worth most; the first pilots of a visit are always made."""
+        """Commit, go on or give up, whichever is worth most; a prompt that nobody knows gets pilots first."""
         right, count = sum(rollout.correct for rollout in rollouts), len(rollouts)
+        if not count and not self._knows(evidence):
+            # Without pilots of first visits nothing would ever correct the prior that speaks for doing without them.
+            return More(count=self._game.pilot_step)
         belief = self._belief(evidence).updated(right, count - right)
         choice = _choice(self._game, round(belief.a, 2), round(belief.b, 2), round(self._price(evidence), 4), count)
         rest = max(0, choice.size - count)
@@ -185,8 +188,11 @@ class Adaptive(Rule):
         price_C = np.array([self._price(evidence) for evidence in evidence_C])
         return self._game.outlook(a_C, b_C, price_C, 0).worth_C
 
+    def _knows(self, evidence: Evidence) -> bool:
+        return bool(self.remember and evidence.num_rollouts)
+
     def _belief(self, evidence: Evidence) -> Belief:
-        if self.remember and evidence.num_rollouts:
+        if self._knows(evidence):
             return evidence.belief
         return Belief.fresh(self.market.prior, evidence.belief.version)
 

@@ -53,6 +53,14 @@ def test_a_prompt_nobody_knows_gets_a_few_pilots_first() -> None:
     assert Adaptive(pilots=16, commits=48, pilot_step=16).decide(make_evidence(), ()) == More(count=16)
 
 
+@pytest.mark.parametrize("remember", [0, 1])
+def test_a_prompt_nobody_knows_gets_pilots_even_where_the_prior_speaks_for_a_group_unseen(remember: int) -> None:
+    rule = Adaptive(pilots=8, commits=24, smallest_group=16, noise_scale=32, remember=remember)
+    assert rule.decide(make_evidence(), ()) == More(count=4)
+    varied = replace(known(8, 8), belief=Belief(a=8.0, b=8.0, version=0))
+    assert rule.decide(varied, ()) == (Commit(count=16) if remember else More(count=4))
+
+
 @pytest.mark.parametrize(
     ("right", "count", "what"),
     [
