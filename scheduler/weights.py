@@ -211,10 +211,10 @@ class WeightPusher:
 
         Its control lock stays free meanwhile: whoever loses an attempt can look whether the server is gone.
         """
-        if self._drain_s and server.state is ServerState.HEALTHY:
-            await self._fleet.set_state(server, ServerState.DRAINING, reason="new weights wait for what is in flight")
         try:
-            if server.state is ServerState.DRAINING:
+            if self._drain_s and server.state is ServerState.HEALTHY:
+                reason = "new weights wait for what is in flight"
+                await self._fleet.set_state(server, ServerState.DRAINING, reason=reason)
                 await server.idle(self._drain_s)
             yield
         finally:

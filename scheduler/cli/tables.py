@@ -14,6 +14,7 @@ from rich.text import Text
 
 from scheduler.cli import words
 from scheduler.cli.answers import Added, Evaluation, Pool, Prompt, Run, Server, Weights
+from scheduler.core.lifecycle import ServerState
 from scheduler.core.spend import NOT_COMMITTED
 
 Cell = Text | str
@@ -169,7 +170,7 @@ def servers(found: Sequence[Server]) -> RenderableType:
         (
             (
                 server.url,
-                Text(server.state, style="green" if server.state == "healthy" else "red"),
+                Text(server.state, style="green" if server.state == ServerState.HEALTHY else "red"),
                 words.version(server.version),
                 f"{server.in_flight:,} of {server.capacity:,}",
                 server.reason,

@@ -4,8 +4,11 @@ Owns: the states and the tables of legal moves. Invariant: a move that its table
 """
 
 from enum import StrEnum
+from typing import TypeVar
 
 from scheduler.core.errors import IllegalMove
+
+_State = TypeVar("_State", bound=StrEnum)
 
 
 class PromptState(StrEnum):
@@ -100,7 +103,6 @@ RUN_MOVES: frozenset[tuple[RunState, RunState]] = frozenset(
     }
 )
 
-
 SERVER_MOVES: frozenset[tuple[ServerState, ServerState]] = frozenset(
     {
         (ServerState.STARTING, ServerState.STALE),
@@ -122,20 +124,20 @@ SERVER_MOVES: frozenset[tuple[ServerState, ServerState]] = frozenset(
 
 def move_prompt(current: PromptState, to: PromptState) -> PromptState:
     """The state after the move; raises IllegalMove if the table does not have it."""
-    if (current, to) not in PROMPT_MOVES:
-        raise IllegalMove(f"a prompt cannot go from {current} to {to}")
-    return to
+    return _moved("prompt", PROMPT_MOVES, current, to)
 
 
 def move_run(current: RunState, to: RunState) -> RunState:
     """The state after the move; raises IllegalMove if the table does not have it."""
-    if (current, to) not in RUN_MOVES:
-        raise IllegalMove(f"a run cannot go from {current} to {to}")
-    return to
+    return _moved("run", RUN_MOVES, current, to)
 
 
 def move_server(current: ServerState, to: ServerState) -> ServerState:
     """The state after the move; raises IllegalMove if the table does not have it."""
-    if (current, to) not in SERVER_MOVES:
-        raise IllegalMove(f"a server cannot go from {current} to {to}")
+    return _moved("server", SERVER_MOVES, current, to)
+
+
+def _moved(what: str, moves: frozenset[tuple[_State, _State]], current: _State, to: _State) -> _State:
+    if (current, to) not in moves:
+        raise IllegalMove(f"a {what} cannot go from {current} to {to}")
     return to

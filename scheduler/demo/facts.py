@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from scheduler.core.ledger import Outcome
-from scheduler.core.lifecycle import RunState
+from scheduler.core.lifecycle import RunState, ServerState
 from scheduler.core.types import Stage, Verdict
 from scheduler.demo.history import RunPoint
 from scheduler.demo.progress import ServerLine, Snapshot
@@ -202,7 +202,7 @@ def snapshot(title: str, facts: Facts) -> Snapshot:
             ServerLine(
                 name=server.url,
                 state=server.state,
-                ready=server.state == "healthy",
+                ready=server.state == ServerState.HEALTHY,
                 in_flight=server.in_flight,
                 version=server.version or None,
             )

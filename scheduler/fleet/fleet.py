@@ -225,9 +225,8 @@ class Fleet:
             try:
                 await server.client.resume()
             except InferenceError as error:
-                if server.answers:
-                    await self.set_state(server, ServerState.DEAD, reason=str(error))
-                server.reason = str(error)
+                state = ServerState.DEAD if server.answers else server.state
+                await self.set_state(server, state, reason=str(error))
                 return
             await self.set_state(server, ServerState.STALE, reason="its weights are not confirmed")
 
