@@ -12,6 +12,8 @@ FIRST_VISITS = "first_visits:"
 """Prefix of the counters of first visits, by right pilots and pilots: a histogram of how hard the pool is."""
 GROUPED = "grouped:rollouts"
 """Rollouts in published groups."""
+MIXED = "mixed:rollouts"
+"""Rollouts in published groups whose rewards differ."""
 SIGNAL = "signal:milli"
 """Sum over published groups of rollouts x variance of their rewards, in thousandths."""
 

@@ -6,7 +6,7 @@ engine ask here, so that none follows an older rule than another.
 
 from scheduler.core.allocators.interface import Allocator, Experience
 from scheduler.core.prior import Prior, fit_prior
-from scheduler.core.spend import GROUPED, first_visits, signal, visits_judged
+from scheduler.core.spend import GROUPED, MIXED, first_visits, signal, visits_judged
 from scheduler.core.types import Verdict
 from scheduler.state.runs import RunStore
 
@@ -49,6 +49,7 @@ class RuleInForce:
                 num_rollouts=grown("spent:rollouts"),
                 num_tokens=grown("spent:tokens"),
                 num_grouped=grown(GROUPED),
+                num_mixed=grown(MIXED),
                 signal=signal(now) - signal(before),
             )
         )

@@ -71,6 +71,8 @@ class _Run:
         self._visits: Counter[Verdict] = Counter()
         self._grouped = 0
         """Rollouts in the groups finished since the last step."""
+        self._mixed = 0
+        """Rollouts in those of them whose rewards differ."""
         self._bought = 0.0
         """Sum over the groups finished since the last step of rollouts x variance of their rewards."""
 
@@ -226,6 +228,7 @@ class _Run:
             raise InvalidInput(f"{self._allocator.name} commits a group of {tally.rollouts} rollouts")
         self._judge(prompt, survivor.evidence, tally, Verdict.COMMIT, "published")
         self._grouped += tally.rollouts
+        self._mixed += tally.rollouts if tally.is_mixed else 0
         self._bought += tally.rollouts * tally.variance
         order = self._account.verdicts[Verdict.COMMIT]
         ready = ReadyGroup(
@@ -305,9 +308,10 @@ class _Run:
             num_rollouts=num_rollouts,
             num_tokens=num_rollouts * TOKENS_PER_ROLLOUT,
             num_grouped=self._grouped,
+            num_mixed=self._mixed,
             signal=self._bought,
         )
         self._visits.clear()
         self._bought = 0.0
-        self._grouped = 0
+        self._grouped = self._mixed = 0
         self._allocator = self._allocator.adapted(experience)

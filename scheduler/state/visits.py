@@ -15,7 +15,7 @@ from scheduler.core.budget import Budget
 from scheduler.core.errors import Conflict, IllegalMove
 from scheduler.core.ledger import Move, OpenState, Outcome
 from scheduler.core.lifecycle import PromptState, move_prompt
-from scheduler.core.spend import GROUPED, SIGNAL, first_visit_counter
+from scheduler.core.spend import GROUPED, MIXED, SIGNAL, first_visit_counter
 from scheduler.core.types import Group, Rollout, Stage, Verdict
 from scheduler.state.groups import GroupEntry
 from scheduler.state.keys import RunKeys
@@ -187,6 +187,7 @@ class VisitStore:
         )
         transaction.count("verdict:commit", 1)
         transaction.count(GROUPED, sum(entry.counts.values()))
+        transaction.count(MIXED, sum(entry.counts.values()) if entry.reward_std else 0)
         transaction.count(SIGNAL, round(1000 * sum(entry.counts.values()) * entry.reward_std**2))
         transaction.run("HSET", self._keys.groups, group.group_id, msgspec.msgpack.encode(group))
         transaction.run("HSET", self._keys.index, group.group_id, msgspec.json.encode(entry))

@@ -6,12 +6,15 @@ from dataclasses import replace
 
 import pytest
 
+from inference.protocol import GenerateRequest
 from scheduler.core.errors import Aborted, ServerRefused, ServerUnavailable
 from scheduler.core.evaluation import probability
-from scheduler.core.types import FinishReason, Sampling, VersionSpan
+from scheduler.core.types import Completion, FinishReason, Sampling, VersionSpan
 from tests.contract.recorded import missing, recorded
 from tests.contract.subject import API_KEY, LONG, MAX_QUEUED, MAX_RUNNING, PROMPT, SHORT, Subject
 from tests.tiny_model import VOCAB_SIZE
+
+_DEADLINE_S = 30.0
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -255,9 +258,8 @@ async def test_a_cancelled_attempt_can_be_aborted_and_its_rid_used_again(server:
         task.cancel()
         await asyncio.wait({task})
         await server.client.abort(request.rid)
-        again = asyncio.create_task(server.client.generate(replace(request, sampling=SHORT)))
-        # While paused nothing ends by itself: only the abort has freed the rid.
-        assert await server.blocked(again)
+        # While paused nothing ends by itself: only the abort frees the rid. It is obeyed a moment after its answer.
+        again = await _taken(server, replace(request, sampling=SHORT))
         await server.client.resume()
         assert len((await server.answered(again)).token_ids) == 4
 
@@ -265,3 +267,14 @@ async def test_a_cancelled_attempt_can_be_aborted_and_its_rid_used_again(server:
 async def test_a_prompt_the_context_has_room_for_but_the_server_has_not_is_refused(server: Subject) -> None:
     with pytest.raises(ServerRefused, match="400: Input length"):
         await server.client.generate(server.request("long", Sampling(max_new_tokens=1), ids=(7,) * 2047))
+
+
+async def _taken(server: Subject, request: GenerateRequest) -> asyncio.Task[Completion]:
+    """The request, under way: sent until its rid is free."""
+    async with asyncio.timeout(_DEADLINE_S):
+        while True:
+            task = asyncio.create_task(server.client.generate(request))
+            if await server.blocked(task):
+                return task
+            with pytest.raises(ServerRefused, match="Duplicate request ID"):
+                await task

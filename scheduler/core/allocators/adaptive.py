@@ -4,15 +4,14 @@ Owns: the decisions that follow from what a visit is worth. Never asks for more 
 prompt up for good unless told to. Invariants: decisions depend on the rule and its arguments alone; while anything is
 claimable, something is claimed.
 
-It plays a renewal game: maximise the signal per rollout over many visits. A group of n rollouts of success rate p has
-the signal u(n) p (1 - p). At a price per rollout the best that can come of a visit with belief Beta(a, b) after k
-pilots, s of them right, is
+It plays a renewal game: maximise the signal per rollout over many visits. A group of n rollouts has the signal v u(n).
+At a price per rollout the best that can come of a visit with belief Beta(a, b) after k pilots, s of them right, is
 
-    W(s, k) = max( 0                                                    give the visit up
-                   max over n of E[p (1 - p)] u(n) - price (n - k)      commit up to n rollouts
-                   E[W(s + j, k + t)] - price (t + r) )                 t more pilots, j of them right: BetaBinomial
+    W(s, k) = max( 0                                              give the visit up
+                   max over n of E[v] u(n) - price (n - k)        commit up to n rollouts
+                   E[W(s + j, k + t)] - price (t + r) )           t more pilots, j of them right: BetaBinomial
 
-with E[p(1 - p)] of the posterior Beta(a + s, b + k - s), and r for the time that a round takes. The price for which
+with E[v] of the posterior Beta(a + s, b + k - s), and r for the time that a round takes. The price for which
 W = 0 is the best ratio attainable (Dinkelbach, Management Science 13 (7), 1967), and the ratio that the rule attains at
 some price is a better price: so the price follows the signal per rollout of the run itself.
 
@@ -20,6 +19,10 @@ What follows from it, where the released rule (arXiv 2605.26606) has constants: 
 soon as the verdict is settled; the band is as wide as the pool makes it; a prompt whose history says enough is
 committed unseen, or passed over unseen, with a floor (GRESO, arXiv 2506.02177), until its evidence has faded
 (MoPPS, arXiv 2507.04632); a group is as large as its last rollouts are worth.
+
+v depends on what the learner does with a group. With advantages that are divided by their standard deviation (GRPO,
+arXiv 2402.03300) every group with both outcomes pulls equally hard: v = 1 if it has both, else 0. Without
+(Dr. GRPO, arXiv 2503.20783; RLOO, arXiv 2402.14740) it pulls by its variance: v = p (1 - p).
 
 u(n) = n: every rollout is worth as much as the first. With a noise scale v it is n / (1 + n / v): the progress of a
 step over batches of n, where v is the size at which noise and signal are equal (McCandlish et al., arXiv 1812.06162,
@@ -80,6 +83,9 @@ class Adaptive(Rule):
     """Least size of a group; None: every group has pilots + commits rollouts."""
     noise_scale: float | None = None
     """Rollouts of a group at which their marginal worth has fallen to a quarter; None: it never falls."""
+    normalised: int = 0
+    """1 if the learner divides advantages by their standard deviation: every group with both outcomes is then worth
+    the same; 0: its variance."""
     floor: float = 0.05
     """Probability that a prompt which its history says is not worth a visit gets one anyway."""
     explore: float = 0.0
@@ -102,7 +108,7 @@ class Adaptive(Rule):
         for name in ("floor", "explore"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise InvalidInput(f"{name} is a probability, not {getattr(self, name)}", field=f"parameters.{name}")
-        for name in ("remember", "cost_aware", "evict_solved"):
+        for name in ("normalised", "remember", "cost_aware", "evict_solved"):
             if getattr(self, name) not in (0, 1):
                 raise InvalidInput(f"{name} is 0 or 1, not {getattr(self, name)}", field=f"parameters.{name}")
         if self.rounds is not None and self.rounds < 1:
@@ -133,6 +139,7 @@ class Adaptive(Rule):
             largest_group=self.largest_group,
             round_cost=self.round_cost,
             noise_scale=self.noise_scale,
+            normalised=bool(self.normalised),
         )
 
     def adapted(self, experience: Experience) -> "Adaptive":
@@ -169,7 +176,9 @@ class Adaptive(Rule):
             # Without pilots of first visits nothing would ever correct the prior that speaks for doing without them.
             return More(count=self._game.pilot_step)
         belief = self._belief(evidence).updated(right, count - right)
-        choice = _choice(self._game, round(belief.a, 2), round(belief.b, 2), round(self._price(evidence), 4), count)
+        choice = _choice(
+            self._game, round(belief.a, 2), round(belief.b, 2), round(self._price(evidence), 4), count, right
+        )
         rest = max(0, choice.size - count)
         if choice.commit >= max(0.0, choice.more) or any(rollout.stage is Stage.COMMIT for rollout in rollouts):
             return Commit(count=rest)
@@ -214,9 +223,9 @@ class _Choice:
 
 
 @lru_cache(maxsize=65536)
-def _choice(game: Game, a: float, b: float, price: float, num_rollouts: int) -> _Choice:
+def _choice(game: Game, a: float, b: float, price: float, num_rollouts: int, num_right: int) -> _Choice:
     """Beliefs and prices are rounded, so that the many visits of prompts that nobody knows yet are looked up."""
-    outlook = game.outlook(np.array([a]), np.array([b]), np.array([price]), num_rollouts)
+    outlook = game.outlook(np.array([a]), np.array([b]), np.array([price]), num_rollouts, num_right)
     return _Choice(commit=float(outlook.commit_C[0]), size=int(outlook.size_C[0]), more=float(outlook.more_C[0]))
 
 

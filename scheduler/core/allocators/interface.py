@@ -156,6 +156,8 @@ class Experience:
     """Tokens they have."""
     num_grouped: int = 0
     """Rollouts in the groups published; `visits` has the number of groups."""
+    num_mixed: int = 0
+    """Rollouts in those of them whose rewards differ."""
     signal: float = 0.0
     """Sum over the groups published of rollouts x variance of their rewards: what the spend has bought."""
 

@@ -20,7 +20,7 @@ from scheduler.core.types import Verdict
 
 Floats = NDArray[np.float64]
 
-_LARGEST_VARIANCE = 0.25
+_LARGEST_VARIANCE, _SURE = 0.25, 1.0
 _HALVINGS = 30
 _KEPT = 0.75
 """Share of the price that a step's own ratio leaves: one step of eight groups is noisy."""
@@ -56,6 +56,9 @@ class Game:
     """Rollouts that it is worth to be spared one more round of pilots: it takes time, and makes a group older."""
     noise_scale: float | None = None
     """v: rollouts of a group at which their marginal worth has fallen to a quarter; None: it never falls."""
+    normalised: bool = False
+    """Whether every group with both outcomes counts alike, as its advantages do once they are divided by their
+    standard deviation; else it counts by its variance."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.pilot_step <= self.most_pilots:
@@ -83,15 +86,20 @@ class Game:
         """u(n) in rollouts."""
         return sizes_N if self.noise_scale is None else sizes_N / (1.0 + sizes_N / self.noise_scale)
 
-    def outlook(self, a_C: Floats, b_C: Floats, price_C: Floats, num_rollouts: int) -> Outlook:
-        """The outlook of visits that have that many rollouts, with posterior Beta(a, b), at a price per rollout."""
+    @property
+    def dearest(self) -> float:
+        """No rollout fetches more."""
+        return _SURE if self.normalised else _LARGEST_VARIANCE
+
+    def outlook(self, a_C: Floats, b_C: Floats, price_C: Floats, num_rollouts: int = 0, num_right: int = 0) -> Outlook:
+        """The outlook of visits that have so many rollouts, with posterior Beta(a, b), at a price per rollout."""
         beyond_CS = np.zeros((len(a_C), 0))
         commit_CS, size_CS, more_CS = beyond_CS, np.zeros((len(a_C), 0), dtype=np.int64), beyond_CS
         counts = range(num_rollouts, max(num_rollouts, self.most_pilots) + 1, self.pilot_step)
         for count in reversed(counts):
             right_S = np.arange(count - num_rollouts + 1.0)
             a_CS, b_CS = a_C[:, None] + right_S, b_C[:, None] + right_S[::-1]
-            commit_CS, size_CS = self._commit(a_CS, b_CS, price_C, count)
+            commit_CS, size_CS = self._commit(a_CS, b_CS, price_C, count, num_right + right_S)
             if count == counts[-1]:
                 more_CS = np.full_like(commit_CS, -np.inf)
             else:
@@ -100,18 +108,39 @@ class Game:
             beyond_CS = np.maximum(0.0, np.maximum(commit_CS, more_CS))
         return Outlook(commit_C=commit_CS[:, 0], size_C=size_CS[:, 0], more_C=more_CS[:, 0])
 
-    def _commit(self, a_CS: Floats, b_CS: Floats, price_C: Floats, count: int) -> tuple[Floats, NDArray[np.int64]]:
+    def _commit(
+        self, a_CS: Floats, b_CS: Floats, price_C: Floats, count: int, right_S: Floats
+    ) -> tuple[Floats, NDArray[np.int64]]:
         """The best worth of committing, and the size it is reached at."""
         sizes_N = self._sizes(count)
-        total_CS = a_CS + b_CS
-        variance_CS = a_CS * b_CS / (total_CS * (total_CS + 1.0))
-        worth_CSN = variance_CS[..., None] * self.usefulness(sizes_N) - price_C[:, None, None] * (sizes_N - count)
+        if self.normalised:
+            value_CSN = _mixed(a_CS, b_CS, sizes_N.astype(np.int64) - count, right_S, count)
+        else:
+            total_CS = a_CS + b_CS
+            value_CSN = (a_CS * b_CS / (total_CS * (total_CS + 1.0)))[..., None]
+        worth_CSN = value_CSN * self.usefulness(sizes_N) - price_C[:, None, None] * (sizes_N - count)
         best_CS = worth_CSN.argmax(axis=-1)
         return worth_CSN.max(axis=-1), sizes_N.astype(np.int64)[best_CS]
 
     def _sizes(self, count: int) -> Floats:
         least = max(count, self.smallest_group)
         return np.append(np.arange(least, self.largest_group, self.pilot_step), max(least, self.largest_group)) * 1.0
+
+
+def _mixed(a_CS: Floats, b_CS: Floats, more_N: NDArray[np.int64], right_S: Floats, count: int) -> Floats:
+    """P(a group has both outcomes after so many rollouts more): 1 - B(a + m, b) / B(a, b) - B(a, b + m) / B(a, b).
+
+    Less what its `count` rollouts have ruled out: those that differ already settle it.
+    """
+    drawn = np.arange(more_N.max())
+    total_CSM = (a_CS + b_CS)[..., None] + drawn
+    agree_CSN = np.zeros((*a_CS.shape, len(more_N)))
+    for side_CS, may_agree_S in ((a_CS, right_S == count), (b_CS, right_S == 0)):
+        ratio_CSM = (side_CS[..., None] + drawn) / total_CSM
+        all_CSM = np.concatenate([np.ones_like(side_CS)[..., None], ratio_CSM.cumprod(axis=-1)], axis=-1)
+        agree_CSN += all_CSM[..., more_N] * may_agree_S[:, None]
+    mixed: Floats = _SURE - agree_CSN
+    return mixed
 
 
 def _expected(a_CS: Floats, b_CS: Floats, beyond_CS: Floats, num_pilots: int) -> Floats:
@@ -134,7 +163,7 @@ def _rising(x_CS: Floats, most: int) -> Floats:
 def fair_price(game: Game, prior: Prior) -> float:
     """The price at which a prompt never visited is worth nothing: the best signal per rollout without any history."""
     a_C, b_C = np.array([prior.a0]), np.array([prior.b0])
-    low, high = 0.0, _LARGEST_VARIANCE
+    low, high = 0.0, game.dearest
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         if game.outlook(a_C, b_C, np.array([middle]), 0).worth_C[0] > 0:
@@ -162,7 +191,8 @@ class Market:
         """The market after a training step."""
         if not experience.num_rollouts:
             return Market(price=self.price, prior=experience.prior, tokens_per_rollout=self.tokens_per_rollout)
-        attained = experience.signal * _usefulness_of_one(game, experience) / experience.num_rollouts
+        fetched = experience.num_mixed if game.normalised else experience.signal
+        attained = fetched * _usefulness_of_one(game, experience) / experience.num_rollouts
         before = self.price if self.price is not None else fair_price(game, experience.prior)
         return Market(
             price=_KEPT * before + (1 - _KEPT) * attained,

@@ -187,6 +187,7 @@ async def test_a_rule_hears_once_a_step_what_happened_since(redis: Redis) -> Non
     assert first.num_rollouts + second.num_rollouts == counters["spent:rollouts"]
     assert second.visits[Verdict.COMMIT] == 1
     assert second.num_grouped == counters["grouped:rollouts"] > 0
+    assert first.num_mixed + second.num_mixed == counters["mixed:rollouts"]
     assert second.signal == counters["signal:milli"] / 1000
 
 

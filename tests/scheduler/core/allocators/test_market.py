@@ -17,7 +17,7 @@ from scheduler.core.types import Verdict
 GAME = Game(pilot_step=4, most_pilots=16, smallest_group=64, largest_group=64)
 
 
-def plain_worth(game: Game, a: float, b: float, price: float, count: int) -> float:
+def plain_worth(game: Game, a: float, b: float, price: float, count: int, right_before: int) -> float:
     """The equation of the docstring, term by term."""
 
     def beta(x: float, y: float) -> float:
@@ -29,10 +29,17 @@ def plain_worth(game: Game, a: float, b: float, price: float, count: int) -> flo
     @cache
     def worth(right: int, more: int, first: bool) -> float:
         x, y, k = a + right, b + more - right, count + more
-        variance = x * y / ((x + y) * (x + y + 1))
+
+        def value(n: int) -> float:
+            if not game.normalised:
+                return x * y / ((x + y) * (x + y + 1))
+            all_right = beta(x + n - k, y) / beta(x, y) if right_before + right == k else 0.0
+            all_wrong = beta(x, y + n - k) / beta(x, y) if right_before + right == 0 else 0.0
+            return 1.0 - all_right - all_wrong
+
         least = max(k, game.smallest_group)
         sizes = {*range(least, game.largest_group, game.pilot_step), max(least, game.largest_group)}
-        options = [variance * usefulness(n) - price * (n - k) for n in sizes]
+        options = [value(n) * usefulness(n) - price * (n - k) for n in sizes]
         step = game.pilot_step
         if k + step <= game.most_pilots:
             options.append(
@@ -52,14 +59,23 @@ def plain_worth(game: Game, a: float, b: float, price: float, count: int) -> flo
     a=st.floats(0.05, 40),
     b=st.floats(0.05, 40),
     price=st.floats(0.001, 0.25),
-    count=st.integers(0, 20),
+    pilots=st.tuples(st.integers(0, 20), st.integers(0, 20)).map(sorted),
     noise_scale=st.none() | st.floats(1, 200),
     smallest=st.integers(2, 64),
     round_cost=st.floats(0, 8),
+    normalised=st.booleans(),
 )
 def test_what_a_visit_is_worth_is_the_equations_value(
-    a: float, b: float, price: float, count: int, noise_scale: float | None, smallest: int, round_cost: float
+    a: float,
+    b: float,
+    price: float,
+    pilots: list[int],
+    noise_scale: float | None,
+    smallest: int,
+    round_cost: float,
+    normalised: bool,
 ) -> None:
+    right, count = pilots
     game = Game(
         pilot_step=4,
         most_pilots=16,
@@ -67,9 +83,10 @@ def test_what_a_visit_is_worth_is_the_equations_value(
         largest_group=64,
         noise_scale=noise_scale,
         round_cost=round_cost,
+        normalised=normalised,
     )
-    outlook = game.outlook(np.array([a]), np.array([b]), np.array([price]), count)
-    assert outlook.worth_C[0] == pytest.approx(plain_worth(game, a, b, price, count), rel=1e-9, abs=1e-9)
+    outlook = game.outlook(np.array([a]), np.array([b]), np.array([price]), count, right)
+    assert outlook.worth_C[0] == pytest.approx(plain_worth(game, a, b, price, count, right), rel=1e-9, abs=1e-9)
 
 
 def test_candidates_do_not_disturb_each_other() -> None:
@@ -116,6 +133,20 @@ def test_without_memory_the_game_earns_a_little_more_than_the_sequential_rule(pr
     assert fair_price(GAME, prior) / uniform == pytest.approx(relative, abs=0.03)
 
 
+def test_where_advantages_are_normalised_a_group_counts_by_whether_its_rewards_differ() -> None:
+    game = Game(pilot_step=4, most_pilots=16, smallest_group=16, largest_group=16, normalised=True)
+    a_C, b_C, price_C = np.array([1.2, 2.2, 3.2]), np.array([3.3, 2.3, 1.3]), np.full(3, 0.5)
+    assert game.outlook(a_C, b_C, price_C, 4, 1).commit_C == pytest.approx([10.0] * 3)
+
+
+def test_the_price_follows_mixed_groups_where_advantages_are_normalised() -> None:
+    game = Game(pilot_step=4, most_pilots=16, smallest_group=64, largest_group=64, normalised=True)
+    market = Market()
+    for _ in range(60):
+        market = market.after(game, experience(mixed=30))
+    assert market.price == pytest.approx(0.3, abs=1e-6)
+
+
 def test_small_groups_pay_where_noise_is_low_and_screening_cheap() -> None:
     sure = np.array([500.0]), np.array([500.0]), np.array([0.1])
     sizes = [
@@ -128,7 +159,7 @@ def test_small_groups_pay_where_noise_is_low_and_screening_cheap() -> None:
 
 
 def experience(
-    *, rollouts: int = 100, signal: float = 10.0, tokens: int = 400, groups: int = 0, grouped: int = 0
+    *, rollouts: int = 100, signal: float = 10.0, tokens: int = 400, groups: int = 0, grouped: int = 0, mixed: int = 0
 ) -> Experience:
     return Experience(
         step=1,
@@ -138,6 +169,7 @@ def experience(
         signal=signal,
         visits={Verdict.COMMIT: groups},
         num_grouped=grouped,
+        num_mixed=mixed,
     )
 
 
