@@ -57,7 +57,7 @@ def test_every_run_names_a_rule_that_takes_its_parameters(comparison: str) -> No
 
 def test_all_allocators_but_grpo_step_on_as_many_groups() -> None:
     runs = runs_of(SETTINGS, "equal_mixed")
-    assert len({run.batch_size for run in runs if run.name != "grpo"}) == 1
+    assert len({run.batch_size for run in runs if run.rule != "grpo"}) == 1
 
 
 def test_the_tuning_is_of_grpo_alone() -> None:
