@@ -25,7 +25,9 @@ def simulate(
     ] = None,
     pool: Annotated[
         list[str] | None,
-        typer.Option(help="flat, broad, u_shaped, hard, easy, drifting or drifting_hard; repeatable. Default: all."),
+        typer.Option(
+            help="flat, broad, u_shaped, hard, easy, uneven, drifting or drifting_hard; repeatable. Default: all."
+        ),
     ] = None,
     parameter: Annotated[
         list[str] | None,

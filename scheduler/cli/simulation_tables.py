@@ -4,7 +4,7 @@ Owns: which facts are shown and in what order. Pure. Invariants: the summary com
 it; no table is wider than 80 columns.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -13,7 +13,7 @@ from scheduler.cli.tables import Cell, grid
 from scheduler.core.spend import NOT_COMMITTED
 from scheduler.simulator.comparison import TARGET, Plan, Standing
 from scheduler.simulator.intervals import Estimate
-from scheduler.simulator.pool import SHAPES, PoolName
+from scheduler.simulator.pool import SHAPES, PoolName, PoolShape
 
 _UNKNOWN = "-"
 _EMPTY = "nothing was compared"
@@ -29,9 +29,14 @@ def comparison(plan: Plan, standings: Sequence[Standing]) -> RenderableType:
         shown += [_title(_describe(pool)), _details(own)]
         if SHAPES[pool].drifts:
             shown += [_title(f"{pool}: rollouts until {TARGET:.0%} of GRPO's gain"), _arrivals(own, plan.seeds)]
+    by_rollout = {_place(each): each.signal for each in standings}
     for start in range(0, len(plan.pools), _POOLS_ABREAST):
         heading = f"Signal per generated rollout, GRPO = 1: mean ± 95 % over {plan.seeds} seeds"
-        shown += [_title(heading), _summary(plan.pools[start : start + _POOLS_ABREAST], standings)]
+        shown += [_title(heading), _summary(plan.pools[start : start + _POOLS_ABREAST], by_rollout)]
+    uneven = [pool for pool in plan.pools if not SHAPES[pool].is_even]
+    if uneven:
+        heading = f"Signal per generated token, GRPO = 1: mean ± 95 % over {plan.seeds} seeds"
+        shown += [_title(heading), _summary(uneven, {_place(each): each.signal_of_tokens for each in standings})]
     return Group(*shown)
 
 
@@ -41,7 +46,11 @@ def _title(text: str) -> Text:
 
 def _describe(pool: PoolName) -> str:
     shape = SHAPES[pool]
-    return f"{pool}: Beta({shape.a:g}, {shape.b:g}){', drifting' if shape.drifts else ''}; {_LEGEND}"
+    return f"{pool}: Beta({shape.a:g}, {shape.b:g}){', drifting' if shape.drifts else ''}{_lengths(shape)}; {_LEGEND}"
+
+
+def _lengths(shape: PoolShape) -> str:
+    return "" if shape.is_even else f", 1 to {shape.longest} tokens"
 
 
 def _details(standings: Sequence[Standing]) -> RenderableType:
@@ -82,9 +91,12 @@ def _arrivals(standings: Sequence[Standing], seeds: int) -> RenderableType:
     )
 
 
-def _summary(pools: Sequence[PoolName], standings: Sequence[Standing]) -> RenderableType:
-    signals = {(standing.label, standing.pool): standing.signal for standing in standings}
-    labels = list(dict.fromkeys(standing.label for standing in standings))
+def _place(standing: Standing) -> tuple[str, PoolName]:
+    return standing.label, standing.pool
+
+
+def _summary(pools: Sequence[PoolName], signals: Mapping[tuple[str, PoolName], Estimate]) -> RenderableType:
+    labels = list(dict.fromkeys(label for label, _ in signals))
     best = {pool: max(labels, key=lambda label: signals[label, pool].mean) for pool in pools}
     return grid(
         ("allocator", *(f">{pool}" for pool in pools)),

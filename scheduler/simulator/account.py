@@ -33,6 +33,8 @@ class Account:
     """Sum over trained rollouts of p(1 - p), with the true p when the group was trained."""
     generated: int = 0
     """Rollouts sampled: pilots and commits, whatever became of them."""
+    tokens: int = 0
+    """Tokens they have."""
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     """Rollouts by outcome."""
     times_trained: Counter[int] = field(default_factory=Counter)
@@ -66,6 +68,11 @@ class Account:
     def efficiency(self) -> float:
         """Signal per generated rollout, in [0, 1/4]."""
         return self.signal / self.generated if self.generated else 0.0
+
+    @property
+    def efficiency_of_tokens(self) -> float:
+        """Signal per generated token."""
+        return self.signal / self.tokens if self.tokens else 0.0
 
     @property
     def rollouts_per_mixed_group(self) -> float | None:

@@ -107,6 +107,8 @@ class Standing:
     label: str
     signal: Estimate
     """Signal per generated rollout relative to the baseline's, paired."""
+    signal_of_tokens: Estimate
+    """The same per generated token."""
     rollouts: float
     trained_groups: float
     mixed_groups: float
@@ -147,6 +149,9 @@ def _standing(pool: PoolName, label: str, own: Sequence[Account], baseline: Sequ
         pool=pool,
         label=label,
         signal=estimate([a.efficiency / b.efficiency for a, b in zip(own, baseline, strict=True)]),
+        signal_of_tokens=estimate(
+            [a.efficiency_of_tokens / b.efficiency_of_tokens for a, b in zip(own, baseline, strict=True)]
+        ),
         rollouts=fmean(account.generated for account in own),
         trained_groups=fmean(account.trained_groups for account in own),
         mixed_groups=fmean(account.mixed_groups for account in own),

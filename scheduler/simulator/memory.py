@@ -43,11 +43,11 @@ class Memory:
             candidate = self._candidates[prompt] = Candidate(prompt_id=str(prompt), evidence=evidence)
         return candidate
 
-    def observe(self, prompt: int, evidence: Evidence, tally: Tally) -> Evidence:
-        """A visit's rollouts, those of rejected prompts too, or the estimate is biased; returns the evidence then."""
+    def observe(self, prompt: int, evidence: Evidence, tally: Tally, length: int = 1) -> Evidence:
+        """A visit's rollouts of `length` tokens, rejected ones too, or the estimate is biased: the evidence then."""
         if not evidence.visits and tally.pilots:
             self._first_visits.append((tally.right_pilots, tally.pilots))
-        seen = observed(evidence, tally, version=self.version, prior=self.prior, discount=self._discount)
+        seen = observed(evidence, tally, version=self.version, prior=self.prior, discount=self._discount, length=length)
         self._write(prompt, seen)
         return seen
 

@@ -36,6 +36,8 @@ class PoolName(StrEnum):
     """Beta(.3, 1): most prompts hopeless."""
     EASY = "easy"
     """Beta(1, .3): most prompts trivial."""
+    UNEVEN = "uneven"
+    """U-shaped, and some prompts' rollouts are 16 times as long as others'."""
     DRIFTING = "drifting"
     """U-shaped, and learning moves it."""
     DRIFTING_HARD = "drifting_hard"
@@ -54,6 +56,9 @@ class PoolShape:
     shared: float = 0.0
     """Logits that the pool moves by once as many full groups were trained as it has prompts, per unit of p(1 - p)."""
 
+    longest: int = 1
+    """Tokens of a prompt's rollouts: 1, 2, 4 and so on up to this, each as likely, whatever its success rate."""
+
     @property
     def drifts(self) -> bool:
         """Whether training moves it."""
@@ -61,7 +66,13 @@ class PoolShape:
 
     def draw(self, num_prompts: int, rng: np.random.Generator) -> "Pool":
         """A pool of so many prompts."""
-        return Pool(self, rng.beta(self.a, self.b, size=num_prompts))
+        rates = rng.beta(self.a, self.b, size=num_prompts)
+        return Pool(self, rates, 2 ** rng.integers(self.longest.bit_length(), size=num_prompts))
+
+    @property
+    def is_even(self) -> bool:
+        """Whether all rollouts are of one length."""
+        return self.longest == 1
 
 
 SHAPES: Mapping[PoolName, PoolShape] = MappingProxyType(
@@ -71,6 +82,7 @@ SHAPES: Mapping[PoolName, PoolShape] = MappingProxyType(
         PoolName.U_SHAPED: PoolShape(a=0.2, b=0.3),
         PoolName.HARD: PoolShape(a=0.3, b=1.0),
         PoolName.EASY: PoolShape(a=1.0, b=0.3),
+        PoolName.UNEVEN: PoolShape(a=0.2, b=0.3, longest=16),
         PoolName.DRIFTING: PoolShape(a=0.2, b=0.3, own=2.0, shared=12.0),
         PoolName.DRIFTING_HARD: PoolShape(a=0.3, b=1.0, own=2.0, shared=12.0),
     }
@@ -87,14 +99,16 @@ class Lesson:
 
 
 class Pool:
-    """One draw of a shape: the true success rates, which no allocator sees."""
+    """One draw of a shape: the true success rates, which no allocator sees, and lengths, which rollouts show."""
 
-    def __init__(self, shape: PoolShape, rates: NDArray[np.float64]) -> None:
+    def __init__(self, shape: PoolShape, rates: NDArray[np.float64], lengths: NDArray[np.int64] | None = None) -> None:
         self._shape = shape
         clipped = np.clip(rates, _SMALLEST_RATE, 1.0 - _SMALLEST_RATE)
         self._logits = np.log(clipped) - np.log1p(-clipped)
         self.rates: list[float] = clipped.tolist()
         """True success rate by prompt, now."""
+        self.lengths: list[int] = [1] * len(rates) if lengths is None else lengths.tolist()
+        """Tokens of each rollout, by prompt."""
 
     def __len__(self) -> int:
         return len(self.rates)

@@ -34,6 +34,7 @@ def _result(standing: Standing) -> Fields:
         "pool": standing.pool,
         "allocator": standing.label,
         "signal": _estimate(standing.signal),
+        "signal_of_tokens": _estimate(standing.signal_of_tokens),
         "rollouts": standing.rollouts,
         "outcomes": dict(standing.outcomes),
         "trained_groups": standing.trained_groups,

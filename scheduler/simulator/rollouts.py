@@ -1,8 +1,8 @@
 """Simulated rollouts: right or wrong, and nothing else.
 
 Owns: the few rollout values that a simulated visit is made of, and the evidence that counts of them leave. Never draws
-one. Invariants: all rollouts of one stage, outcome and weight version are one shared object, so that a visit costs a
-tuple and no construction; evidence from counts equals `Evidence.observed` of the rollouts.
+one. Invariants: all rollouts of one stage, outcome, length and weight version are one shared object, so that a visit
+costs a tuple and no construction; evidence from counts equals `Evidence.observed` of the rollouts.
 """
 
 from dataclasses import dataclass, replace
@@ -11,18 +11,15 @@ from scheduler.core.informativeness import Evidence, PilotCount, RewardMoments
 from scheduler.core.prior import Prior
 from scheduler.core.types import FinishReason, Rollout, Stage, VersionSpan
 
-TOKENS_PER_ROLLOUT = 1
-"""Every simulated rollout costs the same: signal is counted per rollout."""
 
-
-def _rollout(stage: Stage, correct: bool, version: int) -> Rollout:
+def _rollout(stage: Stage, correct: bool, version: int, length: int) -> Rollout:
     return Rollout(
         rid="simulated",
         stage=stage,
-        token_ids=(0,) * TOKENS_PER_ROLLOUT,
-        logprobs=(0.0,) * TOKENS_PER_ROLLOUT,
+        token_ids=(0,) * length,
+        logprobs=(0.0,) * length,
         finish_reason=FinishReason.STOP,
-        spans=(VersionSpan(version=version, start=0, end=TOKENS_PER_ROLLOUT),),
+        spans=(VersionSpan(version=version, start=0, end=length),),
         reward=float(correct),
         correct=correct,
     )
@@ -32,15 +29,16 @@ class Mint:
     """The rollouts of one weight version."""
 
     def __init__(self, version: int) -> None:
-        self._kinds = {
-            stage: ((_rollout(stage, True, version),), (_rollout(stage, False, version),))
-            for stage in (Stage.PILOT, Stage.COMMIT)
-        }
+        self._version = version
+        self._kinds: dict[tuple[Stage, int], tuple[Rollout, Rollout]] = {}
 
-    def rollouts(self, stage: Stage, successes: int, failures: int) -> tuple[Rollout, ...]:
-        """So many right and wrong rollouts."""
-        right, wrong = self._kinds[stage]
-        return right * successes + wrong * failures
+    def rollouts(self, stage: Stage, successes: int, failures: int, length: int = 1) -> tuple[Rollout, ...]:
+        """So many right and wrong rollouts of `length` tokens."""
+        kind = self._kinds.get((stage, length))
+        if kind is None:
+            right, wrong = (_rollout(stage, correct, self._version, length) for correct in (True, False))
+            kind = self._kinds[stage, length] = right, wrong
+        return (kind[0],) * successes + (kind[1],) * failures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,13 +72,15 @@ class Tally:
         return rate * (1.0 - rate)
 
 
-def observed(evidence: Evidence, tally: Tally, *, version: int, prior: Prior, discount: float) -> Evidence:
-    """What `Evidence.observed` makes of these rollouts, without a look at each of them."""
+def observed(
+    evidence: Evidence, tally: Tally, *, version: int, prior: Prior, discount: float, length: int = 1
+) -> Evidence:
+    """What `Evidence.observed` makes of these rollouts of `length` tokens, without a look at each of them."""
     aged = evidence if evidence.belief.version == version else evidence.aged(version, prior, discount)
     if not tally.rollouts:
         return aged
     right, count = tally.right, tally.rollouts
-    tokens = aged.tokens_per_rollout * aged.moments.weight + TOKENS_PER_ROLLOUT * count
+    tokens = aged.tokens_per_rollout * aged.moments.weight + length * count
     return replace(
         aged,
         belief=aged.belief.updated(right, count - right),

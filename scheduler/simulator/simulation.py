@@ -32,7 +32,7 @@ from scheduler.core.types import Rollout, Stage, Verdict
 from scheduler.simulator.account import Account
 from scheduler.simulator.memory import Memory
 from scheduler.simulator.pool import Lesson, Pool
-from scheduler.simulator.rollouts import TOKENS_PER_ROLLOUT, Mint, Tally
+from scheduler.simulator.rollouts import Mint, Tally
 from scheduler.simulator.setting import Setting
 from scheduler.simulator.turns import Turns
 from scheduler.simulator.visits import Finished, Survivor
@@ -79,14 +79,14 @@ class _Run:
     def to_end(self) -> Account:
         self._account.reached(0, self._pool.mean)
         for step in range(1, self._setting.steps + 1):
-            before = self._account.generated
+            before, tokens_before = self._account.generated, self._account.tokens
             self._fill()
             batch = self._selected()
             if not batch:
                 break
             self._train(batch)
             self._account.reached(step, self._pool.mean)
-            self._adapt(step, self._account.generated - before)
+            self._adapt(step, self._account.generated - before, self._account.tokens - tokens_before)
         self._drop([*self._waiting, *self._finished], Outcome.CANCELLED)
         self._account.epochs = self._turns.epoch + 1
         return self._account
@@ -175,7 +175,7 @@ class _Run:
             if isinstance(decision, More):
                 right = self._draw(prompt, decision.count, tally)
                 tally = Tally(pilots=tally.pilots + decision.count, right_pilots=tally.right_pilots + right)
-                rollouts += self._mint.rollouts(Stage.PILOT, right, decision.count - right)
+                rollouts += self._mint.rollouts(Stage.PILOT, right, decision.count - right, self._pool.lengths[prompt])
                 continue
             self._pass_rate = self._pass_rate.observed(isinstance(decision, Commit))
             if isinstance(decision, Settle):
@@ -194,6 +194,7 @@ class _Run:
                 f"{self._setting.largest_group}"
             )
         self._account.generated += count
+        self._account.tokens += count * self._pool.lengths[prompt]
         return int(self._chances.binomial(count, self._pool.rates[prompt]))
 
     def _settle(self, prompt: int, evidence: Evidence, tally: Tally, end: Settle) -> None:
@@ -205,9 +206,12 @@ class _Run:
             self._turns.wait(prompt, self._memory.version + end.revisit_after)
 
     def _judge(self, prompt: int, evidence: Evidence, tally: Tally, verdict: Verdict, reason: str) -> None:
-        self._memory.judge(prompt, self._memory.observe(prompt, evidence, tally), verdict, reason)
+        self._memory.judge(prompt, self._observe(prompt, evidence, tally), verdict, reason)
         self._account.verdicts[verdict] += 1
         self._visits[verdict] += 1
+
+    def _observe(self, prompt: int, evidence: Evidence, tally: Tally) -> Evidence:
+        return self._memory.observe(prompt, evidence, tally, self._pool.lengths[prompt])
 
     # Commit.
 
@@ -259,7 +263,7 @@ class _Run:
         self._drop(surplus, Outcome.SURPLUS)
 
     def _forgo(self, survivor: Survivor) -> None:
-        evidence = self._memory.observe(survivor.prompt, survivor.evidence, survivor.tally)
+        evidence = self._observe(survivor.prompt, survivor.evidence, survivor.tally)
         self._memory.judge(survivor.prompt, evidence, Verdict.COMMIT, "no slot in time")
 
     def _drop(self, ended: Iterable[Survivor | Finished], outcome: Outcome) -> None:
@@ -296,7 +300,7 @@ class _Run:
             self._turns.put_back(group.prompt)
         self._pool.learn(lessons)
 
-    def _adapt(self, step: int, num_rollouts: int) -> None:
+    def _adapt(self, step: int, num_rollouts: int, num_tokens: int) -> None:
         """The next weight version is live, and the rule may learn from the step."""
         self._memory.advance()
         self._mint = Mint(self._memory.version)
@@ -306,7 +310,7 @@ class _Run:
             prior=self._memory.prior,
             visits=dict(self._visits),
             num_rollouts=num_rollouts,
-            num_tokens=num_rollouts * TOKENS_PER_ROLLOUT,
+            num_tokens=num_tokens,
             num_grouped=self._grouped,
             num_mixed=self._mixed,
             signal=self._bought,

@@ -13,7 +13,18 @@ def test_no_table_is_wider_than_80_columns_and_none_is_cut() -> None:
 
     assert "…" not in shown
     assert all(f"{pool}: Beta(" in shown for pool in PoolName)
-    assert shown.count("reinforce_ada") == 7 + 2 + 2
+    assert shown.count("reinforce_ada") == 8 + 2 + 2 + 1
+
+
+def test_signal_per_token_is_shown_where_rollouts_differ_in_length() -> None:
+    plan = make_plan("grpo", "reinforce_ada", pools=(PoolName.UNEVEN, PoolName.FLAT))
+    shown = text_of(comparison(plan, compare(plan)))
+
+    assert "uneven: Beta(0.2, 0.3), 1 to 16 tokens;" in shown
+    heading, *_, last = shown[shown.index("Signal per generated token") :].strip().splitlines()
+    assert heading == "Signal per generated token, GRPO = 1: mean ± 95 % over 2 seeds"
+    assert last.split()[0] == "reinforce_ada"
+    assert "flat" not in shown[shown.index(heading) :]
 
 
 def test_the_summary_comes_last() -> None:

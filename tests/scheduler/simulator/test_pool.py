@@ -23,14 +23,22 @@ def test_a_pool_is_drawn_from_its_beta(name: PoolName) -> None:
     assert ((rates > 0) & (rates < 1)).all()
 
 
-def test_the_five_static_shapes_do_not_learn() -> None:
+def test_static_shapes_do_not_learn() -> None:
     for shape in SHAPES.values():
         if not shape.drifts:
             pool = shape.draw(10, np.random.default_rng(0))
             before = list(pool.rates)
             pool.learn([Lesson(prompt=0, weight=1.0)])
             assert pool.rates == before
-    assert sum(not shape.drifts for shape in SHAPES.values()) == 5
+    assert sum(not shape.drifts and shape.is_even for shape in SHAPES.values()) == 5
+
+
+def test_lengths_are_powers_of_two_each_as_likely_and_even_pools_have_one() -> None:
+    uneven = SHAPES[PoolName.UNEVEN].draw(40_000, np.random.default_rng(0))
+    lengths, counts = np.unique(uneven.lengths, return_counts=True)
+    assert lengths.tolist() == [1, 2, 4, 8, 16]
+    assert counts / 40_000 == pytest.approx(np.full(5, 0.2), abs=0.01)
+    assert set(SHAPES[PoolName.FLAT].draw(10, np.random.default_rng(0)).lengths) == {1}
 
 
 def test_a_group_moves_its_own_prompt_by_its_signal_and_every_prompt_a_little() -> None:

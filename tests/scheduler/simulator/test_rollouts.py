@@ -20,9 +20,9 @@ def test_rollouts_of_one_kind_and_version_are_one_object() -> None:
     assert {rollout.stage for rollout in Mint(3).rollouts(Stage.COMMIT, 1, 1)} == {Stage.COMMIT}
 
 
-@given(visits=st.lists(st.tuples(COUNTS, COUNTS, st.integers(0, 9)), min_size=1, max_size=4))
+@given(visits=st.lists(st.tuples(COUNTS, COUNTS, st.integers(0, 9)), min_size=1, max_size=4), length=st.integers(1, 16))
 def test_evidence_from_counts_is_what_it_is_from_the_rollouts(
-    visits: list[tuple[tuple[int, int], tuple[int, int], int]],
+    visits: list[tuple[tuple[int, int], tuple[int, int], int]], length: int
 ) -> None:
     by_counts = by_rollouts = Evidence.fresh(PRIOR, 0)
     version = 0
@@ -35,9 +35,9 @@ def test_evidence_from_counts_is_what_it_is_from_the_rollouts(
             commits=right_commits + wrong_commits,
             right_commits=right_commits,
         )
-        rollouts = mint.rollouts(Stage.PILOT, right_pilots, wrong_pilots)
-        rollouts += mint.rollouts(Stage.COMMIT, right_commits, wrong_commits)
-        by_counts = observed(by_counts, tally, version=version, prior=PRIOR, discount=0.9)
+        rollouts = mint.rollouts(Stage.PILOT, right_pilots, wrong_pilots, length)
+        rollouts += mint.rollouts(Stage.COMMIT, right_commits, wrong_commits, length)
+        by_counts = observed(by_counts, tally, version=version, prior=PRIOR, discount=0.9, length=length)
         by_rollouts = by_rollouts.observed(rollouts, version=version, prior=PRIOR, discount=0.9)
 
     assert by_counts.belief == by_rollouts.belief

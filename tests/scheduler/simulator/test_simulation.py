@@ -151,6 +151,7 @@ def test_a_rule_is_told_once_a_step_what_the_step_brought() -> None:
 
     assert [experience.step for experience in watching.experience] == [1, 2, 3, 4]
     assert total(experience.num_rollouts for experience in watching.experience) == account.generated
+    assert total(experience.num_tokens for experience in watching.experience) == account.tokens
     assert total(experience.visits[Verdict.COMMIT] for experience in watching.experience) == account.trained_groups
     assert watching.experience[-1].prior != watching.experience[0].prior
 
