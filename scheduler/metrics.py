@@ -86,6 +86,10 @@ def _servers(servers: Sequence[ServerView]) -> Iterator[Metric]:
 _SERVER_METRICS: tuple[tuple[str, str, Callable[[ServerView], float]], ...] = (
     ("ready", "1 if the server takes requests, else 0.", lambda server: server.state is ServerState.HEALTHY),
     ("in_flight_attempts", "Attempts in flight on the server.", lambda server: server.in_flight),
-    ("capacity_attempts", "Attempts in flight on the server at most.", lambda server: server.capacity),
+    (
+        "capacity_attempts",
+        "Attempts in flight on the server at most, as its queue and KV cache allow now.",
+        lambda server: server.capacity,
+    ),
     ("weight_version", "Weight version confirmed on the server last; 0 before any.", lambda server: server.version),
 )

@@ -54,7 +54,7 @@ class Settings(BaseModel):
     admin_api_key: str | None = None
     """Key of the servers' control plane, where they have one."""
     max_in_flight: Annotated[int, Field(ge=1)] = 256
-    """Attempts in flight per server; about what it can batch."""
+    """Attempts in flight per server at most; fewer while they queue there or fill its KV cache."""
     num_reward_workers: Annotated[int, Field(ge=1)] = 2
     """Processes that judge completions."""
     drain_s: Annotated[float, Field(ge=0)] = 0.0

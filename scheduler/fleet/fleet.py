@@ -16,6 +16,7 @@ from inference.protocol import Score, WeightLabel
 from scheduler.core.errors import ForeignWeights, InferenceError
 from scheduler.core.lifecycle import ServerState, move_server
 from scheduler.core.types import Completion, Stage
+from scheduler.fleet.concurrency import adapted, is_crowded
 from scheduler.fleet.dispatcher import Dispatch, Dispatcher
 from scheduler.fleet.server import Server, ServerView
 
@@ -129,12 +130,10 @@ class Fleet:
         server.state, server.reason = state, reason
         if version is not None:
             server.version, server.losses = version, 0
-        self.dispatch()
-        async with self._news:
-            self._news.notify_all()
+        await self._announce()
 
     async def news(self) -> None:
-        """Return at the next change of any server's state."""
+        """Return at the next change of any server's state or capacity."""
         async with self._news:
             await self._news.wait()
 
@@ -188,6 +187,31 @@ class Fleet:
             await self._distrust(server, f"it restarted: it serves {label}")
         elif server.state is ServerState.SUSPECT:
             await self.set_state(server, ServerState.HEALTHY)
+        else:
+            await self._adapt(server)
+
+    async def _adapt(self, server: Server) -> None:
+        """Give it no more attempts than it has room for."""
+        if server.state is not ServerState.HEALTHY or not server.in_flight:
+            return
+        try:
+            load = await server.client.loads()
+        except InferenceError as error:
+            # It has just answered; whether it is well is for the next probe to say.
+            log.info("load_unknown", url=server.url, reason=str(error))
+            return
+        capacity = adapted(
+            server.capacity,
+            load,
+            in_flight=server.in_flight,
+            ceiling=server.ceiling,
+            crowded_before=server.was_crowded,
+        )
+        server.was_crowded = is_crowded(load)
+        if capacity != server.capacity:
+            log.debug("capacity", url=server.url, before=server.capacity, now=capacity, waiting=load.num_waiting)
+            server.capacity = capacity
+            await self._announce()
 
     async def _missed(self, server: Server, reason: str) -> None:
         server.failed_probes += 1
@@ -197,6 +221,11 @@ class Fleet:
             await self.set_state(server, ServerState.DEAD, reason=reason)
         elif server.state is ServerState.HEALTHY:
             await self.set_state(server, ServerState.SUSPECT, reason=reason)
+
+    async def _announce(self) -> None:
+        self.dispatch()
+        async with self._news:
+            self._news.notify_all()
 
     def _label(self, server: Server) -> str:
         return str(WeightLabel(run=self._run_id, version=server.version))

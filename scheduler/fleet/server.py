@@ -17,7 +17,7 @@ class Server:
 
     client: ServerClient
     capacity: int
-    """Attempts in flight at most."""
+    """Attempts in flight at most, now: its ceiling to begin with, then as its queue and KV cache allow."""
     state: ServerState = ServerState.STARTING
     version: int = 0
     """The weight version confirmed last; 0 before any."""
@@ -30,12 +30,17 @@ class Server:
     failed_probes: int = 0
     losses: int = 0
     """Attempts lost in a row."""
+    was_crowded: bool = False
+    """Whether more waited there than it needs, at the last look."""
     control: asyncio.Lock = field(default_factory=asyncio.Lock)
     """One control operation at a time."""
+    ceiling: int = field(init=False)
+    """The most that its capacity can be."""
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
     """Set while nothing is in flight."""
 
     def __post_init__(self) -> None:
+        self.ceiling = self.capacity
         self._idle.set()
 
     @property

@@ -19,8 +19,8 @@ from tests.factories import make_completion
 LOST = ServerUnavailable("no answer")
 
 
-def make_fake() -> FakeServer:
-    return FakeServer(FakeConfig(weight_version="run/1", checkpoints=lambda path: path))
+def make_fake(*, max_running: int = 256) -> FakeServer:
+    return FakeServer(FakeConfig(weight_version="run/1", checkpoints=lambda path: path, max_running=max_running))
 
 
 @asynccontextmanager
@@ -277,9 +277,9 @@ async def test_a_lost_attempt_is_aborted_in_case_it_still_runs() -> None:
             await running
 
 
-async def generate(fleet: Fleet) -> None:
+async def generate(fleet: Fleet, rid: str = "rid") -> None:
     request = GenerateRequest(
-        rid="rid",
+        rid=rid,
         run="run",
         version=1,
         input_ids=(1, 2),
@@ -288,6 +288,31 @@ async def generate(fleet: Fleet) -> None:
         timeout_s=5.0,
     )
     await fleet.servers[0].client.generate(request)
+
+
+async def attempt(fleet: Fleet, rid: str) -> None:
+    async with fleet.slot(Stage.PILOT):
+        await generate(fleet, rid)
+
+
+async def test_a_server_gets_no_more_than_it_has_room_for() -> None:
+    fake = make_fake(max_running=2)
+    fake.hold()
+    async with opened(fake, capacity=8) as fleet, watched(fleet):
+        await make_healthy(fleet)
+        server = fleet.servers[0]
+        attempts = [asyncio.create_task(attempt(fleet, str(number))) for number in range(16)]
+        async with asyncio.timeout(5):
+            while (await server.client.loads()).num_waiting < 8:
+                pass
+        # The look that comes next fails, which changes nothing.
+        fake.faults.order("/v1/loads", Drop(), count=1)
+        await fake.step()
+        await until(fleet, lambda: server.capacity < 8)
+        assert server.state is ServerState.HEALTHY
+        assert server.capacity >= 2
+        fake.release()
+        await asyncio.gather(*attempts)
 
 
 async def test_a_completion_across_an_update_waits_for_its_confirmation() -> None:
