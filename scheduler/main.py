@@ -63,7 +63,7 @@ async def build_service(settings: Settings) -> AsyncIterator[Service]:
             drain_s=settings.drain_s,
             delivery=DeliverySettings(heartbeat_s=settings.heartbeat_s),
         )
-        yield Service(redis, fleet, rewards, engine_settings, lease_ttl_s=settings.lease_ttl_s)
+        yield Service(redis, fleet, rewards, engine_settings, lease_ttl_s=settings.lease_ttl_s, model=settings.model)
 
 
 async def serve(settings: Settings) -> None:

@@ -11,9 +11,11 @@ import uuid
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import structlog
 
+from scheduler.checkpoints import Checkpoints
 from scheduler.core.errors import Conflict, InvalidInput, NotAtWork
 from scheduler.core.evaluation import DEFAULT_TARGET, EvaluationMeasure
 from scheduler.core.ledger import Ledger
@@ -67,6 +69,7 @@ class Service:
         *,
         incarnation: str | None = None,
         lease_ttl_s: float = 15.0,
+        model: Path | None = None,
     ) -> None:
         self.redis = redis
         self.fleet = fleet
@@ -74,6 +77,7 @@ class Service:
         self.pools = PoolStore(redis)
         self.runs = RunStore(redis)
         self.tokenizers = Tokenizers()
+        self._checkpoints = Checkpoints(model)
         self._settings = settings
         self._incarnation = incarnation or uuid.uuid4().hex
         self._lease_ttl_s = lease_ttl_s
@@ -271,6 +275,7 @@ class Service:
         self, run_id: str, *, incarnation: str, step: int, path: str, digest: str
     ) -> WeightRecord:
         """Initial or restored weights become the next version; raises StaleIncarnation, InvalidInput for the path."""
+        await self._checkpoints.check(path)
         return await (await self._at_work(run_id)).parts.delivery.publish(
             incarnation=incarnation, step=step, path=path, digest=digest
         )
@@ -299,6 +304,7 @@ class Service:
         stats: Mapping[str, float],
     ) -> WeightRecord:
         """The learner has stepped on these groups; its weights become the next version. Reporting twice is harmless."""
+        await self._checkpoints.check(path)
         return await (await self._at_work(run_id)).parts.delivery.applied(
             incarnation=incarnation,
             step=step,

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
+from safetensors.numpy import save_file
 
 from inference.client import ServerClient
 from inference.fake import Answer, Ask, FakeServer, ScriptedPolicy, create_fake
@@ -83,7 +85,7 @@ async def site(redis: Redis, model_folder: Path) -> AsyncIterator[Site]:
     server = ServerClient("http://fake", limits, transport=httpx.ASGITransport(fake))
     fleet, rewards = Fleet([server], probe_interval_s=0.05), RewardPool(1)
     settings = EngineSettings(tend_s=0.02, end_grace_s=1.0, delivery=DeliverySettings(heartbeat_s=0.1))
-    service = Service(redis, fleet, rewards, settings)
+    service = Service(redis, fleet, rewards, settings, model=model_folder)
     await add_pool(service.pools, model_folder)
     async with served(service) as url, httpx.AsyncClient(base_url=url, trust_env=False) as http:
         await upload(http, *({"id": f"p{number}", "text": "1 + 2 =", "answer": "3"} for number in range(8)))
@@ -179,6 +181,19 @@ async def test_weights_have_to_be_where_servers_can_read_them(site: Site) -> Non
     body = {"incarnation": "one", "step": 0, "path": "/no/such/folder", "digest": "d"}
     answer = await site.http.post("/v1/runs/run/weights", json=body)
     assert (answer.status_code, answer.json()["field"]) == (422, "path")
+
+
+async def test_weights_of_another_model_are_refused_and_the_learner_may_publish_again(
+    site: Site, tmp_path: Path
+) -> None:
+    save_file({"adapter": np.zeros((2, 2))}, tmp_path / "model.safetensors")
+    async with LearnerLink(site.url, "run") as link:
+        await link.attach(incarnation="one", step=0, trained={})
+    for path, status in ((tmp_path, 422), (site.weights, 202)):
+        body = {"incarnation": "one", "step": 0, "path": str(path), "digest": "d"}
+        answer = await site.http.post("/v1/runs/run/weights", json=body)
+        assert answer.status_code == status, answer.text
+    assert [each["version"] for each in (await site.get("/weights"))["weights"]] == [1]
 
 
 async def test_a_cancelled_run_ends_its_stream_with_the_reason(site: Site) -> None:

@@ -1,0 +1,82 @@
+"""Whether published weights are those of the run's model.
+
+Owns: the comparison of a checkpoint's tensors with the model's, by name and shape. Reads headers only, never a tensor.
+Invariant: what is let through can be loaded; a folder that this host cannot see is let through unread.
+
+A server that loads a tensor of another shape dies, and one that loads a checkpoint with tensors missing says that all
+is well and goes on with part of its old weights (measured, SGLang 0.5.23): neither is to be tried out on a fleet.
+"""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import structlog
+from safetensors import SafetensorError, safe_open
+
+from scheduler.core.errors import InvalidInput
+
+log = structlog.get_logger(__name__)
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+_HEAD = "lm_head.weight"
+"""A head that is tied to the embedding may be written or left out."""
+_NAMED = 3
+"""Tensors that an error names; a checkpoint of another model differs in hundreds."""
+
+
+class Checkpoints:
+    """Checks what a learner publishes against the model that the servers were started with."""
+
+    def __init__(self, model: Path | None) -> None:
+        self._model = model
+        self._expected: Shapes | None = None
+
+    async def check(self, path: str) -> None:
+        """Raises InvalidInput for weights that no server is to load; says nothing of what cannot be compared."""
+        if self._model is not None:
+            await asyncio.to_thread(self._check, self._model, Path(path))
+
+    def _check(self, model: Path, folder: Path) -> None:
+        if self._expected is None:
+            self._expected = shapes_of(model)
+        if not self._expected or not folder.is_dir():
+            log.info("weights_unchecked", path=str(folder), seen=folder.is_dir(), model=str(model))
+            return
+        found = shapes_of(folder)
+        if not found:
+            raise InvalidInput(f"{folder} holds no safetensors file", field="path")
+        optional = {_HEAD} if _HEAD not in self._expected or _is_tied(model) else frozenset[str]()
+        _refuse(folder, "lacks", sorted(self._expected.keys() - found.keys() - optional))
+        _refuse(folder, "has what the model has not:", sorted(found.keys() - self._expected.keys() - optional))
+        both = {name: (found[name], self._expected[name]) for name in sorted(found.keys() & self._expected.keys())}
+        _refuse(
+            folder,
+            "has tensors of another shape:",
+            [f"{name} {list(given)} for {list(wanted)}" for name, (given, wanted) in both.items() if given != wanted],
+        )
+
+
+def shapes_of(folder: Path) -> Shapes:
+    """Shapes of all tensors in the folder's safetensors files, by name. Raises InvalidInput for a file that is none."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(path, framework="numpy") as file:
+                shapes |= {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        except (OSError, SafetensorError) as error:
+            raise InvalidInput(f"{path} is no safetensors file: {error}", field="path") from error
+    return shapes
+
+
+def _is_tied(model: Path) -> bool:
+    config = json.loads((model / "config.json").read_text())
+    return bool(config.get("tie_word_embeddings", False))
+
+
+def _refuse(folder: Path, what: str, names: list[str]) -> None:
+    if names:
+        rest = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        raise InvalidInput(f"{folder} {what} {', '.join(names[:_NAMED])}{rest}", field="path")
