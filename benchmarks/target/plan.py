@@ -135,12 +135,12 @@ def _run(settings: Settings, comparison: str, table: Comparison, name: str, seed
         batch_size=table.batch_sizes.get(name, table.batch_size),
         learning_rate=settings.run.learning_rate,
         budget_rollouts=table.budgets.get(name, table.budget_rollouts),
-        every_rollouts=table.evaluate_every_rollouts,
+        evaluate_every_steps=table.evaluate_every_steps,
     )
 
 
 def _tuning(settings: Settings) -> Iterator[PlannedRun]:
-    tuning = settings.tuning
+    tuning, group = settings.tuning, settings.run.pilots + settings.run.commits
     for seed in range(tuning.seeds):
         for batch_size in tuning.batch_sizes:
             for learning_rate in tuning.learning_rates:
@@ -154,7 +154,7 @@ def _tuning(settings: Settings) -> Iterator[PlannedRun]:
                     batch_size=batch_size,
                     learning_rate=learning_rate,
                     budget_rollouts=tuning.budget_rollouts,
-                    every_rollouts=tuning.evaluate_every_rollouts,
+                    evaluate_every_steps=max(1, round(tuning.evaluate_every_rollouts / (batch_size * group))),
                 )
 
 
@@ -169,7 +169,7 @@ def _planned(
     batch_size: int,
     learning_rate: float,
     budget_rollouts: int,
-    every_rollouts: int,
+    evaluate_every_steps: int,
 ) -> PlannedRun:
     run = settings.run
     pilots = run.pilots if entry.pilots is None else entry.pilots
@@ -188,7 +188,7 @@ def _planned(
         batches_ahead=run.batches_ahead,
         max_new_tokens=run.max_new_tokens,
         budget_rollouts=budget_rollouts,
-        evaluate_every_steps=max(1, round(every_rollouts / (batch_size * (pilots + commits)))),
+        evaluate_every_steps=evaluate_every_steps,
         num_held_out=run.num_held_out,
         dtype=run.dtype,
         parameters=dict(entry.parameters),

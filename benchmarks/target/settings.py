@@ -45,6 +45,7 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     learning_rates: tuple[float, ...]
     budget_rollouts: int
     evaluate_every_rollouts: int
+    """In whole groups of GRPO."""
     seeds: int
 
 
@@ -56,8 +57,8 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """A run ends before, once it is past the highest target."""
     budgets: Mapping[str, int] = {}
     """Of entries that differ, by name."""
-    evaluate_every_rollouts: int
-    """Of the rollouts that a batch takes in whole groups: the steps between evaluations follow from it."""
+    evaluate_every_steps: int
+    """The same for every allocator: a curve is smoothed over neighbouring evaluations, and a step moves all alike."""
     batch_size: int
     """Groups of one step."""
     batch_sizes: Mapping[str, int] = {}
