@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from scheduler.cli import main
+from scheduler.simulator.pool import PoolName
 
 SMALL = ("--steps", "4", "--batch-size", "4", "--prompts", "64", "--seeds", "2", "--processes", "1")
 QUICK = (*SMALL, "--pilots", "4", "--commits", "12")
@@ -39,7 +40,7 @@ def test_without_names_it_compares_everything_there_is(capsys: pytest.CaptureFix
     report = json.loads(capsys.readouterr().out)
     assert len(report["results"]) == len(report["allocators"]) * len(report["pools"])
     assert {"grpo", "dapo", "pilot_commit"} <= {rule["label"] for rule in report["allocators"]}
-    assert len(report["pools"]) == 7
+    assert [pool["name"] for pool in report["pools"]] == list(PoolName)
 
 
 def test_a_rule_may_run_several_times_each_with_parameters_of_its_own(
