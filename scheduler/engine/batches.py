@@ -123,6 +123,6 @@ def _as_ready(entry: GroupEntry) -> ReadyGroup:
         oldest_version=entry.oldest_version,
         success_rate=entry.success_rate,
         reward_std=entry.reward_std,
-        num_rollouts=sum(entry.counts.values()),
+        num_rollouts=entry.num_rollouts,
         published_order=entry.order,
     )

@@ -47,6 +47,11 @@ class GroupEntry:
     step: int | None = None
     """The step of its batch; None while it is in none."""
 
+    @property
+    def num_rollouts(self) -> int:
+        """Pilots and commits."""
+        return sum(self.counts.values())
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attachment:

@@ -4,14 +4,14 @@ Owns: the decisions that follow from what a visit is worth. Never asks for more 
 prompt up for good unless told to. Invariants: decisions depend on the rule and its arguments alone; while anything is
 claimable, something is claimed.
 
-It plays a renewal game: maximise the signal per rollout over many visits. A group of n rollouts has the signal v u(n).
+It plays a renewal game: maximise the signal per rollout over many visits. A group of n rollouts has the signal w u(n).
 At a price per rollout the best that can come of a visit with belief Beta(a, b) after k pilots, s of them right, is
 
     W(s, k) = max( 0                                              give the visit up
-                   max over n of E[v] u(n) - price (n - k)        commit up to n rollouts
+                   max over n of E[w] u(n) - price (n - k)        commit up to n rollouts
                    E[W(s + j, k + t)] - price (t + r) )           t more pilots, j of them right: BetaBinomial
 
-with E[v] of the posterior Beta(a + s, b + k - s), and r for the time that a round takes. The price for which
+with E[w] of the posterior Beta(a + s, b + k - s), and r for the time that a round takes. The price for which
 W = 0 is the best ratio attainable (Dinkelbach, Management Science 13 (7), 1967), and the ratio that the rule attains at
 some price is a better price: so the price follows the signal per rollout of the run itself.
 
@@ -20,9 +20,9 @@ soon as the verdict is settled; the band is as wide as the pool makes it; a prom
 committed unseen, or passed over unseen, with a floor (GRESO, arXiv 2506.02177), until its evidence has faded
 (MoPPS, arXiv 2507.04632); a group is as large as its last rollouts are worth.
 
-v depends on what the learner does with a group. With advantages that are divided by their standard deviation (GRPO,
-arXiv 2402.03300) every group with both outcomes pulls equally hard: v = 1 if it has both, else 0. Without
-(Dr. GRPO, arXiv 2503.20783; RLOO, arXiv 2402.14740) it pulls by its variance: v = p (1 - p).
+w depends on what the learner does with a group. With advantages that are divided by their standard deviation (GRPO,
+arXiv 2402.03300) every group with both outcomes pulls equally hard: w = 1 if it has both, else 0. Without
+(Dr. GRPO, arXiv 2503.20783; RLOO, arXiv 2402.14740) it pulls by its variance: w = p (1 - p).
 
 u(n) = n: every rollout is worth as much as the first. With a noise scale v it is n / (1 + n / v): the progress of a
 step over batches of n, where v is the size at which noise and signal are equal (McCandlish et al., arXiv 1812.06162,
@@ -195,7 +195,7 @@ class Adaptive(Rule):
         beliefs = [self._belief(evidence) for evidence in evidence_C]
         a_C, b_C = np.array([belief.a for belief in beliefs]), np.array([belief.b for belief in beliefs])
         price_C = np.array([self._price(evidence) for evidence in evidence_C])
-        return self._game.outlook(a_C, b_C, price_C, 0).worth_C
+        return self._game.outlook(a_C, b_C, price_C).worth_C
 
     def _knows(self, evidence: Evidence) -> bool:
         return bool(self.remember and evidence.num_rollouts)

@@ -166,7 +166,7 @@ def fair_price(game: Game, prior: Prior) -> float:
     low, high = 0.0, game.dearest
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        if game.outlook(a_C, b_C, np.array([middle]), 0).worth_C[0] > 0:
+        if game.outlook(a_C, b_C, np.array([middle])).worth_C[0] > 0:
             low = middle
         else:
             high = middle
