@@ -192,10 +192,12 @@ class Evidence:
         return (self.moments.m2 + expected) / max(1.0, self.moments.weight)
 
     def aged(self, version: int, prior: Prior, discount: float) -> "Evidence":
-        """The row brought up to a weight version: what is old has faded. Ageing twice is ageing once by both."""
-        return replace(
-            self, belief=self.belief.aged(version, prior, discount), moments=self.moments.aged(version, discount)
-        )
+        """The row brought up to a weight version: what is old has faded. Ageing twice is ageing once by both.
+
+        Where no rollout was seen there is nothing to fade: what is believed is the prior, as it is now.
+        """
+        belief = self.belief.aged(version, prior, discount) if self.num_rollouts else Belief.fresh(prior, version)
+        return replace(self, belief=belief, moments=self.moments.aged(version, discount))
 
     def observed(self, rollouts: Sequence[Rollout], *, version: int, prior: Prior, discount: float) -> "Evidence":
         """The row after a visit's rollouts, pilots and commits alike; each rollout must be observed exactly once.

@@ -27,6 +27,16 @@ class Prior:
         if not (0 < self.a0 < math.inf and 0 < self.b0 < math.inf):
             raise InvalidInput(f"a prior needs finite a0 > 0 and b0 > 0, not {self.a0} and {self.b0}", field="prior")
 
+    @property
+    def mean(self) -> float:
+        """E[p]."""
+        return self.a0 / (self.a0 + self.b0)
+
+    @property
+    def strength(self) -> float:
+        """Rollouts that it is worth."""
+        return self.a0 + self.b0
+
 
 # The fit searches logit(mean) and log(strength) of the prior. These bounds and the floor keep a pool that happens to be
 # all right or all wrong from being written off: one surprise still moves any belief.

@@ -17,6 +17,7 @@ from scheduler.core.budget import Cost, worst_case
 from scheduler.core.errors import BudgetExhausted, Conflict
 from scheduler.core.informativeness import Evidence
 from scheduler.core.lifecycle import PromptState
+from scheduler.core.prior import Prior
 from scheduler.core.run import RunConfig
 from scheduler.core.types import Prompt
 from scheduler.engine.pipeline import Pipeline
@@ -72,7 +73,7 @@ class Admission:
         if not sample:
             return 0
         rows = await self.table.rows(sample)
-        candidates = [Candidate(prompt_id=prompt_id, evidence=self._evidence(rows, prompt_id)) for prompt_id in sample]
+        candidates = await self._candidates(sample, rows)
         ranking = self._rank(candidates, wanted)
         evidence = {candidate.prompt_id: candidate.evidence for candidate in candidates}
         for passed in ranking.passed_over:
@@ -98,8 +99,17 @@ class Admission:
         log.info("revisiting", prompts=returned)
         return await self.table.sample(returned)
 
-    def _evidence(self, rows: dict[str, Row], prompt_id: str) -> Evidence:
-        row, version, prior = rows.get(prompt_id), self.pipeline.policy_version, self.rule.prior
+    async def _candidates(self, sample: list[str], rows: dict[str, Row]) -> list[Candidate]:
+        foreseen = await self.rule.priors(sample)
+        candidates = []
+        for prompt_id in sample:
+            evidence = self._evidence(rows.get(prompt_id), foreseen.get(prompt_id, self.rule.prior))
+            is_foreseen = prompt_id in foreseen and not evidence.num_rollouts
+            candidates.append(Candidate(prompt_id=prompt_id, evidence=evidence, foreseen=is_foreseen))
+        return candidates
+
+    def _evidence(self, row: Row | None, prior: Prior) -> Evidence:
+        version = self.pipeline.policy_version
         if row is None:
             return Evidence.fresh(prior, version)
         return row.evidence.aged(version, prior, self.config.discount)

@@ -18,6 +18,7 @@ from scheduler.engine.attempts import Sender
 from scheduler.engine.batches import Batches
 from scheduler.engine.delivery import Delivery, DeliverySettings
 from scheduler.engine.evaluator import Evaluator
+from scheduler.engine.foresight import Foresight
 from scheduler.engine.measures import Measure, measure_of
 from scheduler.engine.pipeline import Pipeline
 from scheduler.engine.rule_in_force import RuleInForce
@@ -119,7 +120,14 @@ async def assemble(
     max_new_tokens = config.sampling.max_new_tokens
     visits = VisitStore(redis, transactor, table, budget=config.budget, max_new_tokens=max_new_tokens)
     runs = RunStore(redis)
-    rule = RuleInForce(allocator_of(config), runs=runs, run_id=record.run_id, step=record.step)
+    allocator = allocator_of(config)
+    rule = RuleInForce(
+        allocator,
+        runs=runs,
+        run_id=record.run_id,
+        step=record.step,
+        foresight=Foresight(pools, pool=config.pool, discount=config.discount) if allocator.foresees else None,
+    )
     pipeline = Pipeline(
         batch_size=config.batch_size,
         max_staleness=config.max_staleness,

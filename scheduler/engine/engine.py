@@ -197,7 +197,7 @@ class Engine:
     async def _admit(self) -> None:
         parts = self._parts
         await self._take_in_new_prompts()
-        await parts.rule.follow(parts.pipeline.step)
+        await parts.rule.follow(parts.pipeline.step, version=parts.pipeline.policy_version)
         await parts.table.return_due(parts.transactor, parts.pipeline.policy_version)
         if await parts.admission.admit():
             await self._phases.claimed()

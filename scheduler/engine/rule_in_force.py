@@ -1,23 +1,30 @@
-"""The rule a run follows now: its allocator as the run's experience has shaped it, and the prior of its pool.
+"""The rule a run follows now: its allocator as the run's experience has shaped it, and what is expected of prompts.
 
 Owns: both, and when they change: once per training step. Never decides anything with them. Invariant: all parts of an
 engine ask here, so that none follows an older rule than another.
 """
 
+from collections.abc import Sequence
+
 from scheduler.core.allocators.interface import Allocator, Experience
 from scheduler.core.prior import Prior, fit_prior
 from scheduler.core.spend import GROUPED, MIXED, first_visits, signal, visits_judged
-from scheduler.core.types import Verdict
+from scheduler.core.types import Prompt, Rollout, Verdict
+from scheduler.engine.foresight import Foresight
 from scheduler.state.runs import RunStore
 
 
 class RuleInForce:
     """One run's rule."""
 
-    def __init__(self, allocator: Allocator, *, runs: RunStore, run_id: str, step: int) -> None:
+    def __init__(
+        self, allocator: Allocator, *, runs: RunStore, run_id: str, step: int, foresight: Foresight | None = None
+    ) -> None:
         self.allocator = allocator
         self.prior = Prior()
-        """Of the success rates of prompts that were never visited."""
+        """Of the success rates of prompts of which nothing is foreseen."""
+        self.foresight = foresight
+        """Of a rule that foresees."""
         self.epoch = 0
         """Visits that every claimable prompt has had at least."""
         self._runs = runs
@@ -30,8 +37,22 @@ class RuleInForce:
         self._seen = await self._runs.counters(self._run_id)
         self.prior = fit_prior(first_visits(self._seen))
 
-    async def follow(self, step: int) -> None:
-        """Adapt, if the learner has stepped since the last call."""
+    def prior_of(self, prompt: Prompt) -> Prior:
+        """What is expected of a prompt's success rate before its first visit."""
+        foreseen = self.foresight.prior(prompt) if self.foresight else None
+        return foreseen or self.prior
+
+    async def priors(self, prompt_ids: Sequence[str]) -> dict[str, Prior]:
+        """Likewise of many, as far as anything is foreseen of them."""
+        return await self.foresight.priors(prompt_ids) if self.foresight else {}
+
+    def saw(self, prompt: Prompt, rollouts: Sequence[Rollout], *, version: int) -> None:
+        """A visit has ended with these rollouts, at a weight version."""
+        if self.foresight and rollouts:
+            self.foresight.saw(prompt, rollouts, version=version)
+
+    async def follow(self, step: int, *, version: int) -> None:
+        """Adapt, if the learner has stepped since the last call; `version` is that of its weights."""
         if step <= self._step:
             return
         before, now = self._seen, await self._runs.counters(self._run_id)
@@ -53,4 +74,6 @@ class RuleInForce:
                 signal=signal(now) - signal(before),
             )
         )
+        if self.foresight:
+            await self.foresight.refit(self.prior, version=version)
         self._step, self._seen = step, now

@@ -69,10 +69,11 @@ class VisitRunner:
                 prompt=prompt,
                 row=row,
                 allocator=self.rule.allocator,
-                prior=self.rule.prior,
+                prior=self.rule.prior_of(prompt),
                 rollouts=held,
             )
             await run.to_end()
+            self.rule.saw(prompt, run.rollouts, version=self.pipeline.policy_version)
         finally:
             self.pipeline.ended(visit.visit_id)
 

@@ -65,6 +65,10 @@ class AdaptiveReason(StrEnum):
     """Mostly right: what could still be learnt is not worth the price."""
     TOO_HARD = "too_hard"
     """Mostly wrong: likewise."""
+    FORESEEN_EASY = "foreseen_easy"
+    """Never visited; prompts worded like it were mostly right."""
+    FORESEEN_HARD = "foreseen_hard"
+    """Likewise, and mostly wrong."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +99,8 @@ class Adaptive(Rule):
     """Batches' worth of prompts claimed together; None: on demand."""
     remember: int = 1
     """0 forgets what earlier visits showed."""
+    foresee: int = 1
+    """0 takes all prompts that were never visited to be alike, whatever their wording."""
     cost_aware: int = 1
     """0 takes every rollout to cost the same, however long."""
     evict_solved: int = 0
@@ -108,7 +114,7 @@ class Adaptive(Rule):
         for name in ("floor", "explore"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise InvalidInput(f"{name} is a probability, not {getattr(self, name)}", field=f"parameters.{name}")
-        for name in ("normalised", "remember", "cost_aware", "evict_solved"):
+        for name in ("normalised", "remember", "foresee", "cost_aware", "evict_solved"):
             if getattr(self, name) not in (0, 1):
                 raise InvalidInput(f"{name} is 0 or 1, not {getattr(self, name)}", field=f"parameters.{name}")
         if self.rounds is not None and self.rounds < 1:
@@ -131,6 +137,11 @@ class Adaptive(Rule):
         return self.rounds
 
     @property
+    def foresees(self) -> bool:
+        """As told; there is nothing to learn from without memory."""
+        return bool(self.foresee and self.remember)
+
+    @property
     def _game(self) -> Game:
         return Game(
             pilot_step=min(self.pilot_step, self.pilots),
@@ -150,7 +161,7 @@ class Adaptive(Rule):
         return taught
 
     def rank(self, candidates: Sequence[Candidate], demand: Demand, rng: np.random.Generator) -> Ranking:
-        """Best worth first; who is not worth a visit is passed over, but for the floor and the never visited.
+        """Best worth first; who is not worth a visit is passed over, but for the floor and those nobody knows.
 
         Where nobody is worth one, the best of them are visited all the same: a run never starves.
         """
@@ -158,8 +169,8 @@ class Adaptive(Rule):
         lucky_C = rng.random(len(candidates)) < self.floor
         order = rng.permutation(len(candidates))
         order = order[np.argsort(-worth_C[order], kind="stable")]
-        fresh_C = np.array([not candidate.evidence.visits for candidate in candidates], dtype=bool)
-        welcome_C = (worth_C > 0) | fresh_C | lucky_C
+        unknown_C = np.array([_is_unknown(candidate) for candidate in candidates], dtype=bool)
+        welcome_C = (worth_C > 0) | unknown_C | lucky_C
         if not welcome_C.any():
             return Ranking(claim=tuple(candidates[index].prompt_id for index in order[: demand.prompts]))
         return Ranking(
@@ -201,7 +212,7 @@ class Adaptive(Rule):
         return bool(self.remember and evidence.num_rollouts)
 
     def _belief(self, evidence: Evidence) -> Belief:
-        if self._knows(evidence):
+        if self.remember:
             return evidence.belief
         return Belief.fresh(self.market.prior, evidence.belief.version)
 
@@ -235,6 +246,10 @@ def _chance(rollouts: Sequence[Rollout]) -> float:
     return int.from_bytes(hashlib.blake2b(rids.encode(), digest_size=8).digest(), "big") / 2**64
 
 
+def _is_unknown(candidate: Candidate) -> bool:
+    return not candidate.evidence.visits and not candidate.foreseen
+
+
 def _verdict(belief: Belief) -> tuple[Verdict, AdaptiveReason]:
     if belief.mean >= 0.5:
         return Verdict.SKIP, AdaptiveReason.TOO_EASY
@@ -243,4 +258,6 @@ def _verdict(belief: Belief) -> tuple[Verdict, AdaptiveReason]:
 
 def _passed_over(candidate: Candidate) -> PassedOver:
     verdict, reason = _verdict(candidate.evidence.belief)
+    if not candidate.evidence.num_rollouts:
+        reason = AdaptiveReason.FORESEEN_EASY if verdict is Verdict.SKIP else AdaptiveReason.FORESEEN_HARD
     return PassedOver(prompt_id=candidate.prompt_id, verdict=verdict, reason=reason)

@@ -24,6 +24,8 @@ class Candidate:
     prompt_id: str
     evidence: Evidence
     """Brought up to the present weight version: what is old has faded towards the prior."""
+    foreseen: bool = False
+    """Nobody has visited it, and its belief is what its wording says: a forecast, not the prior of the whole pool."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,6 +191,11 @@ class Allocator(Protocol):
     @property
     def discards_surplus(self) -> bool:
         """Whether a finished group that finds no slot is discarded; else it waits for one."""
+        ...
+
+    @property
+    def foresees(self) -> bool:
+        """Whether it wants the priors of prompts forecast from their wording (`scheduler.core.forecast`)."""
         ...
 
     def rank(self, candidates: Sequence[Candidate], demand: Demand, rng: np.random.Generator) -> Ranking:

@@ -28,6 +28,11 @@ class Rule:
         """A finished group waits for its slot."""
         return False
 
+    @property
+    def foresees(self) -> bool:
+        """One prior for all prompts."""
+        return False
+
     def rank(self, candidates: Sequence[Candidate], demand: Demand, rng: np.random.Generator) -> Ranking:
         """Every prompt once an epoch, in random order; nobody is passed over unseen."""
         return Ranking(claim=fewest_visits_first(candidates, demand.prompts, rng))

@@ -226,7 +226,8 @@ def test_tokens_per_rollout_is_a_discounted_mean_of_generated_tokens() -> None:
 def test_without_rollouts_a_row_only_ages(evidence: Evidence, versions: int) -> None:
     version = evidence.belief.version + versions
     aged = evidence.observed([], version=version, prior=Prior(), discount=0.9)
-    assert aged.belief == evidence.belief.aged(version, Prior(), 0.9)
+    faded = evidence.belief.aged(version, Prior(), 0.9)
+    assert aged.belief == (faded if evidence.num_rollouts else Belief.fresh(Prior(), version))
     assert (aged.visits, aged.last_pilot, aged.tokens_per_rollout) == (
         evidence.visits,
         evidence.last_pilot,
@@ -320,3 +321,11 @@ def test_ageing_twice_is_ageing_once_by_both() -> None:
     assert (twice.belief.a, twice.belief.b) == pytest.approx((once.belief.a, once.belief.b))
     assert (twice.moments.weight, twice.moments.m2) == pytest.approx((once.moments.weight, once.moments.m2))
     assert twice.belief.version == once.belief.version == 7
+
+
+def test_where_nothing_was_seen_what_is_believed_is_the_prior_of_now() -> None:
+    """A prompt that was passed over unseen must not cling to what was expected of it then."""
+    passed = Evidence.fresh(Prior(a0=1.0, b0=9.0), version=0).passed_over("foreseen_hard")
+    aged = passed.aged(1, Prior(a0=3.0, b0=2.0), 0.98)
+    assert aged.belief == Belief(a=3.0, b=2.0, version=1)
+    assert aged.visits == 1

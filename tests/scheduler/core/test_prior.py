@@ -78,3 +78,8 @@ def test_impossible_counts_are_refused(bad: tuple[int, int]) -> None:
 def test_an_improper_prior_cannot_be_built(a0: float, b0: float) -> None:
     with pytest.raises(InvalidInput, match="a0 > 0"):
         Prior(a0=a0, b0=b0)
+
+
+def test_a_prior_is_as_strong_as_it_has_rollouts() -> None:
+    prior = Prior(a0=1.0, b0=3.0)
+    assert (prior.mean, prior.strength) == (0.25, 4.0)
