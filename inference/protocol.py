@@ -193,6 +193,7 @@ _TokenLogprob = tuple[float | None, int, str | None]
 class _MetaInfo(msgspec.Struct, frozen=True):
     finish_reason: _Finish
     prompt_tokens: int = 0
+    completion_tokens: int | None = None
     weight_version: str | None = None
     weight_versions: tuple[_Span, ...] | None = None
     input_token_logprobs: tuple[_TokenLogprob, ...] = ()
@@ -221,7 +222,7 @@ def read_completion(request: GenerateRequest, body: bytes) -> Completion:
     """
     generated = decode(body, _Generated, ServerUnavailable)
     meta = generated.meta_info
-    finish = _finish_reason(request.rid, meta.finish_reason)
+    finish = _finish_reason(request.rid, meta)
     return Completion(
         rid=request.rid,
         token_ids=generated.output_ids,
@@ -238,7 +239,7 @@ def read_score(
 ) -> Score:
     """Log-probs of input_ids[start:] given what precedes them; raises as read_completion does."""
     meta = decode(body, _Generated, ServerUnavailable).meta_info
-    _finish_reason(rid, meta.finish_reason)
+    _finish_reason(rid, meta)
     spans = _spans(label.run, 0, meta)
     # SGLang writes 0 for the vocabulary's last id in a prompt; the log-prob beside it is the right one.
     reported = [0 if token == vocab_size - 1 else token for token in input_ids]
@@ -247,9 +248,13 @@ def read_score(
     return Score(logprobs=logprobs, spans=spans)
 
 
-def _finish_reason(rid: str, finish: _Finish) -> FinishReason:
+def _finish_reason(rid: str, meta: _MetaInfo) -> FinishReason:
+    finish = meta.finish_reason
     if finish.type == FinishReason.ABORT:
-        raise Aborted(f"attempt {rid} was aborted on the server: {finish.message or 'no reason given'}")
+        raise Aborted(
+            f"attempt {rid} was aborted on the server: {finish.message or 'no reason given'}",
+            num_tokens=meta.completion_tokens,
+        )
     try:
         return FinishReason(finish.type)
     except ValueError as exc:

@@ -15,7 +15,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from scheduler.core.advantage import AdvantageKind, group_advantages
+from scheduler.core.advantage import AdvantageKind, counted_advantages
 from scheduler.core.types import Group, Rollout
 
 Number = TypeVar("Number", int, float)
@@ -42,7 +42,8 @@ class MixedGroup:
     rows: Rows
     """Only the rollouts with a non-zero advantage: the others add nothing to the gradient and are not computed."""
     num_tokens: int
-    """Generated tokens of the whole group, uncomputed rollouts included: its part of the token mean's denominator."""
+    """Generated tokens of the whole group, uncomputed rollouts included and masked ones not: its part of the token
+    mean's denominator."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +170,8 @@ class _Extent:
 
 def _advantages(group: Group, kind: AdvantageKind, selection_weight_cap: float) -> list[float]:
     weight = min(1.0 / group.selection_probability, selection_weight_cap)
-    advantages: list[float] = (weight * group_advantages([r.reward for r in group.rollouts], kind)).tolist()
+    rewards, counted = [r.reward for r in group.rollouts], [not r.masked for r in group.rollouts]
+    advantages: list[float] = (weight * counted_advantages(rewards, counted, kind)).tolist()
     return advantages
 
 

@@ -9,9 +9,20 @@ from dataclasses import dataclass
 
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
 
+from scheduler.core.breaker import BreakerState, FailureClass, trips_counter
+from scheduler.core.incomplete import Shortfall, shortfall_counter
 from scheduler.core.ledger import OpenState, Outcome
 from scheduler.core.lifecycle import PromptState, RunState
-from scheduler.core.spend import NOT_COMMITTED, considered, passed_over, pilot_success_rate, skip_rates, visits_judged
+from scheduler.core.spend import (
+    NOT_COMMITTED,
+    STRAGGLERS,
+    TOO_STALE,
+    considered,
+    passed_over,
+    pilot_success_rate,
+    skip_rates,
+    visits_judged,
+)
 from scheduler.core.types import Stage, Verdict
 from scheduler.service import RunView
 from scheduler.state.evaluations import EvaluationRecord, EvaluationState
@@ -100,6 +111,25 @@ def _interrupted(run: RunReading, _: float) -> Rows:
         kind, _colon, end = name.partition(":")
         if kind == "verdict" and end not in set(Verdict):
             yield (end,), count
+
+
+def _incomplete(run: RunReading, _: float) -> Rows:
+    return (((end,), run.view.counters.get(shortfall_counter(end), 0)) for end in Shortfall)
+
+
+def _recalled(run: RunReading, _: float) -> Rows:
+    for reason, counter in (("too_stale", TOO_STALE), ("straggler", STRAGGLERS)):
+        yield (reason,), run.view.counters.get(counter, 0)
+
+
+def _breaker_trips(run: RunReading, _: float) -> Rows:
+    return (((failure,), run.view.counters.get(trips_counter(failure), 0)) for failure in FailureClass)
+
+
+def _breaker(run: RunReading, _: float) -> Rows:
+    view = run.view.breaker
+    if view is not None:
+        yield from (((state,), view.breaker.state is state) for state in BreakerState)
 
 
 def _skip_rates(run: RunReading, _: float) -> Rows:
@@ -229,6 +259,30 @@ RUN_METRICS = (
         "Visits that ended without a verdict.",
         ("end",),
         _interrupted,
+    ),
+    RunMetric(
+        _COUNTER,
+        "incomplete_groups_total",
+        "Groups that some attempts gave no rollout for, by what became of them.",
+        ("end",),
+        _incomplete,
+    ),
+    RunMetric(
+        _COUNTER, "recalled_attempts_total", "Attempts called back from servers, by reason.", ("reason",), _recalled
+    ),
+    RunMetric(
+        _COUNTER,
+        "breaker_trips_total",
+        "How often failures stopped the run from claiming, by their class.",
+        ("failure",),
+        _breaker_trips,
+    ),
+    RunMetric(
+        _GAUGE,
+        "breaker",
+        "1 for the state the breaker is in, 0 for the others; absent while no engine is at work.",
+        ("state",),
+        _breaker,
     ),
     RunMetric(
         _GAUGE, "skip_rate", "Prompts considered and not committed / prompts considered.", ("verdict",), _skip_rates

@@ -16,12 +16,14 @@ from pathlib import Path
 import structlog
 
 from scheduler.checkpoints import Checkpoints
+from scheduler.core.breaker import Breaker
 from scheduler.core.errors import Conflict, InvalidInput, NotAtWork
 from scheduler.core.evaluation import DEFAULT_TARGET, EvaluationMeasure
 from scheduler.core.ledger import Ledger
 from scheduler.core.lifecycle import ENDED, RUN_MOVES, PromptState, RunState
 from scheduler.core.run import RunConfig
 from scheduler.engine.assembly import EngineSettings, Surroundings
+from scheduler.engine.circuit import Circuit
 from scheduler.engine.engine import Engine
 from scheduler.fleet import Fleet, ServerView
 from scheduler.frames import Attached, FinalFrame, Frame
@@ -41,6 +43,15 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BreakerView:
+    """What an operator sees of a run's breaker."""
+
+    breaker: Breaker
+    retry_in_s: float
+    """Seconds until an open one lets a few claims through."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunView:
     """What an operator sees of a run."""
 
@@ -55,6 +66,8 @@ class RunView:
     """Published groups by their staleness now; empty while no engine is at work on the run."""
     learner_stats: Mapping[str, float] = field(default_factory=dict)
     """What the learner measured in its last step; empty before the first of this scheduler's life."""
+    breaker: BreakerView | None = None
+    """None while no engine is at work on the run."""
 
 
 class Service:
@@ -187,6 +200,7 @@ class Service:
             waiting_for=engine.phases.waiting_for() if engine else record.reason,
             staleness=engine.parts.pipeline.staleness() if engine else {},
             learner_stats=engine.parts.delivery.stats if engine else {},
+            breaker=_breaker(engine.parts.circuit) if engine else None,
         )
 
     async def view_runs(self) -> list[RunView]:
@@ -374,3 +388,7 @@ class Service:
         other = self._engine is not None and engine is None
         owner = f"run {self._engine.run_id} owns the fleet" if self._engine and other else "it is being taken up"
         raise NotAtWork(f"run {run_id} is not at work: {owner}; try again later")
+
+
+def _breaker(circuit: Circuit) -> BreakerView:
+    return BreakerView(breaker=circuit.breaker, retry_in_s=circuit.retry_in_s)

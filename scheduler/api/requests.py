@@ -7,9 +7,13 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
+from scheduler.core.breaker import BreakerLimits
 from scheduler.core.budget import Budget
 from scheduler.core.evaluation import DEFAULT_TARGET, EvaluationMeasure
+from scheduler.core.incomplete import IncompletePolicy
+from scheduler.core.overlong import OverlongPolicy
 from scheduler.core.run import EvaluationPlan, RunConfig
+from scheduler.core.stragglers import StragglerPolicy
 from scheduler.core.types import Sampling
 
 _MOST_ROLLOUTS = 4096
@@ -111,6 +115,23 @@ class NewEvaluationPlan(_Request):
     """With likelihood, the text after a prompt whose probability is read; {answer} is the reference answer."""
 
 
+class NewBreaker(_Request):
+    """When failures stop the run from claiming, and for how long; it resumes by itself."""
+
+    window: int = Field(256, le=65_536)
+    """Attempts that a failure rate is taken over; nothing is judged before so many have ended."""
+    max_lost_rate: float = 0.5
+    """Share of attempts lost with their servers above which nothing is claimed; 1 never trips."""
+    max_failed_rate: float = 0.5
+    """Share of attempts that came back and failed (refused, or without a reward), likewise; 1 never trips."""
+    pause_s: float = Field(5.0, le=86_400)
+    """Seconds until a few claims are tried; twice as many after each trial that fails."""
+    max_pause_s: float = Field(300.0, le=86_400)
+    """The longest pause."""
+    trial_claims: int = Field(4, le=4096)
+    """Prompts claimed at a time while it is tried."""
+
+
 class NewRun(_Request):
     """A run to queue."""
 
@@ -157,14 +178,35 @@ class NewRun(_Request):
     """Attempts for one rollout before its group is incomplete."""
     attempt_timeout_s: float = Field(120.0, le=86_400)
     """Seconds one attempt may take on a server."""
+    incomplete: IncompletePolicy = IncompletePolicy.REFILL
+    """Where attempts of a group are lost or failed. refill: make them again, within `max_attempts`. accept: publish a
+    committed group from `min_group` rollouts on. drop: make nothing again; the prompt comes back."""
+    min_group: int | None = Field(None, le=_MOST_ROLLOUTS)
+    """Least rollouts of a group published without some of its attempts; by default half of what its rule wanted."""
+    stragglers: StragglerPolicy = StragglerPolicy.WAIT
+    """Attempts that take much longer than their siblings. wait: until their timeout. cut: abort them, if the committed
+    group has `min_group` rollouts without them. replace: abort them and make them again, within `max_attempts`. Cutting
+    long answers biases training towards short ones."""
+    straggler_share: float = 0.75
+    """Share of the attempts asked for together that has to be back before any other is a straggler."""
+    straggler_factor: float = 3.0
+    """Times the median duration of those that are back, from which on an attempt is a straggler."""
+    overlong: OverlongPolicy = OverlongPolicy.KEEP
+    """Completions that reach `max_new_tokens`. keep: train on them. mask: they count for nothing in training. penalise:
+    the reward falls by up to 1 over the last `overlong_cache` tokens (DAPO's soft overlong punishment)."""
+    overlong_cache: int | None = Field(None, le=_MOST)
+    """With penalise, tokens before `max_new_tokens` over which the reward falls; by default a fifth of it."""
+    breaker: NewBreaker = NewBreaker()
+    """When failures stop the run from claiming."""
 
     def config(self) -> RunConfig:
         """The run as the core knows it; raises InvalidInput from its cross-checks."""
-        given = self.model_dump(exclude={"run_id", "sampling", "budget", "evaluation"})
+        given = self.model_dump(exclude={"run_id", "sampling", "budget", "evaluation", "breaker"})
         return RunConfig(
             **given,
             sampling=Sampling(**self.sampling.model_dump()),
             budget=Budget(**self.budget.model_dump()),
+            breaker=BreakerLimits(**self.breaker.model_dump()),
             evaluation=EvaluationPlan(**self.evaluation.model_dump()) if self.evaluation else None,
         )
 

@@ -12,7 +12,7 @@ from scheduler.core.ledger import Ledger, StageLine
 from scheduler.core.run import RunConfig
 from scheduler.core.spend import pilot_success_rate, skip_rates
 from scheduler.prompts import AddReport
-from scheduler.service import RunView
+from scheduler.service import BreakerView, RunView
 from scheduler.state.pools import PoolRecord
 from scheduler.state.table import Event, PromptView
 
@@ -86,6 +86,27 @@ class Spend(Response):
     reserved_tokens: int
 
 
+class Breaker(Response):
+    """The failure-rate breaker of a run that is at work."""
+
+    state: str
+    """closed, open (nothing is claimed) or half_open (a few claims are being tried)."""
+    tripped_by: str | None
+    """infrastructure or data; None while it is closed."""
+    reason: str
+    """Why it is not closed."""
+    retry_in_s: float
+    """Seconds until an open breaker lets a few claims through."""
+
+    @classmethod
+    def of(cls, view: BreakerView) -> Self:
+        """The breaker as the service sees it."""
+        breaker = view.breaker
+        return cls(
+            state=breaker.state, tripped_by=breaker.tripped_by, reason=breaker.reason, retry_in_s=view.retry_in_s
+        )
+
+
 class Run(Response):
     """A run at one moment."""
 
@@ -94,6 +115,8 @@ class Run(Response):
     reason: str
     waiting_for: str
     """What it waits for now; empty while work flows."""
+    breaker: Breaker | None
+    """Whether failures keep it from claiming; None while no engine is at work on it."""
     pool: str
     allocator: str
     step: int
@@ -127,6 +150,7 @@ class Run(Response):
             state=record.state,
             reason=record.reason,
             waiting_for=view.waiting_for,
+            breaker=Breaker.of(view.breaker) if view.breaker is not None else None,
             pool=record.config.pool,
             allocator=record.config.allocator,
             step=record.step,
@@ -193,6 +217,12 @@ class LedgerPage(Response):
     """Verdicts by reason, as verdict:reason."""
     passed_over: dict[str, int]
     """Prompts judged by their history alone, by verdict."""
+    incomplete: dict[str, int]
+    """Groups that some attempts gave no rollout for, by what became of them: refilled, accepted, cut, dropped."""
+    recalled: dict[str, int]
+    """Attempts called back, by reason: too_stale, straggler."""
+    breaker_trips: dict[str, int]
+    """How often failures stopped the run from claiming, by their class: infrastructure, data."""
     groups_trained: int
 
     @classmethod
@@ -208,6 +238,9 @@ class LedgerPage(Response):
             verdicts=_under(counters, "verdict:"),
             reasons=_under(counters, "reason:"),
             passed_over=_under(counters, "passed_over:"),
+            incomplete=_under(counters, "incomplete:"),
+            recalled=_under(counters, "recalled:"),
+            breaker_trips=_under(counters, "breaker:"),
             groups_trained=counters.get("groups:trained", 0),
         )
 

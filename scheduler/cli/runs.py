@@ -15,12 +15,15 @@ from scheduler.cli.run_options import Fields, merged, parameters, read_fields
 from scheduler.cli.terminal import DEFAULT_URL, AsJson, Terminal, Url, talk
 from scheduler.client import Json
 from scheduler.core.evaluation import EvaluationMeasure
+from scheduler.core.incomplete import IncompletePolicy
 from scheduler.core.lifecycle import RunState
+from scheduler.core.overlong import OverlongPolicy
+from scheduler.core.stragglers import StragglerPolicy
 
 commands = typer.Typer(no_args_is_help=True, help="Training jobs over a pool, with a budget and an allocator.")
 
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="The run's id.")]
-_SIZES, _BUDGET, _EVALUATION = "Groups and steps", "Budget", "Evaluation"
+_SIZES, _BUDGET, _EVALUATION, _FAILURES = "Groups and steps", "Budget", "Evaluation", "Failures and long answers"
 
 
 @commands.command("create")
@@ -82,6 +85,48 @@ def create(
         str | None,
         typer.Option(help="With likelihood, the text after a prompt; has {answer}.", rich_help_panel=_EVALUATION),
     ] = None,
+    max_attempts: Annotated[
+        int | None, typer.Option(help="Attempts for one rollout.", rich_help_panel=_FAILURES)
+    ] = None,
+    attempt_timeout_s: Annotated[
+        float | None, typer.Option(help="Seconds one attempt may take.", rich_help_panel=_FAILURES)
+    ] = None,
+    incomplete: Annotated[
+        IncompletePolicy | None,
+        typer.Option(help="Make lost attempts again, accept a group without, or drop it.", rich_help_panel=_FAILURES),
+    ] = None,
+    min_group: Annotated[
+        int | None, typer.Option(help="Least rollouts of a group that lacks some.", rich_help_panel=_FAILURES)
+    ] = None,
+    stragglers: Annotated[
+        StragglerPolicy | None,
+        typer.Option(help="Wait for attempts that take much longer, cut or replace them.", rich_help_panel=_FAILURES),
+    ] = None,
+    straggler_share: Annotated[
+        float | None, typer.Option(help="Share that is back before any is one.", rich_help_panel=_FAILURES)
+    ] = None,
+    straggler_factor: Annotated[
+        float | None, typer.Option(help="Times their median duration.", rich_help_panel=_FAILURES)
+    ] = None,
+    overlong: Annotated[
+        OverlongPolicy | None,
+        typer.Option(help="Keep, mask or penalise completions at the token limit.", rich_help_panel=_FAILURES),
+    ] = None,
+    overlong_cache: Annotated[
+        int | None, typer.Option(help="Last tokens over which the reward falls.", rich_help_panel=_FAILURES)
+    ] = None,
+    breaker_window: Annotated[
+        int | None, typer.Option(help="Attempts that a failure rate is taken over.", rich_help_panel=_FAILURES)
+    ] = None,
+    breaker_max_lost_rate: Annotated[
+        float | None, typer.Option(help="Share lost above which nothing is claimed.", rich_help_panel=_FAILURES)
+    ] = None,
+    breaker_max_failed_rate: Annotated[
+        float | None, typer.Option(help="Likewise, share that came back and failed.", rich_help_panel=_FAILURES)
+    ] = None,
+    breaker_pause_s: Annotated[
+        float | None, typer.Option(help="Seconds until a few claims are tried.", rich_help_panel=_FAILURES)
+    ] = None,
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
@@ -109,6 +154,19 @@ def create(
         "evaluation.every_steps": eval_every_steps,
         "evaluation.measure": eval_measure,
         "evaluation.target": eval_target,
+        "max_attempts": max_attempts,
+        "attempt_timeout_s": attempt_timeout_s,
+        "incomplete": incomplete,
+        "min_group": min_group,
+        "stragglers": stragglers,
+        "straggler_share": straggler_share,
+        "straggler_factor": straggler_factor,
+        "overlong": overlong,
+        "overlong_cache": overlong_cache,
+        "breaker.window": breaker_window,
+        "breaker.max_lost_rate": breaker_max_lost_rate,
+        "breaker.max_failed_rate": breaker_max_failed_rate,
+        "breaker.pause_s": breaker_pause_s,
     }
     request = merged(_read(config) if config is not None else {}, options, parameters(parameter or ()))
     with talk(url, as_json) as terminal:

@@ -31,6 +31,17 @@ class AdvantageKind(StrEnum):
     """r - mean of the others, that is N / (N - 1) (r - mean): unbiased (arXiv 2402.14740)."""
 
 
+def counted_advantages(
+    rewards_N: Sequence[float], counted_N: Sequence[bool], kind: AdvantageKind
+) -> NDArray[np.float64]:
+    """The advantages of a group in which some rollouts do not count: theirs are 0, and no baseline knows of them."""
+    counted = np.asarray(counted_N, dtype=np.bool_)
+    advantages = np.zeros(len(counted), dtype=np.float64)
+    if counted.any():
+        advantages[counted] = group_advantages(np.asarray(rewards_N, dtype=np.float64)[counted], kind)
+    return advantages
+
+
 def group_advantages(rewards_N: Sequence[float] | NDArray[np.float64], kind: AdvantageKind) -> NDArray[np.float64]:
     """The advantage of each rollout of one group, float64, shape (N,).
 

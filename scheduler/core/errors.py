@@ -74,7 +74,14 @@ class ServerRefused(InferenceError):
 
 
 class Aborted(InferenceError):
-    """The attempt was aborted on the server; partial tokens are dropped."""
+    """The attempt was aborted on the server; partial tokens are dropped.
+
+    `num_tokens` is how many had been generated; None where the server does not say.
+    """
+
+    def __init__(self, message: str, *, num_tokens: int | None = None) -> None:
+        super().__init__(message)
+        self.num_tokens = num_tokens
 
 
 class ForeignWeights(InferenceError):

@@ -44,9 +44,9 @@ class Outcome(StrEnum):
     INCOMPLETE = "incomplete"
     """Its group could not be completed."""
     EXPIRED = "expired"
-    """Too stale to train on."""
+    """Too stale to train on, or called back because it would have been."""
     CANCELLED = "cancelled"
-    """Its run ended or was cancelled first."""
+    """Its run ended or was cancelled first, or it was called back as a straggler."""
     ROLLED_BACK = "rolled_back"
     """Applied by a step that was lost with its learner, and too stale to deliver again."""
     EVALUATED = "evaluated"
@@ -71,7 +71,7 @@ _ENDS_OF_HELD = (
 LEGAL_MOVES: Mapping[OpenState | None, frozenset[Status]] = {
     None: frozenset({OpenState.IN_FLIGHT}),
     OpenState.IN_FLIGHT: frozenset(
-        {OpenState.HELD, Outcome.EVALUATED, Outcome.FAILED, Outcome.LOST, Outcome.CANCELLED}
+        {OpenState.HELD, Outcome.EVALUATED, Outcome.FAILED, Outcome.LOST, Outcome.CANCELLED, Outcome.EXPIRED}
     ),
     OpenState.HELD: frozenset({OpenState.PUBLISHED, *_ENDS_OF_HELD}),
     OpenState.PUBLISHED: frozenset({OpenState.APPLIED, Outcome.EXPIRED, Outcome.SURPLUS, Outcome.CANCELLED}),

@@ -6,9 +6,13 @@ Owns: the run's configuration and its cross-checks. Never changes after the run 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from scheduler.core.breaker import BreakerLimits
 from scheduler.core.budget import Budget, Cost, worst_case
 from scheduler.core.errors import InvalidInput
 from scheduler.core.evaluation import DEFAULT_TARGET, EvaluationMeasure, check_target
+from scheduler.core.incomplete import IncompletePolicy
+from scheduler.core.overlong import OverlongPolicy, default_cache
+from scheduler.core.stragglers import StragglerPolicy
 from scheduler.core.types import Sampling
 
 
@@ -75,6 +79,22 @@ class RunConfig:
     """Attempts for one rollout before its group is incomplete."""
     attempt_timeout_s: float = 120.0
     """Seconds one attempt may take on a server before it is lost and made again elsewhere."""
+    incomplete: IncompletePolicy = IncompletePolicy.REFILL
+    """What is done where attempts of a group are lost or failed."""
+    min_group: int | None = None
+    """Least rollouts of a group that is published without some of its attempts; None: half of what its rule wanted."""
+    stragglers: StragglerPolicy = StragglerPolicy.WAIT
+    """What becomes of attempts that take much longer than their siblings."""
+    straggler_share: float = 0.75
+    """Share of the attempts asked for together that has to be back before any other is a straggler."""
+    straggler_factor: float = 3.0
+    """Times the median duration of those that are back, from which on an attempt is one."""
+    overlong: OverlongPolicy = OverlongPolicy.KEEP
+    """What becomes of completions that reach `max_new_tokens`."""
+    overlong_cache: int | None = None
+    """With PENALISE, tokens before the limit over which the reward falls; None: a fifth of `max_new_tokens`."""
+    breaker: BreakerLimits = field(default_factory=BreakerLimits)
+    """When failures stop the run from claiming."""
 
     def __post_init__(self) -> None:
         checks = {
@@ -99,6 +119,7 @@ class RunConfig:
             raise InvalidInput(f"{self.max_steps} is below 1", field="max_steps")
         if self.group_size < 2:
             raise InvalidInput(f"a group of {self.group_size} has no variance to learn from", field="commits")
+        self._check_failure_policies()
         if self.evaluation is not None and self.evaluation.pool == self.pool:
             raise InvalidInput("a run is not evaluated on the pool it trains on", field="evaluation.pool")
         if not 0.0 < self.discount <= 1.0:
@@ -115,6 +136,42 @@ class RunConfig:
                 f"{self.budget.tokens} tokens cannot fund one group at its worst case of {self.largest_claim.tokens}",
                 field="budget.tokens",
             )
+
+    def _check_failure_policies(self) -> None:
+        if self.min_group is not None and not 2 <= self.min_group <= self.group_size:
+            raise InvalidInput(
+                f"{self.min_group} is not between 2 and a whole group, which has {self.group_size} rollouts",
+                field="min_group",
+            )
+        if not 0.0 < self.straggler_share < 1.0:
+            raise InvalidInput(f"{self.straggler_share} is not in (0, 1)", field="straggler_share")
+        if self.straggler_factor <= 1.0:
+            raise InvalidInput(
+                f"{self.straggler_factor} is not above 1: half of all attempts take longer than the median",
+                field="straggler_factor",
+            )
+        makes_again = self.max_attempts > 1 and self.incomplete is not IncompletePolicy.DROP
+        if self.stragglers is StragglerPolicy.REPLACE and not makes_again:
+            raise InvalidInput(
+                "replace makes attempts again: it needs max_attempts of 2 or more, and incomplete other than drop",
+                field="stragglers",
+            )
+        limit = self.sampling.max_new_tokens
+        if self.overlong_cache is not None and not 1 <= self.overlong_cache <= limit:
+            raise InvalidInput(
+                f"{self.overlong_cache} is not between 1 and sampling.max_new_tokens, which is {limit}",
+                field="overlong_cache",
+            )
+
+    def least_group(self, num_wanted: int) -> int:
+        """Rollouts that a group of which its rule wanted so many has at least, if it is published without some."""
+        least = (num_wanted + 1) // 2 if self.min_group is None else min(self.min_group, num_wanted)
+        return max(2, least)
+
+    @property
+    def penalised_tokens(self) -> int:
+        """Tokens before `max_new_tokens` over which PENALISE lowers the reward."""
+        return default_cache(self.sampling.max_new_tokens) if self.overlong_cache is None else self.overlong_cache
 
     @property
     def group_size(self) -> int:

@@ -16,6 +16,10 @@ MIXED = "mixed:rollouts"
 """Rollouts in published groups whose rewards differ."""
 SIGNAL = "signal:milli"
 """Sum over published groups of rollouts x variance of their rewards, in thousandths."""
+TOO_STALE = "recalled:too_stale"
+"""Attempts called back because no batch could take their group any more."""
+STRAGGLERS = "recalled:straggler"
+"""Attempts called back because they took much longer than their siblings."""
 
 NOT_COMMITTED = (Verdict.SKIP, Verdict.DEFER, Verdict.EVICT)
 """The verdicts that make the skip rate, in the order they are reported in."""

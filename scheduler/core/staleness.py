@@ -56,6 +56,14 @@ def will_be_fresh(
     return is_fresh(policy_version + outstanding // batch_size, oldest_version, max_staleness)
 
 
+def next_batch_version(policy_version: int, *, is_batch_out: bool) -> int:
+    """The policy version at which the next batch that is not yet composed is consumed, at the earliest.
+
+    While the learner has a batch, that is after it has trained it.
+    """
+    return policy_version + is_batch_out
+
+
 def all_will_be_fresh(oldest_versions: Sequence[int], policy_version: int, batch_size: int, max_staleness: int) -> bool:
     """Whether groups with these oldest versions are all fresh when trained oldest first from this policy version on.
 

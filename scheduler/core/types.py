@@ -95,6 +95,8 @@ class Rollout:
     reward: float
     correct: bool
     text: str = ""
+    masked: bool = False
+    """It counts for nothing in training: its tokens are not trained on, and its reward moves no baseline."""
 
     @property
     def oldest_version(self) -> int:
@@ -134,9 +136,14 @@ class Group:
         return min(rollout.oldest_version for rollout in self.rollouts)
 
     @property
+    def trained(self) -> tuple[Rollout, ...]:
+        """The rollouts that count in training."""
+        return tuple(rollout for rollout in self.rollouts if not rollout.masked)
+
+    @property
     def num_tokens(self) -> int:
-        """Generated tokens over all rollouts."""
-        return sum(len(rollout.token_ids) for rollout in self.rollouts)
+        """Generated tokens of the rollouts that count in training."""
+        return sum(len(rollout.token_ids) for rollout in self.trained)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

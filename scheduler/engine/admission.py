@@ -20,6 +20,7 @@ from scheduler.core.lifecycle import PromptState
 from scheduler.core.prior import Prior
 from scheduler.core.run import RunConfig
 from scheduler.core.types import Prompt
+from scheduler.engine.circuit import Circuit
 from scheduler.engine.pipeline import Pipeline
 from scheduler.engine.rule_in_force import RuleInForce
 from scheduler.state.pools import PoolStore
@@ -40,6 +41,7 @@ class Admission:
     fence: int
     rule: RuleInForce
     pipeline: Pipeline
+    circuit: Circuit
     table: Table
     visits: VisitStore
     pools: PoolStore
@@ -64,8 +66,11 @@ class Admission:
         return Row(evidence=Evidence.fresh(self.rule.prior, self.pipeline.policy_version))
 
     async def admit(self) -> int:
-        """Claim as many prompts as the pipeline wants now, and start their visits; returns how many."""
-        wanted = self.pipeline.claims_wanted
+        """Claim as many prompts as the pipeline wants now, and start their visits; returns how many.
+
+        None while the breaker is open, a few while it is half-open.
+        """
+        wanted = self.circuit.claims(self.pipeline.claims_wanted, self.pipeline.num_piloting)
         if wanted <= 0:
             return 0
         sample = await self._sample(wanted)

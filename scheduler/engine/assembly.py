@@ -16,8 +16,10 @@ from scheduler.core.types import Prompt
 from scheduler.engine.admission import Admission
 from scheduler.engine.attempts import Sender
 from scheduler.engine.batches import Batches
+from scheduler.engine.circuit import Circuit
 from scheduler.engine.delivery import Delivery, DeliverySettings
 from scheduler.engine.evaluator import Evaluator
+from scheduler.engine.flights import Flights
 from scheduler.engine.foresight import Foresight
 from scheduler.engine.measures import Measure, measure_of
 from scheduler.engine.pipeline import Pipeline
@@ -51,6 +53,8 @@ class EngineSettings:
     """Prompts in their pilots at once, at most."""
     retry_s: float = 0.5
     """Pause before a lost attempt is made again; it doubles with each further try."""
+    recall_s: float = 5.0
+    """How long an attempt that was called back may take to end at its server before nobody waits for it any more."""
     push_retry_s: float = 2.0
     """Pause before weights that a server did not take are given to it again."""
     drain_s: float = 0.0
@@ -90,6 +94,8 @@ class Parts:
     visits: VisitStore
     rule: RuleInForce
     pipeline: Pipeline
+    flights: Flights
+    circuit: Circuit
     weights: WeightPusher
     batches: Batches
     delivery: Delivery
@@ -155,6 +161,8 @@ async def assemble(
         patience_s=settings.delivery.patience_s,
     )
     newest = await recent_versions(redis, keys, count=1)
+    flights = Flights(config, run_id=record.run_id, look_every_s=settings.tend_s)
+    circuit = Circuit(config.breaker, run_id=record.run_id, runs=runs, transactor=transactor)
 
     async def sender_of(pool: str) -> Sender:
         return Sender(
@@ -164,7 +172,9 @@ async def assemble(
             config=config,
             run_id=record.run_id,
             fence=lease.fence,
+            flights=flights,
             retry_s=settings.retry_s,
+            recall_s=settings.recall_s,
         )
 
     async def tokenizer_of(pool: str) -> Tokenizer:
@@ -187,6 +197,8 @@ async def assemble(
         visits=visits,
         rule=rule,
         pipeline=pipeline,
+        flights=flights,
+        circuit=circuit,
         weights=weights,
         batches=batches,
         delivery=Delivery(
@@ -213,13 +225,19 @@ async def assemble(
             measure_of=evaluation_measure,
         ),
         runner=VisitRunner(
-            sender=await sender_of(config.pool), visits=visits, pipeline=pipeline, config=config, rule=rule
+            sender=await sender_of(config.pool),
+            visits=visits,
+            pipeline=pipeline,
+            circuit=circuit,
+            config=config,
+            rule=rule,
         ),
         admission=Admission(
             config=config,
             fence=lease.fence,
             rule=rule,
             pipeline=pipeline,
+            circuit=circuit,
             table=table,
             visits=visits,
             pools=pools,

@@ -1,23 +1,27 @@
 """Making attempts: from a number of rollouts wanted to rollouts with rewards.
 
-Owns: sending attempts and judging what comes back. Never decides what to ask for, and never asks again by itself.
-Invariant: each attempt has its own rid and seed, and comes back as a rollout, failed or lost, never as nothing.
+Owns: sending attempts, aborting those that are called back, and judging what comes back. Never decides what to ask for
+or what to call back, and never asks again by itself. Invariant: each attempt has its own rid and seed, and comes back
+as a rollout, failed, lost or called back, never as nothing.
 """
 
 import asyncio
 import hashlib
 import random
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 import structlog
 
 from inference.protocol import GenerateRequest, Score, WeightLabel
-from scheduler.core.errors import InferenceError, ServerRefused
+from scheduler.core.errors import Aborted, InferenceError, ServerRefused
+from scheduler.core.overlong import handled
 from scheduler.core.run import RunConfig
 from scheduler.core.types import Completion, Judgement, Prompt, Rollout, Stage
+from scheduler.engine.flights import Flight, Flights, Recall, Volley
 from scheduler.engine.prompt_cache import PromptCache
 from scheduler.fleet import Dispatch, Fleet
 from scheduler.rewards.pool import RewardPool
@@ -44,8 +48,17 @@ class Lost:
     """Its server went away with it: the prompt may be what killed it."""
 
 
-Answer = Completion | Refused | Lost
-Scored = Score | Refused | Lost
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recalled:
+    """It was called back, and aborted."""
+
+    why: Recall
+    num_tokens: int
+    """What it had generated; its worst case where the server does not say."""
+
+
+Answer = Completion | Refused | Lost | Recalled
+Scored = Score | Refused | Lost | Recalled
 _ReplyT = TypeVar("_ReplyT", Completion, Score)
 
 
@@ -63,6 +76,12 @@ class Judged:
     """A server went away with one of them."""
     refused: str = ""
     """Why the server refuses the request itself; empty if it does not."""
+    expired: int = 0
+    """Attempts called back as too stale."""
+    cut: int = 0
+    """Attempts called back as stragglers."""
+    recalled_tokens: int = 0
+    """What those called back are charged."""
     prompt_tokens: int = 0
 
     @property
@@ -81,14 +100,17 @@ class Sender:
     config: RunConfig
     run_id: str
     fence: int
+    flights: Flights
     retry_s: float
     """Pause before the second try; it doubles with each one after."""
+    recall_s: float = 5.0
+    """How long an attempt that was called back may take to end before nobody waits for it any more."""
     _alone: asyncio.Lock = field(default_factory=asyncio.Lock)
     _cache: PromptCache = field(default_factory=PromptCache)
 
     @asynccontextmanager
-    async def turn(self, attempt: int, *, suspect: bool) -> AsyncIterator[None]:
-        """The moment for try number `attempt` (from 0) of attempts that were lost before.
+    async def turn(self, attempt: int, *, tries: int, suspect: bool) -> AsyncIterator[None]:
+        """The moment for try number `attempt` (from 0) of `tries` of attempts that were lost before.
 
         `suspect`: a server went away with them. One prompt can kill a server under hundreds of others; so that only
         the culprit runs out of tries, the last try of each suspect is made while no other suspect makes one.
@@ -96,30 +118,31 @@ class Sender:
         async with AsyncExitStack() as stack:
             if attempt:
                 await asyncio.sleep(self.retry_s * 2 ** (attempt - 1) * random.uniform(0.5, 1.0))
-                if suspect and attempt + 1 == self.config.max_attempts:
-                    await stack.enter_async_context(self._alone)
+            if suspect and attempt + 1 == tries:
+                await stack.enter_async_context(self._alone)
             yield
 
     async def make(
-        self, prompt: Prompt, visit_id: str, stage: Stage, count: int, *, round_number: int, first: int
+        self, prompt: Prompt, visit_id: str, volley: Volley, count: int, *, round_number: int, first: int
     ) -> Judged:
-        """Make `count` attempts at once and judge what comes back.
+        """Make `count` attempts of a volley at once and judge what comes back.
 
         `first` numbers them within the visit; seeds follow from it, the prompt and `round_number` (its visits so far).
         """
         numbers = range(first, first + count)
-        answers = await asyncio.gather(
-            *(
-                self._sample(
-                    prompt, stage, self._rid(visit_id, number), self._seed(prompt, round_number, number), count
+        with self.flights.under_way(volley):
+            answers = await asyncio.gather(
+                *(
+                    self._sample(
+                        prompt, volley, self._rid(visit_id, number), self._seed(prompt, round_number, number), count
+                    )
+                    for number in numbers
                 )
-                for number in numbers
             )
-        )
-        return await self._judge(prompt, stage, answers)
+            return await self._judge(prompt, volley.stage, answers)
 
     async def score(
-        self, prompt: Prompt, target_ids: tuple[int, ...], visit_id: str, stage: Stage, *, number: int
+        self, prompt: Prompt, target_ids: tuple[int, ...], visit_id: str, volley: Volley, *, number: int
     ) -> Scored:
         """One attempt that generates nothing: the log-probs of `target_ids` after the prompt, at temperature 1."""
         rid = self._rid(visit_id, number)
@@ -133,7 +156,8 @@ class Sender:
                 start=len(prompt.input_ids),
             )
 
-        return await self._send(prompt, stage, rid, ask)
+        with self.flights.under_way(volley):
+            return await self._send(prompt, volley, rid, ask)
 
     def _rid(self, visit_id: str, number: int) -> str:
         # The fence keeps a successor's rids apart from those its predecessor may still have in flight.
@@ -145,9 +169,10 @@ class Sender:
         # Not a checksum: those are linear, and the seeds of one prompt's attempts would differ alike for every prompt.
         return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=4).digest(), "big") & 0x7FFFFFFF
 
-    async def _sample(self, prompt: Prompt, stage: Stage, rid: str, seed: int, at_once: int) -> Answer:
+    async def _sample(self, prompt: Prompt, volley: Volley, rid: str, seed: int, at_once: int) -> Answer:
         async def ask(dispatch: Dispatch) -> Completion:
             await self._cache.hold(prompt, dispatch, at_once, lambda: self._prefill(prompt, dispatch, rid))
+            volley.samples_from(dispatch.server.version)
             request = GenerateRequest(
                 rid=rid,
                 run=self.run_id,
@@ -159,7 +184,7 @@ class Sender:
             )
             return await dispatch.server.client.generate(request)
 
-        return await self._send(prompt, stage, rid, ask)
+        return await self._send(prompt, volley, rid, ask)
 
     async def _prefill(self, prompt: Prompt, dispatch: Dispatch, rid: str) -> None:
         await dispatch.server.client.prefill(
@@ -171,22 +196,61 @@ class Sender:
         )
 
     async def _send(
-        self, prompt: Prompt, stage: Stage, rid: str, ask: Callable[[Dispatch], Awaitable[_ReplyT]]
-    ) -> _ReplyT | Refused | Lost:
-        async with self.fleet.slot(stage, prompt.prompt_id) as dispatch:
+        self, prompt: Prompt, volley: Volley, rid: str, ask: Callable[[Dispatch], Awaitable[_ReplyT]]
+    ) -> _ReplyT | Refused | Lost | Recalled:
+        """Send one attempt and see it through to its end, or to the moment at which it is called back."""
+        flight = Flight(rid=rid)
+        volley.flights.add(flight)
+        flying = asyncio.ensure_future(self._fly(prompt, volley, flight, ask))
+        try:
+            await asyncio.wait((flying, flight.recalled), return_when=asyncio.FIRST_COMPLETED)
+            if flight.recalled.done() and not flying.done():
+                await self._call_back(flight, flying)
+            return flying.result() if flying.done() else self._given_up(flight)
+        finally:
+            volley.flights.discard(flight)
+            flying.cancel()
+            # Seen to its end: it holds a place on a server.
+            await asyncio.wait((flying,))
+
+    async def _call_back(self, flight: Flight, flying: asyncio.Task[_ReplyT | Refused | Lost | Recalled]) -> None:
+        """Abort an attempt where it is and give it a moment to end there; one without a server has nothing to end."""
+        if flight.dispatch is None:
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.recall_s):
+                await self.fleet.recall(flight.dispatch, flight.rid)
+                await asyncio.wait((flying,))
+
+    def _given_up(self, flight: Flight) -> Recalled:
+        at_worst = 0 if flight.dispatch is None else self.config.sampling.max_new_tokens
+        return Recalled(why=flight.recalled.result(), num_tokens=at_worst)
+
+    async def _fly(
+        self, prompt: Prompt, volley: Volley, flight: Flight, ask: Callable[[Dispatch], Awaitable[_ReplyT]]
+    ) -> _ReplyT | Refused | Lost | Recalled:
+        rid = flight.rid
+        async with self.fleet.slot(volley.stage, prompt.prompt_id) as dispatch:
+            flight.sent(dispatch, time.monotonic())
             try:
                 reply = await ask(dispatch)
             except ServerRefused as error:
                 return Refused(reason=str(error))
             except InferenceError as error:
+                if isinstance(error, Aborted) and flight.recalled.done():
+                    at_worst = self.config.sampling.max_new_tokens
+                    num_tokens = at_worst if error.num_tokens is None else min(at_worst, error.num_tokens)
+                    return Recalled(why=flight.recalled.result(), num_tokens=num_tokens)
                 log.info("attempt_lost", run=self.run_id, rid=rid, prompt=prompt.prompt_id, reason=str(error))
                 return Lost(reason=str(error), server_gone=await self.fleet.lost(dispatch, rid, error))
+            volley.came_back(flight, time.monotonic())
             doubt = await self.fleet.vouched(dispatch, reply, timeout_s=_CONFIRM_TIMEOUT_S)
             return Lost(reason=doubt) if doubt else reply
 
     async def _judge(self, prompt: Prompt, stage: Stage, answers: Sequence[Answer]) -> Judged:
         completions = [answer for answer in answers if isinstance(answer, Completion)]
         refusals = [answer.reason for answer in answers if isinstance(answer, Refused)]
+        recalled = [answer for answer in answers if isinstance(answer, Recalled)]
         jobs = [RewardJob(text=done.text, answer=prompt.answer, metadata=prompt.metadata) for done in completions]
         judgements = await self.rewards.judge(self.reward, jobs) if jobs else []
         rollouts: list[Rollout] = []
@@ -194,7 +258,7 @@ class Sender:
         failed_tokens = 0
         for completion, judgement in zip(completions, judgements, strict=True):
             if isinstance(judgement, Judgement):
-                rollouts.append(Rollout.judged(completion, stage, judgement))
+                rollouts.append(self._handled(Rollout.judged(completion, stage, judgement)))
             else:
                 failures.append(f"reward failed: {judgement}")
                 failed_tokens += len(completion.token_ids)
@@ -205,5 +269,18 @@ class Sender:
             lost=tuple(answer.reason for answer in answers if isinstance(answer, Lost)),
             server_gone=any(answer.server_gone for answer in answers if isinstance(answer, Lost)),
             refused=refusals[0] if refusals else "",
+            expired=sum(answer.why is Recall.TOO_STALE for answer in recalled),
+            cut=sum(answer.why is Recall.STRAGGLER for answer in recalled),
+            recalled_tokens=sum(answer.num_tokens for answer in recalled),
             prompt_tokens=sum(completion.prompt_tokens for completion in completions),
+        )
+
+    def _handled(self, rollout: Rollout) -> Rollout:
+        """The rollout as it is trained on: its reward is shaped before a group's statistics are taken."""
+        config = self.config
+        return handled(
+            rollout,
+            config.overlong,
+            max_new_tokens=config.sampling.max_new_tokens,
+            cache=config.penalised_tokens,
         )

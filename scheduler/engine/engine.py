@@ -183,6 +183,7 @@ class Engine:
         """
         while not self._ended.is_set():
             moment = self._parts.pipeline.moment
+            self._parts.flights.look(self._parts.pipeline.next_batch_version, time.monotonic())
             await self._phases.follow_weights()
             if self._phases.is_cancelled:
                 await self._wind_up()
@@ -247,7 +248,7 @@ class Engine:
             "stalled",
             run=self.run_id,
             idle_s=round(idle_s, 3),
-            waiting_for=self._phases.waiting_for() or f"{pipeline.num_visits} visits under way",
+            waiting_for=self._phases.stalled_on(),
             visits=pipeline.num_visits,
             held=len(pipeline.held),
             committing=len(pipeline.committing),

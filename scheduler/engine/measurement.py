@@ -49,8 +49,9 @@ class Measurement:
         prompt_id, measured, suspect = question.prompt.prompt_id, Measured(), False
         missing = self.record.num_rollouts
         async with self._room:
-            for attempt in range(self._sender.config.max_attempts):
-                async with self._sender.turn(attempt, suspect=suspect):
+            tries = self._sender.config.max_attempts
+            for attempt in range(tries):
+                async with self._sender.turn(attempt, tries=tries, suspect=suspect):
                     if not await self._launch(missing):
                         return
                     reading = await self._measure.read(

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from inference.protocol import Score
-from scheduler.core.errors import InvalidInput
+from scheduler.core.errors import IllegalMove, InvalidInput
 from scheduler.core.evaluation import EvaluationMeasure, probability, target_text
 from scheduler.core.types import Prompt, Stage
-from scheduler.engine.attempts import Lost, Refused, Sender
+from scheduler.engine.attempts import Lost, Recalled, Refused, Sender
+from scheduler.engine.flights import Volley
 from scheduler.state.evaluations import EvaluationLanding, EvaluationRecord, Measured
 from scheduler.tokenizers import Tokenizer
 
@@ -63,7 +64,8 @@ class JudgedRollouts:
 
     async def read(self, question: Question, visit_id: str, count: int, *, version: int, first: int) -> Reading:
         """Sample and judge; a lost rollout is charged at its worst case."""
-        judged = await self.sender.make(question.prompt, visit_id, Stage.EVAL, count, round_number=version, first=first)
+        volley = Volley(prompt_id=question.prompt.prompt_id, stage=Stage.EVAL, num_wanted=count)
+        judged = await self.sender.make(question.prompt, visit_id, volley, count, round_number=version, first=first)
         lost = len(judged.lost)
         return Reading(
             measured=Measured(
@@ -103,7 +105,8 @@ class Likelihood:
 
     async def read(self, question: Question, visit_id: str, count: int, *, version: int, first: int) -> Reading:
         """One attempt: it has no noise that a second would lessen."""
-        answer = await self.sender.score(question.prompt, question.target_ids, visit_id, Stage.EVAL, number=first)
+        volley = Volley(prompt_id=question.prompt.prompt_id, stage=Stage.EVAL, num_wanted=count)
+        answer = await self.sender.score(question.prompt, question.target_ids, visit_id, volley, number=first)
         num_tokens = len(question.prompt.input_ids) + len(question.target_ids)
         match answer:
             case Score():
@@ -113,6 +116,8 @@ class Likelihood:
                 return Reading(measured=Measured(failed=1, reason=answer.reason), landing=_landing(failed=1))
             case Lost():
                 return Reading(measured=Measured(), landing=_landing(lost=1), server_gone=answer.server_gone)
+            case Recalled():
+                raise IllegalMove("an evaluation is never called back")
 
 
 def _landing(*, judged: int = 0, failed: int = 0, lost: int = 0, prompt_tokens: int = 0) -> EvaluationLanding:

@@ -143,6 +143,11 @@ class Phases:
             return self.reason
         return self._waits_for_weights() or self._waits_for_servers() or self._waits_for_work()
 
+    def stalled_on(self) -> str:
+        """What nothing has come of for long: what it waits for, or else whatever is under way."""
+        under_way = self._parts.flights.told(time.monotonic())
+        return self.waiting_for() or under_way or f"{self._parts.pipeline.num_visits} visits under way"
+
     def _waits_for_weights(self) -> str:
         if not self._parts.delivery.incarnation:
             return "a learner to attach"
@@ -163,6 +168,8 @@ class Phases:
         parts, pipeline = self._parts, self._parts.pipeline
         if self.is_over:
             return self._waits_for_the_end()
+        if self.state is RunState.RUNNING and (failures := parts.circuit.waiting_for()):
+            return failures
         if pipeline.num_visits == len(pipeline.held) and not pipeline.free:
             return f"the learner to apply step {parts.delivery.step + 1}"
         if parts.admission.out_of_budget and pipeline.num_visits:

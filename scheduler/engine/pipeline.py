@@ -11,7 +11,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from scheduler.core.staleness import PassRate, careful_pilot_demand, free_slots, pilot_demand, will_be_fresh
+from scheduler.core.staleness import (
+    PassRate,
+    careful_pilot_demand,
+    free_slots,
+    next_batch_version,
+    pilot_demand,
+    will_be_fresh,
+)
 from scheduler.state.groups import GroupEntry, GroupStatus
 
 
@@ -133,6 +140,16 @@ class Pipeline:
             horizon = min(horizon, self._max_steps)
         return self._round_of < horizon or self.free > len(self.held)
 
+    @property
+    def is_batch_out(self) -> bool:
+        """Whether the learner has the batch of its next step."""
+        return any(entry.step == self.step + 1 for entry in self.published())
+
+    @property
+    def next_batch_version(self) -> int:
+        """The policy version at which a group that is not published yet can be consumed, at the earliest."""
+        return next_batch_version(self.policy_version, is_batch_out=self.is_batch_out)
+
     def round_begun(self) -> None:
         """The claims wanted were made."""
         self._round_of = max(self._round_of + 1, self.step + 1)
@@ -143,7 +160,7 @@ class Pipeline:
         what survives beyond the slots may be wasted.
         """
         free, rate = self.free - len(self.held), self.pass_rate.rate
-        if any(entry.step == self.step + 1 for entry in self.published()):
+        if self.is_batch_out:
             demand = careful_pilot_demand(free, rate, self._pilot_cap)
         else:
             demand = pilot_demand(self.free, len(self.held), rate, self._pilot_cap)

@@ -6,6 +6,7 @@ evaluations go ahead of commits and commits ahead of pilots, each in the order i
 
 import asyncio
 import heapq
+import time
 import zlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -28,6 +29,8 @@ class Dispatch:
     version: int
     breaks: int
     deaths: int = 0
+    stood_still_s: float = 0.0
+    """Seconds for which the server had stood still until then."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -56,7 +59,13 @@ class Dispatcher:
         """An open server, for one attempt; waits as long as there is none."""
         server = await self._next_server(stage, key)
         try:
-            yield Dispatch(server=server, version=server.version, breaks=server.breaks, deaths=server.deaths)
+            yield Dispatch(
+                server=server,
+                version=server.version,
+                breaks=server.breaks,
+                deaths=server.deaths,
+                stood_still_s=server.stood_still_s(time.monotonic()),
+            )
         finally:
             server.gave_back()
             self.dispatch()

@@ -6,6 +6,7 @@ one that misses a probe SUSPECT, and neither gets anything; every change of stat
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Iterable
 from contextlib import AbstractAsyncContextManager
 
@@ -110,6 +111,10 @@ class Fleet:
         await self._quietly(server, server.client.abort(rid))
         return False
 
+    async def recall(self, dispatch: Dispatch, rid: str) -> None:
+        """Abort an attempt that nobody wants any more; its server is not to blame."""
+        await self._quietly(dispatch.server, dispatch.server.client.abort(rid))
+
     # States.
 
     async def set_state(
@@ -127,7 +132,8 @@ class Fleet:
                 version=version or server.version,
             )
             server.deaths += state is ServerState.DEAD
-        server.state, server.reason = state, reason
+        server.enter(state, time.monotonic())
+        server.reason = reason
         if version is not None:
             server.version, server.losses = version, 0
         await self._announce()

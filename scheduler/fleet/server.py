@@ -36,6 +36,10 @@ class Server:
     """One control operation at a time."""
     ceiling: int = field(init=False)
     """The most that its capacity can be."""
+    _stood_still_s: float = 0.0
+    """Seconds for which it has not been confirmed, but for the present time."""
+    _still_since: float | None = None
+    """Since when it is not confirmed; None while it is."""
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
     """Set while nothing is in flight."""
 
@@ -67,6 +71,18 @@ class Server:
     def load(self) -> float:
         """Share of its capacity in flight."""
         return self.in_flight / self.capacity
+
+    def enter(self, state: ServerState, now: float) -> None:
+        """Take a state; whether it is a legal one to go to is for the fleet to say."""
+        self.state = state
+        if self.is_confirmed and self._still_since is not None:
+            self._stood_still_s, self._still_since = self.stood_still_s(now), None
+        elif not self.is_confirmed and self._still_since is None:
+            self._still_since = now
+
+    def stood_still_s(self, now: float) -> float:
+        """Seconds, in all, in which it was being given weights or could not be trusted: nothing got on there."""
+        return self._stood_still_s + (0.0 if self._still_since is None else now - self._still_since)
 
     def took(self) -> None:
         """One more attempt is in flight."""

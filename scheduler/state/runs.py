@@ -126,6 +126,12 @@ class RunStore:
             transaction.run("HSET", meta, "ended_at", repr(now))
         await transactor.apply(transaction)
 
+    async def count(self, transactor: Transactor, counter: str) -> None:
+        """Add one to a counter of the ledger that no attempt moves."""
+        transaction = transactor.begin()
+        transaction.count(counter, 1)
+        await transactor.apply(transaction)
+
     async def note(self, transactor: Transactor, **fields: str | int | float) -> None:
         """Record facts of the run: started_at, live_version, reason, ending."""
         transaction = transactor.begin()

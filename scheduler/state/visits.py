@@ -13,9 +13,10 @@ from redis.asyncio import Redis
 
 from scheduler.core.budget import Budget
 from scheduler.core.errors import Conflict, IllegalMove
+from scheduler.core.incomplete import Shortfall, shortfall_counter
 from scheduler.core.ledger import Move, OpenState, Outcome
 from scheduler.core.lifecycle import PromptState, move_prompt
-from scheduler.core.spend import GROUPED, MIXED, SIGNAL, first_visit_counter
+from scheduler.core.spend import GROUPED, MIXED, SIGNAL, STRAGGLERS, TOO_STALE, first_visit_counter
 from scheduler.core.types import Group, Rollout, Stage, Verdict
 from scheduler.state.groups import GroupEntry
 from scheduler.state.keys import RunKeys
@@ -51,12 +52,18 @@ class Landing:
     failed_tokens: int = 0
     lost: int = 0
     cancelled: int = 0
+    expired: int = 0
+    """Called back as too stale."""
+    cut: int = 0
+    """Called back as stragglers."""
+    recalled_tokens: int = 0
+    """What those called back are charged."""
     prompt_tokens: int = 0
 
     @property
     def count(self) -> int:
         """Attempts that landed."""
-        return len(self.rollouts) + self.failed + self.lost + self.cancelled
+        return len(self.rollouts) + self.failed + self.lost + self.cancelled + self.expired + self.cut
 
 
 class VisitStore:
@@ -139,9 +146,13 @@ class VisitStore:
             Move(stage=stage, source=flying, to=OpenState.HELD, count=num_rollouts),
             Move(stage=stage, source=flying, to=Outcome.FAILED, count=landing.failed),
             Move(stage=stage, source=flying, to=Outcome.LOST, count=landing.lost),
-            Move(stage=stage, source=flying, to=Outcome.CANCELLED, count=landing.cancelled),
+            Move(stage=stage, source=flying, to=Outcome.CANCELLED, count=landing.cancelled + landing.cut),
+            Move(stage=stage, source=flying, to=Outcome.EXPIRED, count=landing.expired),
         )
-        generated = sum(len(rollout.token_ids) for rollout in landing.rollouts) + landing.failed_tokens
+        transaction.count(TOO_STALE, landing.expired)
+        transaction.count(STRAGGLERS, landing.cut)
+        generated = sum(len(rollout.token_ids) for rollout in landing.rollouts)
+        generated += landing.failed_tokens + landing.recalled_tokens
         # A cancelled attempt may have generated anything up to its limit, as a lost one may.
         tokens = generated + (landing.lost + landing.cancelled) * self._max_new_tokens
         transaction.count("reserved:tokens", -landing.count * self._max_new_tokens)
@@ -160,9 +171,18 @@ class VisitStore:
         )
         return await self._update(transaction, visit, landed)
 
-    async def settle(self, visit: Visit, outcome: Outcome, *, row: Row, state: PromptState, event: Event) -> None:
+    async def settle(
+        self,
+        visit: Visit,
+        outcome: Outcome,
+        *,
+        row: Row,
+        state: PromptState,
+        event: Event,
+        shortfall: Shortfall | None = None,
+    ) -> None:
         """End a visit without a group: its rollouts get `outcome`, the rest of its reservation is refunded."""
-        transaction = self._end(visit, row, state, event)
+        transaction = self._end(visit, row, state, event, shortfall)
         transaction.move(
             *(Move(stage=stage, source=OpenState.HELD, to=outcome, count=count) for stage, count in visit.held.items())
         )
@@ -171,14 +191,23 @@ class VisitStore:
             transaction.count(f"reason:{event.what}:{event.reason}", 1)
         await self._transactor.apply(transaction)
 
-    async def publish(self, visit: Visit, group: Group, entry: GroupEntry, *, row: Row, event: Event) -> None:
+    async def publish(
+        self,
+        visit: Visit,
+        group: Group,
+        entry: GroupEntry,
+        *,
+        row: Row,
+        event: Event,
+        shortfall: Shortfall | None = None,
+    ) -> None:
         """End a visit with a group: prompt state, ledger and group stream in one transaction.
 
         Raises IllegalMove if the entry does not count exactly the rollouts that the visit holds.
         """
         if _present(entry.counts) != _present(visit.held):
             raise IllegalMove(f"group {entry.group_id} counts {entry.counts}, its visit holds {visit.held}")
-        transaction = self._end(visit, row, PromptState.READY, event)
+        transaction = self._end(visit, row, PromptState.READY, event, shortfall)
         transaction.move(
             *(
                 Move(stage=stage, source=OpenState.HELD, to=OpenState.PUBLISHED, count=count)
@@ -200,7 +229,9 @@ class VisitStore:
         transaction.count("reserved:rollouts", rollouts)
         transaction.count("reserved:tokens", tokens)
 
-    def _end(self, visit: Visit, row: Row, state: PromptState, event: Event) -> Transaction:
+    def _end(
+        self, visit: Visit, row: Row, state: PromptState, event: Event, shortfall: Shortfall | None
+    ) -> Transaction:
         if _present(visit.in_flight):
             raise IllegalMove(f"visit {visit.visit_id} cannot end with attempts in flight: {visit.in_flight}")
         move_prompt(PromptState.CLAIMED, state)
@@ -208,6 +239,8 @@ class VisitStore:
         self._require(transaction, visit)
         if row.evidence.visits == 1 and event.pilots:
             transaction.count(first_visit_counter(event.correct, event.pilots), 1)
+        if shortfall is not None:
+            transaction.count(shortfall_counter(shortfall), 1)
         transaction.count("reserved:rollouts", -visit.reserved)
         transaction.count("reserved:tokens", -visit.reserved * self._max_new_tokens)
         transaction.run("HDEL", self._keys.visits, visit.visit_id)

@@ -88,6 +88,15 @@ def test_fields_a_server_leaves_out_are_filled_in() -> None:
     assert completion.spans == (VersionSpan(version=3, start=0, end=2),)
 
 
+@pytest.mark.parametrize("said", [None, 0, 5])
+def test_an_aborted_attempt_says_how_many_tokens_it_had_where_the_server_does(said: int | None) -> None:
+    meta: dict[str, object] = {"finish_reason": {"type": "abort", "message": "Aborted"}}
+    body = msgspec.json.encode({"meta_info": meta if said is None else meta | {"completion_tokens": said}})
+    with pytest.raises(Aborted) as aborted:
+        read_completion(make_request(), body)
+    assert aborted.value.num_tokens == said
+
+
 def test_an_abort_in_the_queue_is_an_abort_though_its_answer_lacks_fields() -> None:
     body = msgspec.json.encode({"meta_info": {"finish_reason": {"type": "abort", "message": "Abort in waiting queue"}}})
     with pytest.raises(Aborted, match="waiting queue"):

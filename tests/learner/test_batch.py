@@ -37,6 +37,20 @@ def test_a_rollout_without_advantage_is_not_computed_but_counts_in_the_denominat
     assert kept.num_tokens == group.num_tokens == 6
 
 
+def test_a_masked_rollout_is_neither_trained_on_nor_in_any_mean() -> None:
+    group = make_group(rewards=(1.0, 0.0, 0.0))
+    masked = replace(group, rollouts=(*group.rollouts[:2], replace(group.rollouts[2], masked=True)))
+    (kept,) = mixed(masked)
+    assert [rollout.rid for rollout in kept.rows.rollouts] == ["group-0", "group-1"]
+    assert kept.rows.advantages == (1.0, -1.0), "its reward moves no baseline"
+    assert kept.num_tokens == 4, "its tokens are not in the token mean"
+
+
+def test_a_group_whose_rewards_differ_by_what_is_masked_alone_drops_out() -> None:
+    group = make_group(rewards=(1.0, 0.0))
+    assert mixed(replace(group, rollouts=(group.rollouts[0], replace(group.rollouts[1], masked=True)))) == []
+
+
 # No deadline: the machine may be busy with servers.
 @settings(deadline=None)
 @given(

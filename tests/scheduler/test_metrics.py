@@ -9,6 +9,7 @@ from inference.client import ServerClient
 from inference.protocol import ModelLimits
 from scheduler import metrics
 from scheduler.core.budget import Budget
+from scheduler.core.incomplete import Shortfall
 from scheduler.core.ledger import OpenState, Outcome
 from scheduler.core.lifecycle import PromptState, RunState, ServerState
 from scheduler.core.types import Stage, Verdict
@@ -115,6 +116,23 @@ async def test_a_visit_without_a_verdict_is_counted_by_its_end_and_never_by_its_
     samples, view = await busy(service)
     assert of_run(samples, "interrupted_visits_total", end="quarantined") == view.counters["verdict:quarantined"] == 1
     assert "refused" not in (await metrics.render(service))[0].decode()
+
+
+async def test_failures_and_what_was_done_about_them_are_on_the_page(service: Service) -> None:
+    stores = await make_busy_run(service.redis)
+    for counter in ("incomplete:cut", "recalled:too_stale", "recalled:straggler", "breaker:data"):
+        await stores.runs.count(stores.transactor, counter)
+    samples = await scrape(service)
+    assert {end: of_run(samples, "incomplete_groups_total", end=end) for end in Shortfall} == {
+        Shortfall.REFILLED: 0,
+        Shortfall.ACCEPTED: 0,
+        Shortfall.CUT: 1,
+        Shortfall.DROPPED: 0,
+    }
+    assert of_run(samples, "recalled_attempts_total", reason="too_stale") == 1
+    assert of_run(samples, "recalled_attempts_total", reason="straggler") == 1
+    assert of_run(samples, "breaker_trips_total", failure="data") == 1
+    assert of_run(samples, "breaker_trips_total", failure="infrastructure") == 0
 
 
 async def test_skip_rates_are_prompts_considered_and_not_committed(service: Service) -> None:

@@ -6,9 +6,13 @@ import pytest
 from pydantic import ValidationError
 
 from scheduler.api.requests import Applied, NewRun, NewSampling
+from scheduler.core.breaker import BreakerLimits
 from scheduler.core.budget import Budget
 from scheduler.core.evaluation import EvaluationMeasure
+from scheduler.core.incomplete import IncompletePolicy
+from scheduler.core.overlong import OverlongPolicy
 from scheduler.core.run import EvaluationPlan, RunConfig
+from scheduler.core.stragglers import StragglerPolicy
 from scheduler.core.types import Sampling
 
 
@@ -35,6 +39,14 @@ def test_everything_that_is_asked_for_reaches_the_core() -> None:
             "budget": {"rollouts": 100, "wall_clock_s": 5.0},
             "evaluation": {"pool": "held-out", "every_steps": 5, "measure": "likelihood", "target": "{answer}."},
             "parameters": {"floor": 0.1},
+            "incomplete": "accept",
+            "min_group": 3,
+            "stragglers": "cut",
+            "straggler_share": 0.5,
+            "straggler_factor": 4,
+            "overlong": "penalise",
+            "overlong_cache": 2,
+            "breaker": {"window": 32, "max_lost_rate": 0.9, "pause_s": 2},
         }
     ).config()
     assert asked.sampling.stop == ("\n",)
@@ -43,6 +55,10 @@ def test_everything_that_is_asked_for_reaches_the_core() -> None:
         pool="held-out", every_steps=5, measure=EvaluationMeasure.LIKELIHOOD, target="{answer}."
     )
     assert (asked.allocator, asked.parameters) == ("grpo", {"floor": 0.1})
+    assert (asked.incomplete, asked.min_group) == (IncompletePolicy.ACCEPT, 3)
+    assert (asked.stragglers, asked.straggler_share, asked.straggler_factor) == (StragglerPolicy.CUT, 0.5, 4.0)
+    assert (asked.overlong, asked.overlong_cache) == (OverlongPolicy.PENALISE, 2)
+    assert asked.breaker == BreakerLimits(window=32, max_lost_rate=0.9, pause_s=2.0)
 
 
 @pytest.mark.parametrize("temperature", [float("nan"), float("inf")])

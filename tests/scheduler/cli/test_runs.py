@@ -3,8 +3,12 @@
 import json
 from pathlib import Path
 
+from scheduler.core.breaker import BreakerLimits
 from scheduler.core.evaluation import EvaluationMeasure
+from scheduler.core.incomplete import IncompletePolicy
 from scheduler.core.lifecycle import RunState
+from scheduler.core.overlong import OverlongPolicy
+from scheduler.core.stragglers import StragglerPolicy
 from scheduler.service import Service
 from tests.scheduler.cli.conftest import Command
 from tests.scheduler.runs_in_redis import add_pool, create_run, end_run, make_busy_run
@@ -21,6 +25,11 @@ async def test_options_reach_the_runs_configuration(pilotcommit: Command, servic
         *("--budget-rollouts", "500", "--budget-tokens", "9000", "--budget-wall-clock-s", "60"),
         *("--budget-eval-rollouts", "40", "--eval-pool", "held-out", "--eval-rollouts", "2"),
         *("--eval-every-steps", "3", "--eval-measure", "likelihood", "--eval-target", " ({answer})"),
+        *("--max-attempts", "4", "--attempt-timeout-s", "9", "--incomplete", "accept", "--min-group", "3"),
+        *("--stragglers", "replace", "--straggler-share", "0.5", "--straggler-factor", "4"),
+        *("--overlong", "penalise", "--overlong-cache", "5"),
+        *("--breaker-window", "32", "--breaker-max-lost-rate", "0.9", "--breaker-max-failed-rate", "0.8"),
+        *("--breaker-pause-s", "2"),
     )
     assert said.code == 0, said.err
     config = (await service.runs.get("mine")).config
@@ -33,6 +42,12 @@ async def test_options_reach_the_runs_configuration(pilotcommit: Command, servic
     assert (budget.rollouts, budget.tokens, budget.wall_clock_s, budget.eval_rollouts) == (500, 9000, 60.0, 40)
     assert config.evaluation is not None
     assert (config.evaluation.pool, config.evaluation.rollouts, config.evaluation.every_steps) == ("held-out", 2, 3)
+    assert (config.max_attempts, config.attempt_timeout_s) == (4, 9.0)
+    assert (config.incomplete, config.min_group) == (IncompletePolicy.ACCEPT, 3)
+    assert (config.stragglers, config.straggler_share, config.straggler_factor) == (StragglerPolicy.REPLACE, 0.5, 4.0)
+    assert (config.overlong, config.overlong_cache) == (OverlongPolicy.PENALISE, 5)
+    breaker = BreakerLimits(window=32, max_lost_rate=0.9, max_failed_rate=0.8, pause_s=2.0)
+    assert config.breaker == breaker
     assert (config.evaluation.measure, config.evaluation.target) == (EvaluationMeasure.LIKELIHOOD, " ({answer})")
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.core.advantage import AdvantageKind, group_advantages
+from scheduler.core.advantage import AdvantageKind, counted_advantages, group_advantages
 from scheduler.core.errors import InvalidInput
 
 kinds = st.sampled_from(AdvantageKind)
@@ -29,6 +29,21 @@ def test_rloo_leaves_the_rollout_itself_out_of_its_baseline(values: list[float])
     others = [(sum(values) - value) / (len(values) - 1) for value in values]
     expected = [value - baseline for value, baseline in zip(values, others, strict=True)]
     assert group_advantages(values, AdvantageKind.RLOO) == pytest.approx(expected, abs=1e-7)
+
+
+@pytest.mark.parametrize("kind", AdvantageKind)
+def test_what_does_not_count_has_no_advantage_and_moves_nobody_elses(kind: AdvantageKind) -> None:
+    counted = counted_advantages([1.0, 7.0, 0.0, 0.0], [True, False, True, True], kind)
+    assert counted.tolist() == [
+        *group_advantages([1.0, 0.0, 0.0], kind)[:1],
+        0.0,
+        *group_advantages([1.0, 0.0, 0.0], kind)[1:],
+    ]
+
+
+@pytest.mark.parametrize("kind", AdvantageKind)
+def test_a_group_in_which_nothing_counts_teaches_nothing(kind: AdvantageKind) -> None:
+    assert counted_advantages([1.0, 0.0], [False, False], kind).tolist() == [0.0, 0.0]
 
 
 @given(st.floats(-1e6, 1e6), st.integers(1, 64), kinds)

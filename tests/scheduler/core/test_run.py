@@ -6,7 +6,9 @@ import pytest
 
 from scheduler.core.budget import Budget, Cost
 from scheduler.core.errors import InvalidInput
+from scheduler.core.incomplete import IncompletePolicy
 from scheduler.core.run import EvaluationPlan, RunConfig
+from scheduler.core.stragglers import StragglerPolicy
 from scheduler.core.types import Sampling
 
 CONFIG = RunConfig(
@@ -49,6 +51,15 @@ def test_a_claim_reserves_the_largest_group_at_its_worst_case() -> None:
         ({"sampling": Sampling(max_new_tokens=10, temperature=0.0)}, "sampling.temperature"),
         ({"budget": Budget(rollouts=15)}, "budget.rollouts"),
         ({"budget": Budget(tokens=159)}, "budget.tokens"),
+        ({"min_group": 1}, "min_group"),
+        ({"min_group": 17}, "min_group"),
+        ({"straggler_share": 0.0}, "straggler_share"),
+        ({"straggler_share": 1.0}, "straggler_share"),
+        ({"straggler_factor": 1.0}, "straggler_factor"),
+        ({"stragglers": StragglerPolicy.REPLACE, "max_attempts": 1}, "stragglers"),
+        ({"stragglers": StragglerPolicy.REPLACE, "incomplete": IncompletePolicy.DROP}, "stragglers"),
+        ({"overlong_cache": 0}, "overlong_cache"),
+        ({"overlong_cache": 11}, "overlong_cache"),
     ],
 )
 def test_a_run_that_could_not_work_is_refused_with_the_field_that_is_wrong(
@@ -71,12 +82,32 @@ def test_a_run_that_could_not_work_is_refused_with_the_field_that_is_wrong(
         {"max_steps": 1},
         {"max_attempts": 1},
         {"budget": Budget(rollouts=16, tokens=160)},
+        {"min_group": 2},
+        {"min_group": 16},
+        {"overlong_cache": 1},
+        {"overlong_cache": 10},
+        {"stragglers": StragglerPolicy.REPLACE, "max_attempts": 2},
         {"evaluation": EvaluationPlan(pool="held-out", every_steps=1)},
     ],
 )
 def test_the_smallest_run_that_works_is_accepted(changes: dict[str, object]) -> None:
     accepted = dataclasses.replace(CONFIG, **changes)  # type: ignore[arg-type]  # the table names the fields
     assert all(getattr(accepted, name) == value for name, value in changes.items())
+
+
+@pytest.mark.parametrize(
+    ("min_group", "num_wanted", "least"),
+    [(None, 16, 8), (None, 15, 8), (None, 2, 2), (None, 3, 2), (12, 16, 12), (12, 8, 8), (2, 16, 2)],
+)
+def test_a_group_goes_without_half_of_its_attempts_at_most_unless_said_otherwise(
+    min_group: int | None, num_wanted: int, least: int
+) -> None:
+    assert dataclasses.replace(CONFIG, min_group=min_group).least_group(num_wanted) == least
+
+
+def test_the_reward_falls_over_a_fifth_of_the_tokens_unless_said_otherwise() -> None:
+    assert CONFIG.penalised_tokens == 2
+    assert dataclasses.replace(CONFIG, overlong_cache=7).penalised_tokens == 7
 
 
 @pytest.mark.parametrize(

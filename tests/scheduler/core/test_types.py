@@ -66,6 +66,13 @@ def test_a_group_counts_the_generated_tokens_of_all_its_rollouts(by_rollout: lis
     assert group.num_tokens == sum(map(len, by_rollout))
 
 
+def test_a_masked_rollout_does_not_count_in_training() -> None:
+    kept, masked = make_rollout(token_ids=(1, 2, 3)), make_rollout(token_ids=(1,) * 9)
+    group = dataclasses.replace(make_group(), rollouts=(kept, dataclasses.replace(masked, masked=True)))
+    assert group.trained == (kept,)
+    assert group.num_tokens == 3
+
+
 def test_a_group_was_committed_for_certain_unless_said_otherwise() -> None:
     assert make_group().selection_probability == 1.0
 

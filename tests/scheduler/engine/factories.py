@@ -37,6 +37,7 @@ def make_settings(
         pilot_cap=pilot_cap,
         retry_s=0.001,
         push_retry_s=0.01,
+        recall_s=0.1,
         stall_s=stall_s,
         end_grace_s=end_grace_s,
         delivery=DeliverySettings(heartbeat_s=heartbeat_s, patience_s=patience_s),

@@ -15,6 +15,7 @@ from scheduler.core.budget import Budget
 from scheduler.core.lifecycle import PromptState
 from scheduler.core.types import Prompt, Stage, Verdict
 from scheduler.engine.admission import Admission
+from scheduler.engine.circuit import Circuit
 from scheduler.engine.pipeline import Pipeline
 from scheduler.engine.rule_in_force import RuleInForce
 from scheduler.state.pools import PoolStore
@@ -143,6 +144,7 @@ async def test_a_prompt_that_history_passes_over_is_considered_and_costs_nothing
         fence=stores.lease.fence,
         rule=RuleInForce(Choosy(pilots=4, commits=4), runs=stores.runs, run_id="by-hand", step=0),
         pipeline=pipeline,
+        circuit=Circuit(config.breaker, run_id="by-hand", runs=stores.runs, transactor=stores.transactor),
         table=stores.table,
         visits=stores.visits,
         pools=PoolStore(redis),

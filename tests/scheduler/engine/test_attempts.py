@@ -14,6 +14,7 @@ from scheduler.core.ledger import Outcome
 from scheduler.core.lifecycle import PromptState, ServerState
 from scheduler.core.types import Stage
 from scheduler.engine.attempts import Sender
+from scheduler.engine.flights import Flights
 from scheduler.fleet import Fleet
 from scheduler.rewards.pool import RewardPool
 from scheduler.rewards.spec import parse_spec
@@ -242,6 +243,7 @@ async def test_the_last_try_of_a_suspect_is_made_while_no_other_suspect_makes_on
         config=make_config(),
         run_id="run",
         fence=1,
+        flights=Flights(make_config()),
         retry_s=0.0,
     )
     at_once: list[int] = []
@@ -249,7 +251,7 @@ async def test_the_last_try_of_a_suspect_is_made_while_no_other_suspect_makes_on
 
     async def attempt_once() -> None:
         nonlocal under_way
-        async with sender.turn(attempt, suspect=suspect):
+        async with sender.turn(attempt, tries=3, suspect=suspect):
             under_way += 1
             for _ in range(5):
                 at_once.append(under_way)

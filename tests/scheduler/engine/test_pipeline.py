@@ -47,6 +47,16 @@ async def test_slots_are_given_up_to_the_bound_and_not_beyond() -> None:
     assert pipeline.held == []
 
 
+async def test_while_the_learner_has_a_batch_the_next_one_is_consumed_a_version_later() -> None:
+    pipeline = make_pipeline(version=4)
+    pipeline.change(put=[make_entry("free", oldest_version=4)])
+    assert pipeline.next_batch_version == 4
+    pipeline.change(put=[make_entry("taken", oldest_version=4, step=1)])
+    assert pipeline.next_batch_version == 5
+    pipeline.change(put=[make_entry("taken", status=GroupStatus.APPLIED, step=1)], policy_version=5, step=1)
+    assert pipeline.next_batch_version == 5
+
+
 async def test_a_survivor_that_can_no_longer_be_fresh_is_told_at_once() -> None:
     pipeline = make_pipeline()
     for index in range(4):

@@ -89,6 +89,17 @@ async def test_a_cancelled_attempt_is_charged_in_full(stores: Stores) -> None:
     assert ledger.stages[Stage.PILOT].outcomes[Outcome.CANCELLED] == 2
 
 
+async def test_attempts_called_back_are_charged_what_they_generated_and_counted_by_reason(stores: Stores) -> None:
+    await stores.seed("p")
+    visit = await stores.visits.launch(await stores.claim(), Stage.PILOT, 3)
+    await stores.visits.land(visit, Landing(stage=Stage.PILOT, expired=2, cut=1, recalled_tokens=7), held=())
+    ledger, counters = await stores.audit(), await stores.runs.counters("run")
+    assert spent(ledger) == (3, 7)
+    outcomes = ledger.stages[Stage.PILOT].outcomes
+    assert (outcomes[Outcome.EXPIRED], outcomes[Outcome.CANCELLED]) == (2, 1)
+    assert (counters["recalled:too_stale"], counters["recalled:straggler"]) == (2, 1)
+
+
 async def test_a_failed_attempt_is_charged_what_it_generated_and_never_judged(stores: Stores) -> None:
     await stores.seed("p")
     visit = await stores.visits.launch(await stores.claim(), Stage.PILOT, 2)

@@ -115,8 +115,12 @@ class Walk:
         good = chance.randint(0, flying)
         rollouts = make_rollouts(good, stage=stage, tokens=chance.randint(0, MAX_NEW_TOKENS))
         landing = Landing(stage=stage, rollouts=rollouts, prompt_tokens=chance.randrange(7))
-        if chance.random() < 0.5:
+        ends = chance.random()
+        if ends < 0.4:
             landing = replace(landing, lost=flying - good)
+        elif ends < 0.6:
+            cut = chance.randint(0, flying - good)
+            landing = replace(landing, cut=cut, expired=flying - good - cut, recalled_tokens=flying - good)
         else:
             landing = replace(landing, failed=flying - good, failed_tokens=chance.randint(0, flying - good))
         await self.stores.visits.land(visit, landing, held=held + rollouts)
