@@ -113,6 +113,12 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
     """By verdict:reason."""
     passed_over: Mapping[str, int]
     """By verdict."""
+    incomplete: Mapping[str, int]
+    """Groups that some attempts gave no rollout for, by what became of them."""
+    recalled: Mapping[str, int]
+    """Attempts called back, by reason."""
+    breaker_trips: Mapping[str, int]
+    """By class of failure."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):

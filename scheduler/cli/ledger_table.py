@@ -18,7 +18,7 @@ from scheduler.core.types import Stage
 
 def ledger(found: Ledger) -> RenderableType:
     """Attempts by stage, open state and outcome; then verdicts and what the budget says."""
-    return Group(_attempts(found), _verdicts(found), _budget(found), _balance(found))
+    return Group(_attempts(found), _verdicts(found), *_failures(found), _budget(found), _balance(found))
 
 
 def _attempts(found: Ledger) -> RenderableType:
@@ -58,6 +58,18 @@ def _verdicts(found: Ledger) -> RenderableType:
     for verdict, number in _most_first(found.passed_over):
         table.add_row(verdict, words.count(number), Text("passed over by their history, without a pilot"))
     return table if table.row_count else Text("no visit has ended yet\n", style="dim")
+
+
+def _failures(found: Ledger) -> Iterable[RenderableType]:
+    """What went wrong and what was done about it, a line for each that happened."""
+    for label, counts in (
+        ("incomplete groups", found.incomplete),
+        ("attempts called back", found.recalled),
+        ("claiming stopped by failures", found.breaker_trips),
+    ):
+        if counts:
+            said = ", ".join(f"{count:,} {what.replace('_', ' ')}" for what, count in _most_first(counts))
+            yield Text(f"{label}: {said}")
 
 
 def _budget(found: Ledger) -> RenderableType:

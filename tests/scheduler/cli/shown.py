@@ -91,6 +91,9 @@ def make_ledger(
     verdicts: dict[str, int] | None = None,
     reasons: dict[str, int] | None = None,
     passed_over: dict[str, int] | None = None,
+    incomplete: dict[str, int] | None = None,
+    recalled: dict[str, int] | None = None,
+    breaker_trips: dict[str, int] | None = None,
 ) -> Ledger:
     """A ledger with trained commits only."""
 
@@ -113,4 +116,7 @@ def make_ledger(
         verdicts=verdicts or {},
         reasons=reasons or {},
         passed_over=passed_over or {},
+        incomplete=incomplete or {},
+        recalled=recalled or {},
+        breaker_trips=breaker_trips or {},
     )

@@ -28,6 +28,14 @@ def test_a_verdict_is_followed_by_its_own_reasons_the_most_frequent_first() -> N
     assert any(line[:2] == ["skip", "5"] and "history" in line[2] for line in lines if len(line) == 3)
 
 
+def test_failures_have_a_line_for_each_kind_that_happened() -> None:
+    shown = text_of(ledger(make_ledger(incomplete={"cut": 1, "refilled": 3}, recalled={"too_stale": 2})))
+    assert "incomplete groups: 3 refilled, 1 cut" in shown
+    assert "attempts called back: 2 too stale" in shown
+    assert "claiming stopped" not in shown
+    assert "claiming stopped by failures: 2 data" in text_of(ledger(make_ledger(breaker_trips={"data": 2})))
+
+
 def test_a_ledger_without_a_visit_says_so() -> None:
     assert "no visit has ended yet" in text_of(ledger(make_ledger()))
 

@@ -17,6 +17,7 @@ from scheduler.core.staleness import (
     careful_pilot_demand,
     free_slots,
     is_fresh,
+    next_batch_version,
     pilot_demand,
     staleness,
     will_be_fresh,
@@ -99,6 +100,11 @@ class Pipeline:
             self.finish(0)
         while self.ready:
             assert self.step(min(self.batch_size, len(self.ready)))
+
+
+def test_a_batch_that_the_learner_has_puts_the_next_one_a_version_off() -> None:
+    assert next_batch_version(4, is_batch_out=False) == 4
+    assert next_batch_version(4, is_batch_out=True) == 5
 
 
 @settings(deadline=None, max_examples=150)
