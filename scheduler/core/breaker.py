@@ -144,13 +144,11 @@ class Breaker:
 
     def claims(self, wanted: int, num_piloting: int) -> int:
         """Of the claims wanted, how many may be made beside the visits that pilot already."""
-        match self.state:
-            case BreakerState.CLOSED:
-                return wanted
-            case BreakerState.OPEN:
-                return 0
-            case BreakerState.HALF_OPEN:
-                return max(0, min(wanted, self.limits.trial_claims - num_piloting))
+        if self.state is BreakerState.CLOSED:
+            return wanted
+        if self.state is BreakerState.OPEN:
+            return 0
+        return max(0, min(wanted, self.limits.trial_claims - num_piloting))
 
     def window(self, failure: FailureClass) -> FailureWindow:
         """The attempts by which a class is judged."""

@@ -42,11 +42,9 @@ def length_penalty(num_tokens: int, max_new_tokens: int, cache: int) -> float:
 
 def handled(rollout: Rollout, policy: OverlongPolicy, *, max_new_tokens: int, cache: int) -> Rollout:
     """The rollout as it is trained on."""
-    match policy:
-        case OverlongPolicy.KEEP:
-            return rollout
-        case OverlongPolicy.MASK:
-            return replace(rollout, masked=rollout.finish_reason is FinishReason.LENGTH)
-        case OverlongPolicy.PENALISE:
-            penalty = length_penalty(len(rollout.token_ids), max_new_tokens, cache)
-            return replace(rollout, reward=rollout.reward + penalty)
+    if policy is OverlongPolicy.MASK:
+        return replace(rollout, masked=rollout.finish_reason is FinishReason.LENGTH)
+    if policy is OverlongPolicy.PENALISE:
+        penalty = length_penalty(len(rollout.token_ids), max_new_tokens, cache)
+        return replace(rollout, reward=rollout.reward + penalty)
+    return rollout
