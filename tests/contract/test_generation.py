@@ -168,12 +168,14 @@ async def test_a_cache_is_never_shared_between_labels(server: Subject) -> None:
     assert await cached("other", 2) == 0
 
 
-async def test_a_running_attempt_can_be_aborted(server: Subject) -> None:
+async def test_a_running_attempt_can_be_aborted_and_says_what_it_had_generated(server: Subject) -> None:
     request = server.request("run", LONG)
     async with server.running(request) as (task,):
         await server.client.abort(request.rid)
-        with pytest.raises(Aborted, match="Aborted"):
+        with pytest.raises(Aborted, match="Aborted") as aborted:
             await server.answered(task)
+    assert aborted.value.num_tokens is not None
+    assert 0 < aborted.value.num_tokens < LONG.max_new_tokens
 
 
 async def test_a_waiting_attempt_can_be_aborted_and_the_others_go_on(server: Subject) -> None:
@@ -183,8 +185,9 @@ async def test_a_waiting_attempt_can_be_aborted_and_the_others_go_on(server: Sub
         task = asyncio.create_task(server.client.generate(waiting))
         await server.queues(waiting=1)
         await server.client.abort(waiting.rid)
-        with pytest.raises(Aborted, match="waiting queue"):
+        with pytest.raises(Aborted, match="waiting queue") as aborted:
             await task
+        assert aborted.value.num_tokens == 0
         assert not any(other.done() for other in tasks)
 
 
