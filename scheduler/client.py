@@ -140,6 +140,16 @@ class Client:
         """Everything known of a prompt in a run."""
         return self._get(f"/v1/runs/{_part(run_id)}/prompts/{_part(prompt_id)}")
 
+    def explain(self, run_id: str, name: str | None = None) -> Json:
+        """What happened to a run, or to a prompt, group or rollout of it; `kind` says which it is."""
+        what = "" if name is None else f"?name={_part(name)}"
+        return self._get(f"/v1/runs/{_part(run_id)}/explain{what}")
+
+    def unsolved(self, run_id: str, *, min_rollouts: int = 8, count: int = 20, offset: int = 0) -> Json:
+        """Prompts with at least so many rollouts and none right, most rollouts first, a thousand at most."""
+        page = f"min_rollouts={min_rollouts}&count={count}&offset={offset}"
+        return self._get(f"/v1/runs/{_part(run_id)}/unsolved?{page}")
+
     def reinstate(self, run_id: str, prompt_id: str) -> Json:
         """Make a waiting or quarantined prompt claimable."""
         return self._post(f"/v1/runs/{_part(run_id)}/prompts/{_part(prompt_id)}/reinstate")

@@ -7,6 +7,8 @@ Invariant: a pool that exists can be tokenised for and judged.
 import time
 from collections.abc import AsyncIterator
 
+import structlog
+
 from scheduler.core.errors import InvalidInput
 from scheduler.core.imports import EVERYTHING, Importable
 from scheduler.prompts import AddReport, PromptReader, lines_of
@@ -14,6 +16,8 @@ from scheduler.rewards.pool import RewardPool
 from scheduler.rewards.spec import RewardKind, parse_spec
 from scheduler.state.pools import PoolRecord, PoolStore
 from scheduler.tokenizers import Tokenizers
+
+log = structlog.get_logger(__name__)
 
 
 class Intake:
@@ -51,6 +55,7 @@ class Intake:
             created_at=time.time(),
         )
         await self._pools.create(record)
+        log.info("pool_created", pool=name, tokenizer=tokenizer)
         return await self._pools.get(name)
 
     async def add_prompts(self, name: str, body: AsyncIterator[bytes]) -> AddReport:
@@ -60,4 +65,6 @@ class Intake:
         reader = PromptReader(
             self._pools, name, tokenizer, parse_spec(pool.reward), max_prompt_tokens=pool.max_prompt_tokens
         )
-        return await reader.read(lines_of(body))
+        report = await reader.read(lines_of(body))
+        log.info("prompts_added", pool=name, added=report.added, unchanged=report.unchanged)
+        return report

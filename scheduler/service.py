@@ -117,6 +117,7 @@ class Service:
             finally:
                 self._engine = None
                 await asyncio.shield(lease.release())
+                log.info("lease_released", run=record.run_id, fence=lease.fence)
 
     async def _work_on(self, run_id: str, lease: Lease) -> None:
         around = Surroundings(
@@ -158,9 +159,11 @@ class Service:
         """The run's lease, waited for while a dead scheduler's has not run out."""
         while True:
             try:
-                return await Lease.acquire(
+                lease = await Lease.acquire(
                     self.redis, RunKeys(run_id), holder=self._incarnation, ttl_s=self._lease_ttl_s
                 )
+                log.info("lease_acquired", run=run_id, fence=lease.fence, holder=self._incarnation)
+                return lease
             except Conflict as conflict:
                 log.info("lease_waiting", run=run_id, reason=str(conflict))
                 await asyncio.sleep(min(1.0, self._lease_ttl_s / 4))
@@ -240,7 +243,8 @@ class Service:
             elif record.incarnation and record.state not in ENDED:
                 # It has begun, so it may have attempts to account for: the engine that takes it up will.
                 transactor = Transactor(self.redis, RunKeys(run_id), None)
-                await self.runs.note(transactor, ending=RunState.CANCELLED.value, reason=reason)
+                await self.runs.settle_ending(transactor, RunState.CANCELLED, reason=reason, now=time.time())
+                log.info("run_ending", run=run_id, ending=RunState.CANCELLED, reason=reason)
             else:
                 await self._order(record, RunState.CANCELLED, reason)
         self._news.set()
@@ -253,8 +257,8 @@ class Service:
         if (record.state, to) not in RUN_MOVES:
             raise Conflict(f"run {record.run_id} is {record.state}: it cannot become {to}")
         transactor = Transactor(self.redis, RunKeys(record.run_id), None)
-        ended = time.time() if to in ENDED else None
-        await self.runs.change_state(transactor, record.state, to, reason=reason, now=ended)
+        await self.runs.change_state(transactor, record.state, to, reason=reason, now=time.time())
+        log.info("run_state", run=record.run_id, state=to, before=record.state, reason=reason)
 
     async def view_prompt(self, run_id: str, prompt_id: str) -> PromptView:
         """Why a prompt was skipped: its row and history in this run; raises NotFound."""
@@ -271,6 +275,7 @@ class Service:
         table = Table(self.redis, RunKeys(run_id), seed=record.config.seed)
         transactor = Transactor(self.redis, RunKeys(run_id), fence)
         await table.reinstate(transactor, view.prompt_id, now=time.time(), version=record.version)
+        log.info("reinstated", run=run_id, prompt=prompt_id, before=view.state)
         return await table.view(prompt_id)
 
     def view_servers(self) -> list[ServerView]:

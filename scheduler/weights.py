@@ -166,6 +166,7 @@ class WeightPusher:
             log.info("weights_live", run=self._run_id, version=version, push_s=record.push_s)
             for older in [older for older in self._records if older < version]:
                 await self._versions.supersede(self._records.pop(older))
+                log.info("weights_superseded", run=self._run_id, version=older, by=version)
         self._on_live()
         await self._tell()
 
@@ -177,6 +178,7 @@ class WeightPusher:
         async with self._writing:
             if self._records.get(record.version) is record and record.state is WeightState.ANNOUNCED:
                 await self._put(replace(record, state=WeightState.PUSHING))
+                log.info("weights_pushing", run=self._run_id, version=record.version)
 
     # One server.
 
@@ -196,12 +198,15 @@ class WeightPusher:
                 if record.version >= self.live_version:
                     await self._fleet.set_state(server, ServerState.HEALTHY, version=record.version)
             except InferenceError as error:
-                log.warning("weights_failed", url=server.url, version=record.version, reason=str(error))
+                log.warning(
+                    "weights_failed", run=self._run_id, url=server.url, version=record.version, reason=str(error)
+                )
                 await self._fleet.set_state(server, ServerState.STALE, reason=str(error))
                 return False
             finally:
                 if server.state is ServerState.UPDATING:
-                    server.state, server.reason = ServerState.STALE, f"overtaken or stopped while loading {label}"
+                    reason = f"overtaken or stopped while loading {label}"
+                    self._fleet.note_state(server, ServerState.STALE, reason=reason)
         await self._note_live()
         return True
 
@@ -219,7 +224,7 @@ class WeightPusher:
             yield
         finally:
             if server.state is ServerState.DRAINING:
-                server.state, server.reason = ServerState.HEALTHY, ""
+                self._fleet.note_state(server, ServerState.HEALTHY)
                 self._fleet.dispatch()
 
     async def _load(self, server: Server, record: WeightRecord, label: WeightLabel, *, suspect: bool) -> None:

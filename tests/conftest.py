@@ -2,10 +2,12 @@
 
 import asyncio
 import os
+import sys
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
+import structlog
 from hypothesis import settings
 from redis.asyncio import Redis
 
@@ -15,6 +17,9 @@ from scheduler.state.connection import connect
 # A shared two-core machine misses any deadline now and then; the timeout per test is the bound.
 settings.register_profile("shared-machine", deadline=None)
 settings.load_profile("shared-machine")
+
+# As every process of ours does: what a scheduler in this process logs is not mixed into what a command prints.
+structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.__stderr__))
 
 URL_VARIABLE = "PILOTCOMMIT_TEST_REDIS_URL"
 

@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from scheduler.api import learners, operations, pools, problems, runs
+from scheduler.api import explanations, learners, operations, pools, problems, runs
 from scheduler.api.body_limit import BodyLimit
 from scheduler.api.guard import Guard
 from scheduler.core.imports import EVERYTHING, Importable
@@ -38,5 +38,6 @@ def create_app(service: Service, *, tokens: TokenFile | None = None, importable:
         pools.router(service, Intake(service.pools, service.rewards, service.tokenizers, importable), guard)
     )
     app.include_router(runs.router(service, guard, importable))
+    app.include_router(explanations.router(service, guard))
     app.include_router(learners.router(service, guard))
     return app

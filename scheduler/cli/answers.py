@@ -119,6 +119,7 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
     """Attempts called back, by reason."""
     breaker_trips: Mapping[str, int]
     """By class of failure."""
+    groups_trained: int
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,6 +133,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     correct: int
     group_id: str
     step: int | None
+    visit_id: str
 
 
 class Prompt(msgspec.Struct, frozen=True, kw_only=True):

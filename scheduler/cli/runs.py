@@ -10,6 +10,8 @@ from typing import Annotated
 import typer
 
 from scheduler.cli import answers, tables
+from scheduler.cli.explain import unsolved as unsolved_table
+from scheduler.cli.explanation_answers import UnsolvedPrompts
 from scheduler.cli.ledger_table import ledger as ledger_table
 from scheduler.cli.run_options import Fields, merged, parameters, read_fields
 from scheduler.cli.terminal import DEFAULT_URL, AsJson, Terminal, Url, talk
@@ -232,6 +234,21 @@ def weights(
         client = terminal.client
         found = list(client.all_weights(run_id)) if every else client.weights(run_id, count=count)
         terminal.show(found, list[answers.Weights], partial(tables.weights, now=time.time()))
+
+
+@commands.command("unsolved")
+def unsolved(
+    run_id: RunId,
+    min_rollouts: Annotated[int, typer.Option(min=1, help="Only prompts with at least so many rollouts.")] = 8,
+    count: Annotated[int, typer.Option(min=1, max=1000, help="How many.")] = 20,
+    offset: Annotated[int, typer.Option(min=0, help="Leave out so many from the top: the pages before.")] = 0,
+    url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """List prompts never solved, most rollouts first: where every rollout is wrong, often the reference answer is."""
+    with talk(url, as_json) as terminal:
+        found = terminal.client.unsolved(run_id, min_rollouts=min_rollouts, count=count, offset=offset)
+        terminal.show(found, UnsolvedPrompts, unsolved_table)
 
 
 @commands.command("watch")

@@ -3,6 +3,7 @@
 Owns: how each is written in every table. Pure: the present moment is an argument.
 """
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from rich.text import Text
@@ -97,3 +98,29 @@ def clock(moment: float) -> str:
 def version(number: int | None) -> str:
     """A weight version; a dash before the first."""
     return str(number) if number else DASH
+
+
+def listed(parts: Iterable[str]) -> str:
+    """Parts of a sentence, with commas and an "and"."""
+    *most, last = [*parts] or [""]
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def times(count: int) -> str:
+    """How often."""
+    return {1: "once", 2: "twice"}.get(count, f"{count:,} times")
+
+
+def plural(count: int, what: str) -> str:
+    """So many things of a kind whose plural ends in s."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def spaced(name: str) -> str:
+    """A name of several words, as it is read."""
+    return name.replace("_", " ")
+
+
+def versions(oldest: int, newest: int) -> str:
+    """The weight versions behind something."""
+    return f"version {oldest}" if oldest == newest else f"versions {oldest} to {newest}"

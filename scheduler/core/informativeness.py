@@ -167,6 +167,8 @@ class Evidence:
     """Discounted mean of generated tokens: the expected cost of one more rollout; 0 before the first."""
     num_pilots: int = 0
     num_commits: int = 0
+    num_correct: int = 0
+    """Of all of them, undiscounted: 0 means never solved."""
 
     @classmethod
     def fresh(cls, prior: Prior, version: int) -> "Evidence":
@@ -219,6 +221,7 @@ class Evidence:
             tokens_per_rollout=_merged_mean(self.tokens_per_rollout, aged.moments.weight, rollouts),
             num_pilots=self.num_pilots + len(pilots),
             num_commits=self.num_commits + sum(rollout.stage is Stage.COMMIT for rollout in rollouts),
+            num_correct=self.num_correct + successes,
         )
 
     def judged(self, verdict: Verdict, reason: str) -> "Evidence":

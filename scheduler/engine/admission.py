@@ -37,6 +37,7 @@ Start = Callable[[Visit, Prompt, Row], None]
 class Admission:
     """Claims prompts for one run."""
 
+    run_id: str
     config: RunConfig
     fence: int
     rule: RuleInForce
@@ -64,6 +65,13 @@ class Admission:
     def fresh_row(self) -> Row:
         """The row of a prompt that was never visited."""
         return Row(evidence=Evidence.fresh(self.rule.prior, self.pipeline.policy_version))
+
+    async def return_due(self) -> None:
+        """Make waiting prompts claimable whose weight version has come."""
+        version = self.pipeline.policy_version
+        returned = await self.table.return_due(self.transactor, version)
+        if returned:
+            log.info("prompts_returned", run=self.run_id, version=version, prompts=returned, due=True)
 
     async def admit(self) -> int:
         """Claim as many prompts as the pipeline wants now, and start their visits; returns how many.
@@ -98,11 +106,11 @@ class Admission:
             return []
         # Everything is deferred or evicted: rather than stop, look again at what has waited longest, a batch at a time.
         returned = await self.table.return_earliest(self.transactor, min(wanted, self.config.batch_size))
-        self.is_revisiting = returned > 0
+        self.is_revisiting = bool(returned)
         if not returned:
             return []
-        log.info("revisiting", prompts=returned)
-        return await self.table.sample(returned)
+        log.info("prompts_returned", run=self.run_id, version=self.pipeline.policy_version, prompts=returned, due=False)
+        return await self.table.sample(len(returned))
 
     async def _candidates(self, sample: list[str], rows: dict[str, Row]) -> list[Candidate]:
         foreseen = await self.rule.priors(sample)
@@ -146,8 +154,9 @@ class Admission:
                 self.out_of_budget = True
                 return claimed
             except Conflict as conflict:
-                log.info("not_claimed", prompt=prompt_id, reason=str(conflict))
+                log.info("not_claimed", run=self.run_id, prompt=prompt_id, reason=str(conflict))
                 continue
+            log.info("claimed", run=self.run_id, prompt=prompt_id, visit=visit.visit_id, reserved=visit.reserved)
             claimed += 1
             self.pipeline.num_visits += 1
             self.start(visit, prompt, rows.get(prompt_id) or Row(evidence=evidence[prompt_id]))
@@ -163,3 +172,4 @@ class Admission:
             passed.verdict,
             event,
         )
+        log.info("passed_over", run=self.run_id, prompt=passed.prompt_id, verdict=passed.verdict, reason=passed.reason)

@@ -21,6 +21,7 @@ from scheduler.engine.delivery import Delivery, DeliverySettings
 from scheduler.engine.evaluator import Evaluator
 from scheduler.engine.flights import Flights
 from scheduler.engine.foresight import Foresight
+from scheduler.engine.judging import Judge
 from scheduler.engine.measures import Measure, measure_of
 from scheduler.engine.pipeline import Pipeline
 from scheduler.engine.rule_in_force import RuleInForce
@@ -34,6 +35,7 @@ from scheduler.state.groups import GroupStore
 from scheduler.state.keys import RunKeys
 from scheduler.state.leases import Lease
 from scheduler.state.pools import PoolStore
+from scheduler.state.records import RecordStore
 from scheduler.state.runs import RunRecord, RunStore
 from scheduler.state.table import Row, Table
 from scheduler.state.transaction import Transactor
@@ -100,6 +102,7 @@ class Parts:
     batches: Batches
     delivery: Delivery
     evaluator: Evaluator
+    records: RecordStore
     runner: VisitRunner
     admission: Admission
 
@@ -167,8 +170,12 @@ async def assemble(
     async def sender_of(pool: str) -> Sender:
         return Sender(
             fleet=around.fleet,
-            rewards=around.rewards,
-            reward=parse_spec((await pools.get(pool)).reward),
+            judge=Judge(
+                rewards=around.rewards,
+                reward=parse_spec((await pools.get(pool)).reward),
+                config=config,
+                run_id=record.run_id,
+            ),
             config=config,
             run_id=record.run_id,
             fence=lease.fence,
@@ -224,6 +231,7 @@ async def assemble(
             plan=config.evaluation,
             measure_of=evaluation_measure,
         ),
+        records=RecordStore(redis, keys),
         runner=VisitRunner(
             sender=await sender_of(config.pool),
             visits=visits,
@@ -242,6 +250,7 @@ async def assemble(
             visits=visits,
             pools=pools,
             transactor=transactor,
+            run_id=record.run_id,
             start=start_visit,
             now=time.time,
             rng=np.random.default_rng(config.seed),

@@ -78,7 +78,7 @@ class Batches:
             "batch_formed",
             run=self._run_id,
             step=step,
-            groups=len(batch),
+            groups=[entry.group_id for entry in batch],
             staleness=[self._pipeline.policy_version - entry.oldest_version for entry in batch],
         )
         return batch
@@ -114,7 +114,13 @@ class Batches:
         version = self._pipeline.policy_version
         await self._groups.drop(entries, outcome, now=time.time(), version=version)
         self._pipeline.change(drop=[entry.group_id for entry in entries])
-        log.info("groups_dropped", run=self._run_id, outcome=outcome, groups=len(entries), version=version)
+        log.info(
+            "groups_dropped",
+            run=self._run_id,
+            outcome=outcome,
+            groups=[entry.group_id for entry in entries],
+            version=version,
+        )
 
 
 def _as_ready(entry: GroupEntry) -> ReadyGroup:

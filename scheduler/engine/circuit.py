@@ -67,8 +67,7 @@ class Circuit:
         before, self.breaker = self.breaker, after
         if after.state is before.state:
             return
-        level = log.warning if after.state is BreakerState.OPEN else log.info
-        level(
+        log.warning(
             "breaker",
             run=self._run_id,
             state=after.state,

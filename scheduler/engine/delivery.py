@@ -117,9 +117,10 @@ class Delivery:
             run=self._run_id,
             incarnation=incarnation,
             step=step,
-            trained=len(attachment.trained),
-            redelivered=len(attachment.redelivered),
-            rolled_back=len(attachment.rolled_back),
+            trained=sorted(attachment.trained),
+            redelivered=sorted(attachment.redelivered),
+            rolled_back=sorted(attachment.rolled_back),
+            expired=sorted(attachment.expired),
         )
 
     def _sort_out(
@@ -188,6 +189,13 @@ class Delivery:
         )
         self._last_weights = record
         self._pipeline.change(drop=refused, put=stepped, policy_version=record.version, step=record.step)
+        log.info(
+            "applied",
+            run=self._run_id,
+            step=record.step,
+            version=record.version,
+            groups=[entry.group_id for entry in stepped],
+        )
         await self._announced(record)
 
     async def checkpointed(self, *, incarnation: str, step: int) -> None:
@@ -208,7 +216,7 @@ class Delivery:
         await self._groups.checkpointed(saved, incarnation=self.incarnation, step=step, now=time.time())
         self.checkpointed_step = step
         self._pipeline.change(drop=[entry.group_id for entry in saved])
-        log.info("checkpointed", run=self._run_id, step=step, groups=len(saved))
+        log.info("checkpointed", run=self._run_id, step=step, groups=[entry.group_id for entry in saved])
 
     async def frames(self, *, incarnation: str) -> AsyncGenerator[Frame, None]:
         """The group stream of one incarnation.

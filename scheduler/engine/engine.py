@@ -12,17 +12,21 @@ import structlog
 
 from scheduler.core.errors import FenceLost
 from scheduler.core.ledger import Outcome
-from scheduler.core.lifecycle import PromptState, RunState
+from scheduler.core.lifecycle import RunState
 from scheduler.core.run import RunConfig
 from scheduler.core.types import Prompt, Rollout
 from scheduler.engine.assembly import Parts, Surroundings, allocator_of, assemble
+from scheduler.engine.cancellation import cancel_visits
 from scheduler.engine.phases import Phases
+from scheduler.engine.stall import Watchdog
+from scheduler.state.course import CourseEvent, Turn
 from scheduler.state.groups import GroupStatus
 from scheduler.state.leases import Lease
+from scheduler.state.records import Attempt
 from scheduler.state.runs import RunRecord
-from scheduler.state.table import Event, Row
+from scheduler.state.table import Row
 from scheduler.state.versions import WeightRecord, recent_versions
-from scheduler.state.visits import Landing, Visit
+from scheduler.state.visits import Visit
 
 log = structlog.get_logger(__name__)
 
@@ -43,9 +47,9 @@ class Engine:
         self._ended = asyncio.Event()
         self._visit_tasks: set[asyncio.Task[None]] = set()
         self._accepting = True
-        self._last_progress = time.monotonic()
         self._parts: Parts
         self._phases: Phases
+        self._watchdog: Watchdog
         self._tasks: asyncio.TaskGroup
         self._evaluating: asyncio.Task[None]
 
@@ -62,6 +66,7 @@ class Engine:
             on_live=engine._on_live,
         )
         engine._phases = Phases(engine._parts, around.fleet, record)
+        engine._watchdog = Watchdog(engine._parts, engine._phases, patience_s=around.settings.stall_s)
         return engine
 
     @staticmethod
@@ -99,7 +104,6 @@ class Engine:
             await self._ended.wait()
             for task in loops:
                 task.cancel()
-        log.info("run_ended", run=self.run_id, state=self._phases.state, reason=self._phases.reason)
 
     async def pause(self, reason: str) -> None:
         """Claim nothing new."""
@@ -129,6 +133,9 @@ class Engine:
         """Take up what an earlier incarnation left: its requests are aborted, its half-done groups go on."""
         parts = self._parts
         await self._around.fleet.own(self.run_id)
+        event = CourseEvent(at=time.time(), what=Turn.SCHEDULER)
+        await parts.runs.remember(parts.transactor, event)
+        log.info("run_taken_up", run=self.run_id, fence=parts.lease.fence, state=self._phases.state)
         await parts.rule.recover()
         measured = await parts.evaluator.recover()
         parts.pipeline.change(put=await parts.groups.entries())
@@ -145,18 +152,26 @@ class Engine:
             [prompt] = await parts.pools.prompts(parts.config.pool, [visit.prompt_id])
             row = (await parts.table.rows([visit.prompt_id])).get(visit.prompt_id)
             parts.pipeline.num_visits += 1
-            self._start_visit(resumed, prompt, row or parts.admission.fresh_row(), held)
-            log.info("visit_resumed", run=self.run_id, prompt=visit.prompt_id, held=len(held))
+            attempts = await parts.visits.attempts(visit.visit_id)
+            self._start_visit(resumed, prompt, row or parts.admission.fresh_row(), held, attempts)
+            log.info("visit_resumed", run=self.run_id, prompt=visit.prompt_id, visit=visit.visit_id, held=len(held))
 
-    def _start_visit(self, visit: Visit, prompt: Prompt, row: Row, held: tuple[Rollout, ...] = ()) -> None:
-        work = self._parts.runner.run(visit, prompt, row, held)
+    def _start_visit(
+        self,
+        visit: Visit,
+        prompt: Prompt,
+        row: Row,
+        held: tuple[Rollout, ...] = (),
+        attempts: tuple[Attempt, ...] = (),
+    ) -> None:
+        work = self._parts.runner.run(visit, prompt, row, held, attempts)
         task = self._tasks.create_task(work, name=f"visit-{visit.visit_id}")
         self._visit_tasks.add(task)
         task.add_done_callback(self._visit_done)
 
     def _visit_done(self, task: asyncio.Task[None]) -> None:
         self._visit_tasks.discard(task)
-        self._last_progress = time.monotonic()
+        self._watchdog.progressed()
 
     # The long loops.
 
@@ -192,14 +207,15 @@ class Engine:
                 await self._admit()
             await self._phases.drain_if_due()
             await self._finish_if_done()
-            self._watch_for_stall()
+            await self._watchdog.look()
+            await self._parts.records.trim(self._parts.transactor)
             await self._parts.pipeline.changed(moment, timeout_s=self._around.settings.tend_s)
 
     async def _admit(self) -> None:
         parts = self._parts
         await self._take_in_new_prompts()
         await parts.rule.follow(parts.pipeline.step, version=parts.pipeline.policy_version)
-        await parts.table.return_due(parts.transactor, parts.pipeline.policy_version)
+        await parts.admission.return_due()
         if await parts.admission.admit():
             await self._phases.claimed()
         idle = parts.admission.out_of_prompts and not parts.pipeline.num_visits
@@ -215,6 +231,7 @@ class Engine:
         async for page in parts.pools.ids_after(parts.config.pool, self._pool_sequence):
             self._pool_sequence = page[-1][1]
             await parts.table.seed_prompts(parts.transactor, [prompt_id for prompt_id, _ in page], self._pool_sequence)
+            log.info("prompts_taken_in", run=self.run_id, num_prompts=len(page), sequence=self._pool_sequence)
 
     async def _finish_if_done(self) -> None:
         """Nothing new is claimed: end the stream when all is delivered, and the run when it is saved and measured."""
@@ -238,27 +255,10 @@ class Engine:
             self._parts.delivery.last_word = self._phases.last_word()
             self._parts.pipeline.wake()
 
-    def _watch_for_stall(self) -> None:
-        idle_s = time.monotonic() - self._last_progress
-        if idle_s < self._around.settings.stall_s or self._phases.state is RunState.PAUSED:
-            return
-        self._last_progress = time.monotonic()
-        pipeline = self._parts.pipeline
-        log.warning(
-            "stalled",
-            run=self.run_id,
-            idle_s=round(idle_s, 3),
-            waiting_for=self._phases.stalled_on(),
-            visits=pipeline.num_visits,
-            held=len(pipeline.held),
-            committing=len(pipeline.committing),
-            published=len(pipeline.published()),
-        )
-
     # Weights.
 
     async def _on_weights(self, record: WeightRecord) -> None:
-        self._last_progress = time.monotonic()
+        self._watchdog.progressed()
         await self._parts.weights.announce(record)
         await self._parts.evaluator.plan(record)
 
@@ -273,7 +273,7 @@ class Engine:
         await self._stop(*self._visit_tasks, self._evaluating)
         await parts.evaluator.cancel(self._phases.reason)
         await self._around.fleet.abort_all()
-        await self._cancel_visits()
+        await cancel_visits(parts, self._phases.reason)
         patience = time.monotonic() + self._around.settings.end_grace_s
         while True:
             moment = parts.pipeline.moment
@@ -290,21 +290,3 @@ class Engine:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _cancel_visits(self) -> None:
-        parts = self._parts
-        for visit, _ in await parts.visits.open_visits():
-            for stage, count in visit.in_flight.items():
-                if count:
-                    visit = await parts.visits.land(visit, Landing(stage=stage, cancelled=count), held=())
-            rows = await parts.table.rows([visit.prompt_id])
-            event = Event(
-                at=time.time(), version=parts.pipeline.policy_version, what="cancelled", reason=self._phases.reason
-            )
-            await parts.visits.settle(
-                visit,
-                Outcome.CANCELLED,
-                row=rows.get(visit.prompt_id) or parts.admission.fresh_row(),
-                state=PromptState.READY,
-                event=event,
-            )

@@ -86,6 +86,7 @@ class Evaluator:
             purpose=purpose,
         )
         await self._store.put(record)
+        log.info("evaluation_queued", **self._about(record))
         self._enqueue(record)
         return record
 
@@ -116,6 +117,7 @@ class Evaluator:
         await self._store.cancel_in_flight()
         for record in await self._unfinished():
             await self._store.put(replace(record, state=EvaluationState.FAILED, reason=reason))
+            log.info("evaluation_failed", **self._about(record))
 
     async def _unfinished(self) -> list[EvaluationRecord]:
         made = await evaluations(self._redis, self._keys)
@@ -167,9 +169,10 @@ class Evaluator:
             try:
                 await self._evaluate(record)
             except (BudgetExhausted, InvalidInput) as error:
-                log.warning("evaluation_failed", run=self._keys.run_id, id=record.evaluation_id, reason=str(error))
                 current = await self._current(record)
                 await self._store.put(replace(current, state=EvaluationState.FAILED, reason=str(error)))
+                # The reason may quote a prompt's answer: the evaluation has it, a log does not.
+                log.info("evaluation_failed", **self._about(record))
             self._open -= 1
 
     async def _current(self, record: EvaluationRecord) -> EvaluationRecord:
@@ -182,6 +185,7 @@ class Evaluator:
             step = weights.step if weights is not None else 0
             record = replace(record, state=EvaluationState.RUNNING, version=version, step=step)
             await self._store.put(record)
+            log.info("evaluation_running", **self._about(record))
             measurement = Measurement(self._store, await self._measure_of(record), record)
             async for page in self._pools.ids_after(record.pool, 0):
                 wanted = [prompt_id for prompt_id, _ in page if prompt_id not in record.results]
@@ -189,11 +193,15 @@ class Evaluator:
                 await measurement.measure(prompts)
             done = replace(measurement.record, state=EvaluationState.DONE)
             await self._store.put(done)
-        log.info(
-            "evaluated",
-            run=self._keys.run_id,
-            id=done.evaluation_id,
-            version=version,
-            accuracy=done.accuracy,
-            judged=done.judged,
-        )
+        log.info("evaluated", **self._about(done))
+
+    def _about(self, record: EvaluationRecord) -> dict[str, object]:
+        """What every line about an evaluation says."""
+        return {
+            "run": self._keys.run_id,
+            "evaluation": record.evaluation_id,
+            "pool": record.pool,
+            "version": record.version,
+            "accuracy": record.accuracy,
+            "judged": record.judged,
+        }

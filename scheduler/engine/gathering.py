@@ -15,27 +15,17 @@ from scheduler.core.ledger import Outcome
 from scheduler.core.run import RunConfig
 from scheduler.core.stragglers import StragglerPolicy
 from scheduler.core.types import Prompt, Rollout, Stage
-from scheduler.engine.attempts import Judged, Sender
+from scheduler.engine.attempts import Sender
 from scheduler.engine.circuit import Circuit
 from scheduler.engine.flights import Volley
+from scheduler.engine.interruption import Interrupted
+from scheduler.engine.judging import Judged
 from scheduler.engine.uninterrupted import uninterrupted
+from scheduler.state.records import Attempt
 from scheduler.state.table import Row
 from scheduler.state.visits import Landing, Visit, VisitStore
 
 log = structlog.get_logger(__name__)
-
-_FRUITLESS_VISITS_BEFORE_QUARANTINE = 3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Interrupted:
-    """Why a visit cannot go on."""
-
-    outcome: Outcome
-    reason: str
-    quarantine: bool = False
-    failed_visits: int = 0
-    """Visits in a row, this one included, that came to nothing because rewards failed."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -51,6 +41,8 @@ class Gathering:
     row: Row
     largest_group: int
     rollouts: tuple[Rollout, ...]
+    attempts: tuple[Attempt, ...] = ()
+    """Every attempt of the visit, for its record."""
     num_wanted: int = 0
     """Rollouts that the visit would hold, had every attempt given one."""
     num_sent: int = 0
@@ -120,31 +112,32 @@ class Gathering:
 
     def _lost(self, judged: Judged, tries: int) -> Interrupted:
         self.lost_visits += judged.server_gone
-        return Interrupted(
-            outcome=Outcome.LOST,
-            reason=f"lost {tries} times running: {judged.lost[0]}",
-            quarantine=self.lost_visits >= _FRUITLESS_VISITS_BEFORE_QUARANTINE,
-        )
+        return Interrupted.lost(tries, judged.lost[0], lost_visits=self.lost_visits)
 
     def _failed(self, judged: Judged) -> Interrupted | None:
         """Rewards failed to the last try: by default a group goes without these rollouts."""
         if self.config.incomplete is not IncompletePolicy.DROP or not judged.failed:
             return None
-        return Interrupted(outcome=Outcome.INCOMPLETE, reason=f"an attempt failed: {judged.failed[0]}")
+        return Interrupted(outcome=Outcome.INCOMPLETE, reason="an attempt failed", detail=judged.failed[0])
 
     def short_of(self, wanted: int) -> Interrupted:
         """The visit has fewer rollouts than it needs, because rewards failed."""
-        reason = f"{len(self.rollouts)} of {wanted} rollouts have a reward; {self.first_failure}"
         failed_visits = self.row.failed_visits + 1
-        return Interrupted(
-            outcome=Outcome.INCOMPLETE,
-            reason=reason,
-            failed_visits=failed_visits,
-            quarantine=failed_visits >= _FRUITLESS_VISITS_BEFORE_QUARANTINE,
-        )
+        return Interrupted.short(len(self.rollouts), wanted, self.first_failure, failed_visits=failed_visits)
+
+    def ids(self) -> dict[str, str]:
+        """What every line about the visit is found by."""
+        visit = self.visit
+        return {"run": self.sender.run_id, "prompt": visit.prompt_id, "visit": visit.visit_id}
 
     async def _make(self, volley: Volley, count: int) -> Judged:
-        self.visit = await uninterrupted(self.visits.launch(self.visit, volley.stage, count))
+        made = self.attempts
+        sent = [
+            Attempt(rid=self.sender.rid(self.visit.visit_id, number), stage=volley.stage)
+            for number in range(self.num_sent, self.num_sent + count)
+        ]
+        self.visit = await uninterrupted(self.visits.launch(self.visit, volley.stage, count, (*made, *sent)))
+        log.debug("launched", **self.ids(), stage=volley.stage, attempts=count)
         judged = await self.sender.make(
             self.prompt,
             self.visit.visit_id,
@@ -156,10 +149,21 @@ class Gathering:
         self.num_sent += count
         self.rollouts += judged.rollouts
         self.num_cut += 0 if self.config.stragglers is StragglerPolicy.REPLACE else judged.cut
-        self.visit = await uninterrupted(self.visits.land(self.visit, _landing(volley, judged), held=self.rollouts))
-        for reason in dict.fromkeys(judged.failed):
-            self.first_failure = self.first_failure or reason
-            log.warning("attempt_failed", prompt=self.prompt.prompt_id, stage=volley.stage, reason=reason)
+        self.attempts = (*made, *judged.attempts)
+        landing = _landing(volley, judged)
+        self.visit = await uninterrupted(
+            self.visits.land(self.visit, landing, held=self.rollouts, attempts=self.attempts)
+        )
+        log.debug(
+            "landed",
+            **self.ids(),
+            stage=volley.stage,
+            rollouts=len(judged.rollouts),
+            failed=len(judged.failed),
+            lost=len(judged.lost),
+            recalled=judged.expired + judged.cut,
+        )
+        self.first_failure = self.first_failure or next(iter(judged.failed), "")
         await self.circuit.observe(good=len(judged.rollouts), failed=len(judged.failed), lost=len(judged.lost))
         return judged
 

@@ -13,8 +13,9 @@ from inference.protocol import Score
 from scheduler.core.errors import IllegalMove, InvalidInput
 from scheduler.core.evaluation import EvaluationMeasure, probability, target_text
 from scheduler.core.types import Prompt, Stage
-from scheduler.engine.attempts import Lost, Recalled, Refused, Sender
+from scheduler.engine.attempts import Sender
 from scheduler.engine.flights import Volley
+from scheduler.engine.judging import Lost, Recalled, Refused
 from scheduler.state.evaluations import EvaluationLanding, EvaluationRecord, Measured
 from scheduler.tokenizers import Tokenizer
 

@@ -99,18 +99,19 @@ class Phases:
         await self._move(frozenset(RunState) - ENDED, ending, self.reason)
 
     async def _note_ending(self, ending: RunState, reason: str) -> None:
-        await self._parts.runs.note(self._parts.transactor, ending=ending.value, reason=reason)
+        await self._parts.runs.settle_ending(self._parts.transactor, ending, reason=reason, now=time.time())
         self.ending, self.reason = ending, reason
+        log.info("run_ending", run=self._parts.run_id, ending=ending, reason=reason)
 
     async def _move(self, sources: Collection[RunState], to: RunState, reason: str) -> bool:
         """Move from one of `sources`; False where it stands elsewhere by now: operators and the engine both move it."""
         async with self._moving:
             if self.state not in sources:
                 return False
-            now = time.time() if to in ENDED else None
-            await self._parts.runs.change_state(self._parts.transactor, self.state, to, reason=reason, now=now)
+            before = self.state
+            await self._parts.runs.change_state(self._parts.transactor, before, to, reason=reason, now=time.time())
             self.state, self.reason = to, reason
-        log.info("run_state", run=self._parts.run_id, state=to, reason=reason)
+        log.info("run_state", run=self._parts.run_id, state=to, before=before, reason=reason)
         return True
 
     async def _situation(self) -> Situation:

@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import structlog
+
 from scheduler.core.allocators.interface import Allocator, Commit, More, Settle
 from scheduler.core.informativeness import Evidence
 from scheduler.core.ledger import Outcome
@@ -18,11 +20,15 @@ from scheduler.core.types import Prompt, Rollout, Stage
 from scheduler.engine.attempts import Sender
 from scheduler.engine.circuit import Circuit
 from scheduler.engine.ending import Ending
-from scheduler.engine.gathering import Gathering, Interrupted
+from scheduler.engine.gathering import Gathering
+from scheduler.engine.interruption import Interrupted
 from scheduler.engine.pipeline import Pipeline, Slot
 from scheduler.engine.rule_in_force import RuleInForce
+from scheduler.state.records import Attempt
 from scheduler.state.table import Row
 from scheduler.state.visits import Visit, VisitStore
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -37,20 +43,24 @@ class VisitRunner:
     rule: RuleInForce
     now: Callable[[], float] = time.time
 
-    async def run(self, visit: Visit, prompt: Prompt, row: Row, held: tuple[Rollout, ...]) -> None:
+    async def run(
+        self, visit: Visit, prompt: Prompt, row: Row, held: tuple[Rollout, ...], attempts: tuple[Attempt, ...]
+    ) -> None:
         """See a visit through to its end.
 
-        Consumes: a claimed prompt, with the rollouts a predecessor left. Produces: a group or a verdict. Waits for: its
-        attempts, then a slot. Unblocked by: servers, groups applied by the learner.
+        Consumes: a claimed prompt, with the rollouts and attempts a predecessor left. Produces: a group or a verdict.
+        Waits for: its attempts, then a slot. Unblocked by: servers, groups applied by the learner.
         """
         try:
-            run = self._begun(visit, prompt, row, held)
+            run = self._begun(visit, prompt, row, held, attempts)
             await run.to_end()
             self.rule.saw(prompt, run.gathered.rollouts, version=self.pipeline.policy_version)
         finally:
             self.pipeline.ended(visit.visit_id)
 
-    def _begun(self, visit: Visit, prompt: Prompt, row: Row, held: tuple[Rollout, ...]) -> "_Run":
+    def _begun(
+        self, visit: Visit, prompt: Prompt, row: Row, held: tuple[Rollout, ...], attempts: tuple[Attempt, ...]
+    ) -> "_Run":
         prior = self.rule.prior_of(prompt)
         gathered = Gathering(
             sender=self.sender,
@@ -62,6 +72,7 @@ class VisitRunner:
             row=row,
             largest_group=self.rule.allocator.largest_group,
             rollouts=held,
+            attempts=attempts,
             num_wanted=len(held),
         )
         ending = Ending(
@@ -69,7 +80,6 @@ class VisitRunner:
             pipeline=self.pipeline,
             gathered=gathered,
             prior=prior,
-            run_id=self.sender.run_id,
             discount=self.config.discount,
             now=self.now,
         )
@@ -113,6 +123,7 @@ class _Run:
                 case Commit() as commit:
                     # Counted when it is decided: a commit takes longer than a refusal, and would be seen too late.
                     self.pipeline.passed(True)
+                    log.info("survived", **gathered.ids(), rollouts=len(gathered.rollouts), commits=commit.count)
                     trouble = await self._commit(commit.count)
                     return await (self.ending.publish(commit) if trouble is None else self.ending.interrupt(trouble))
 
@@ -128,6 +139,7 @@ class _Run:
             case Slot.NOT_NEEDED:
                 return Interrupted(outcome=Outcome.CANCELLED, reason="the run takes no more steps")
             case Slot.GRANTED:
+                log.info("committing", **gathered.ids(), commits=missing, oldest_version=oldest)
                 trouble = await gathered.ask(Stage.COMMIT, missing) if missing else None
         least = self.config.least_group(gathered.num_wanted)
         return gathered.short_of(least) if trouble is None and len(gathered.rollouts) < least else trouble

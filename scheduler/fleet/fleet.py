@@ -121,6 +121,11 @@ class Fleet:
         self, server: Server, state: ServerState, *, reason: str = "", version: int | None = None
     ) -> None:
         """Change a server's state; `version` is one that was just confirmed. Raises IllegalMove."""
+        self.note_state(server, state, reason=reason, version=version)
+        await self._announce()
+
+    def note_state(self, server: Server, state: ServerState, *, reason: str = "", version: int | None = None) -> None:
+        """The same without telling those who wait for news: where a cancelled caller must not wait."""
         if server.state is not state:
             move_server(server.state, state)
             log.info(
@@ -136,7 +141,6 @@ class Fleet:
         server.reason = reason
         if version is not None:
             server.version, server.losses = version, 0
-        await self._announce()
 
     async def news(self) -> None:
         """Return at the next change of any server's state or capacity."""

@@ -13,8 +13,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
+
 from scheduler.core.errors import PilotCommitError
 from scheduler.rewards.wire import Ready, Refused, Reply, ReplyDecoder, Task, encode
+
+log = structlog.get_logger(__name__)
 
 START_TIMEOUT_S = 60.0
 _CHUNK_BYTES = 1 << 16
@@ -63,6 +67,7 @@ class WorkerProcess:
         if replies != [Ready()]:
             await worker.kill()
             raise PilotCommitError(f"a reward worker did not start: {replies}")
+        log.info("reward_worker_started", pid=worker.pid)
         return worker
 
     @property
@@ -81,16 +86,20 @@ class WorkerProcess:
             try:
                 data = await self._read(timeout_s)
             except TimeoutError:
-                await self.kill()
-                return Lost(reason=f"took longer than {timeout_s:g} s and was killed", timed_out=True)
+                return await self._lose(f"took longer than {timeout_s:g} s and was killed", timed_out=True)
             if not data:
-                await self.kill()
-                return Lost(reason=f"its worker died ({self._how_it_ended()})", timed_out=False)
+                return await self._lose("its worker died", timed_out=False)
             replies.extend(self._decoder.feed(data))
         self._unanswered -= len(replies)
         if isinstance(replies[-1], Refused):
             self._unanswered = 0
         return replies
+
+    async def _lose(self, reason: str, *, timed_out: bool) -> Lost:
+        await self.kill()
+        told = reason if timed_out else f"{reason} ({self._how_it_ended()})"
+        log.warning("reward_worker_lost", pid=self.pid, reason=told)
+        return Lost(reason=told, timed_out=timed_out)
 
     def send(self, task: Task) -> None:
         """Hand the worker a task. Raises InvalidInput if the metadata of a job cannot be sent."""

@@ -15,7 +15,9 @@ from redis.asyncio import Redis
 from scheduler.core.errors import Conflict, StaleIncarnation
 from scheduler.core.ledger import Move, OpenState, Outcome
 from scheduler.core.types import Group, Stage
+from scheduler.state.course import CourseEvent, Turn, remember
 from scheduler.state.keys import RunKeys
+from scheduler.state.records import Ending, put_group_ending
 from scheduler.state.table import Event, Table
 from scheduler.state.transaction import Transaction, Transactor
 from scheduler.state.versions import WeightRecord, put_weights
@@ -176,6 +178,16 @@ class GroupStore:
         meta = self._keys.meta
         transaction.run("HSET", meta, "incarnation", attachment.incarnation)
         transaction.run("HSET", meta, "step", attachment.step, "checkpointed_step", attachment.step)
+        attached = CourseEvent(
+            at=now,
+            what=Turn.LEARNER,
+            who=attachment.incarnation,
+            step=attachment.step,
+            trained=len(attachment.trained),
+            redelivered=len(attachment.redelivered),
+            rolled_back=len(attachment.rolled_back),
+        )
+        remember(transaction, attached)
         await self._transactor.apply(transaction)
         return kept
 
@@ -206,6 +218,19 @@ class GroupStore:
         transaction.run("HDEL", self._keys.index, entry.group_id)
         transaction.run("HDEL", self._keys.groups, entry.group_id)
         self._table.remember(transaction, entry.prompt_id, replace(event, group_id=entry.group_id))
+        ending = Ending(
+            at=event.at, version=event.version, what=event.what, reason=event.reason, step=event.step, outcome=outcome
+        )
+        put_group_ending(transaction, entry.group_id, ending)
+
+
+async def group_entries(redis: "Redis", keys: RunKeys, group_ids: Sequence[str]) -> dict[str, GroupEntry]:
+    """Of these groups those that are open, by id."""
+    if not group_ids:
+        return {}
+    found = await redis.hmget(keys.index, list(group_ids))
+    pairs = zip(group_ids, found, strict=True)
+    return {group_id: msgspec.json.decode(raw(entry), type=GroupEntry) for group_id, entry in pairs if entry}
 
 
 def _moves(entry: GroupEntry, source: OpenState, to: OpenState | Outcome) -> list[Move]:

@@ -117,6 +117,36 @@ class RunKeys:
         return self._key("index")
 
     @property
+    def records(self) -> str:
+        """Hash: visit id → what became of it and of each of its attempts, for the newest visits."""
+        return self._key("records")
+
+    @property
+    def group_endings(self) -> str:
+        """Hash: group id → how it ended, for groups whose visit is in `records`."""
+        return self._key("group_endings")
+
+    @property
+    def recorded(self) -> str:
+        """Sorted set: visits that have ended and are in `records`, by when."""
+        return self._key("recorded")
+
+    @property
+    def course(self) -> str:
+        """List: what happened to the run as a whole, newest first, capped."""
+        return self._key("course")
+
+    @property
+    def unsolved(self) -> str:
+        """Sorted set: prompts with rollouts of which none was ever right, by rollouts."""
+        return self._key("unsolved")
+
+    @property
+    def wrong_answers(self) -> str:
+        """Hash: prompt id → what its last visit answered most often, for prompts in `unsolved`."""
+        return self._key("wrong_answers")
+
+    @property
     def weights(self) -> str:
         """Hash: weight version → its record."""
         return self._key("weights")

@@ -33,6 +33,9 @@ end
 return answers
 """
 
+_LOOK, _LOOKS = 1000, 50
+"""A hint looks at fifty thousand ids at most, a thousand at a time."""
+
 
 class Added(StrEnum):
     """What became of one prompt that was added."""
@@ -55,6 +58,11 @@ class PoolRecord:
     context_length: int
     max_prompt_tokens: int
     created_at: float
+
+
+def _either_case(letter: str) -> str:
+    """The glob of one letter, without regard to case."""
+    return f"[{letter.lower()}{letter.upper()}]" if letter.isalpha() else f"\\{letter}"
 
 
 class PoolStore:
@@ -99,6 +107,22 @@ class PoolStore:
             arguments += [prompt.prompt_id, msgspec.msgpack.encode(prompt)]
         answers = await self._add(keys=[keys.prompts, keys.order, keys.meta], args=arguments)
         return [Added(text(answer)) for answer in answers]
+
+    async def has(self, name: str, prompt_id: str) -> bool:
+        """Whether the pool has a prompt of this id."""
+        return bool(await self._redis.hexists(PoolKeys(name).prompts, prompt_id))
+
+    async def ids_like(self, name: str, prompt_id: str) -> list[str]:
+        """Some ids that begin as this one does, for a hint: of a large pool not all are looked at."""
+        half = "".join(_either_case(letter) for letter in prompt_id[: (len(prompt_id) + 1) // 2])
+        found: list[str] = []
+        cursor = 0
+        for _ in range(_LOOKS):
+            cursor, page = await self._redis.zscan(PoolKeys(name).order, cursor, match=f"{half}*", count=_LOOK)
+            found += [text(member) for member, _ in page]
+            if not cursor or len(found) >= _LOOK:
+                break
+        return found[:_LOOK]
 
     async def prompts(self, name: str, prompt_ids: Iterable[str]) -> list[Prompt]:
         """The prompts in the order asked; raises NotFound for the first that is not there."""

@@ -12,8 +12,9 @@ from redis.asyncio import Redis
 
 from scheduler.core.errors import Conflict, NotFound
 from scheduler.core.ledger import Ledger
-from scheduler.core.lifecycle import RunState, move_run
+from scheduler.core.lifecycle import ENDED, RunState, move_run
 from scheduler.core.run import RunConfig
+from scheduler.state.course import CourseEvent, Turn, remember
 from scheduler.state.keys import RUNS, RunKeys
 from scheduler.state.transaction import Transactor
 from scheduler.state.wire import text
@@ -113,17 +114,31 @@ class RunStore:
         return {text(name): int(value) for name, value in found.items()}
 
     async def change_state(
-        self, transactor: Transactor, current: RunState, to: RunState, *, reason: str, now: float | None = None
+        self, transactor: Transactor, current: RunState, to: RunState, *, reason: str, now: float
     ) -> None:
-        """Move the run; raises IllegalMove, or Conflict if it is no longer in `current`. `now` marks its end."""
+        """Move the run; raises IllegalMove, or Conflict if it is no longer in `current`."""
         transaction = transactor.begin()
         moved = move_run(current, to)
         conflict = Conflict(f"run {transactor.keys.run_id} is no longer {current}")
         meta = transactor.keys.meta
         transaction.require_equal(meta, "state", current.value, conflict)
         transaction.run("HSET", meta, "state", moved.value, "reason", reason)
-        if now is not None:
+        if moved in ENDED:
             transaction.run("HSET", meta, "ended_at", repr(now))
+        remember(transaction, CourseEvent(at=now, what=Turn.STATE, state=moved, reason=reason))
+        await transactor.apply(transaction)
+
+    async def settle_ending(self, transactor: Transactor, ending: RunState, *, reason: str, now: float) -> None:
+        """Say what the run is to end in, and why."""
+        transaction, meta = transactor.begin(), transactor.keys.meta
+        transaction.run("HSET", meta, "ending", ending.value, "reason", reason)
+        remember(transaction, CourseEvent(at=now, what=Turn.ENDING, state=ending, reason=reason))
+        await transactor.apply(transaction)
+
+    async def remember(self, transactor: Transactor, event: CourseEvent) -> None:
+        """Write into the run's course what changes nothing else."""
+        transaction = transactor.begin()
+        remember(transaction, event)
         await transactor.apply(transaction)
 
     async def count(self, transactor: Transactor, counter: str) -> None:
@@ -133,7 +148,7 @@ class RunStore:
         await transactor.apply(transaction)
 
     async def note(self, transactor: Transactor, **fields: str | int | float) -> None:
-        """Record facts of the run: started_at, live_version, reason, ending."""
+        """Record facts of the run: started_at, live_version, reason."""
         transaction = transactor.begin()
         for name, value in fields.items():
             transaction.run("HSET", transactor.keys.meta, name, repr(value) if isinstance(value, float) else value)

@@ -51,6 +51,8 @@ class Event:
     correct: int = 0
     group_id: str = ""
     step: int | None = None
+    visit_id: str = ""
+    """The visit that ended so; a group has the id of the visit it was made in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,25 +127,28 @@ class Table:
         transaction.run("HSET", self._keys.meta, "pool_sequence", sequence)
         await transactor.apply(transaction)
 
-    async def return_due(self, transactor: Transactor, version: int, *, limit: int = 1000) -> int:
-        """Make waiting prompts claimable whose version has come; returns how many."""
+    async def return_due(self, transactor: Transactor, version: int, *, limit: int = 1000) -> list[str]:
+        """Make waiting prompts claimable whose version has come; returns which."""
         due = await self._redis.zrangebyscore(self._keys.waiting, "-inf", version, start=0, num=limit)
         return await self._return(transactor, [text(member) for member in due])
 
-    async def return_earliest(self, transactor: Transactor, count: int) -> int:
-        """Make the `count` prompts that wait least claimable before their time: when nothing else is left to claim."""
+    async def return_earliest(self, transactor: Transactor, count: int) -> list[str]:
+        """Make the `count` prompts that wait least claimable before their time; returns which.
+
+        For when nothing else is left to claim.
+        """
         due = await self._redis.zrangebyscore(self._keys.waiting, "-inf", f"({NEVER}", start=0, num=count)
         return await self._return(transactor, [text(member) for member in due])
 
-    async def _return(self, transactor: Transactor, prompt_ids: Sequence[str]) -> int:
+    async def _return(self, transactor: Transactor, prompt_ids: list[str]) -> list[str]:
         if not prompt_ids:
-            return 0
+            return []
         rows = await self.rows(prompt_ids)
         transaction = transactor.begin()
         for prompt_id in prompt_ids:
             self._make_ready(transaction, prompt_id, rows.get(prompt_id), self._keys.waiting)
         await transactor.apply(transaction)
-        return len(prompt_ids)
+        return prompt_ids
 
     def _make_ready(self, transaction: Transaction, prompt_id: str, row: Row | None, source: str) -> None:
         visits = 0 if row is None else row.evidence.visits
@@ -167,6 +172,11 @@ class Table:
             transaction.run("HSET", self._keys.table, prompt_id, msgspec.json.encode(row))
         self.remember(transaction, prompt_id, Event(at=now, version=version, what="reinstated"))
         await transactor.apply(transaction)
+
+    async def position(self, prompt_id: str) -> int | None:
+        """How many claimable prompts come before it in the order of claims; None if it is not claimable."""
+        rank = await self._redis.zrank(self._keys.ready, prompt_id)
+        return rank if isinstance(rank, int) else None
 
     async def view(self, prompt_id: str) -> PromptView:
         """Everything known of one prompt."""

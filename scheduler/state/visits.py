@@ -14,14 +14,16 @@ from redis.asyncio import Redis
 from scheduler.core.budget import Budget
 from scheduler.core.errors import Conflict, IllegalMove
 from scheduler.core.incomplete import Shortfall, shortfall_counter
-from scheduler.core.ledger import Move, OpenState, Outcome
+from scheduler.core.ledger import Move, OpenState, Outcome, Status
 from scheduler.core.lifecycle import PromptState, move_prompt
 from scheduler.core.spend import GROUPED, MIXED, SIGNAL, STRAGGLERS, TOO_STALE, first_visit_counter
 from scheduler.core.types import Group, Rollout, Stage, Verdict
 from scheduler.state.groups import GroupEntry
 from scheduler.state.keys import RunKeys
+from scheduler.state.records import Attempt, Ending, Record, RecordStore, closed, put_record
 from scheduler.state.table import Event, Row, Table
 from scheduler.state.transaction import Transaction, Transactor
+from scheduler.state.unsolved import note_unsolved
 from scheduler.state.wire import raw
 
 _REASONED = frozenset({Verdict.SKIP, Verdict.DEFER, Verdict.EVICT})
@@ -66,6 +68,19 @@ class Landing:
         return len(self.rollouts) + self.failed + self.lost + self.cancelled + self.expired + self.cut
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trace:
+    """What is kept of a visit beside its books, for explanations."""
+
+    attempts: tuple[Attempt, ...] = ()
+    """Every attempt made so far."""
+    rollouts: tuple[Rollout, ...] = ()
+    """Every rollout that came back."""
+
+
+_NO_TRACE = Trace()
+
+
 class VisitStore:
     """Reads and writes the open visits of one run under its lease."""
 
@@ -78,6 +93,7 @@ class VisitStore:
         self._table = table
         self._budget = budget
         self._max_new_tokens = max_new_tokens
+        self._records = RecordStore(redis, self._keys)
 
     async def open_visits(self) -> list[tuple[Visit, tuple[Rollout, ...]]]:
         """Every open visit with the rollouts it holds: what a successor resumes."""
@@ -90,6 +106,11 @@ class VisitStore:
             )
             for name, visit in visits.items()
         ]
+
+    async def attempts(self, visit_id: str) -> tuple[Attempt, ...]:
+        """Every attempt of an open visit, as far as it was recorded."""
+        recorded = await self._records.get(visit_id)
+        return () if recorded is None else recorded.record.attempts
 
     async def claim(self, *, visit_id: str, prompt_id: str, fence: int, rollouts: int) -> Visit:
         """Claim a prompt and reserve the largest group it may become.
@@ -114,14 +135,16 @@ class VisitStore:
 
     async def resume(self, visit: Visit, *, fence: int) -> Visit:
         """Take over a dead incarnation's visit: what it had in flight is lost and charged in full."""
+        attempts = closed(await self.attempts(visit.visit_id), Outcome.LOST, "the scheduler that sent it went away")
         for stage, count in visit.in_flight.items():
             if count:
-                visit = await self.land(visit, Landing(stage=stage, lost=count), held=())
+                visit = await self.land(visit, Landing(stage=stage, lost=count), held=(), attempts=attempts)
         return await self._update(self._transactor.begin(), visit, replace(visit, fence=fence))
 
-    async def launch(self, visit: Visit, stage: Stage, count: int) -> Visit:
+    async def launch(self, visit: Visit, stage: Stage, count: int, attempts: Sequence[Attempt] = ()) -> Visit:
         """Turn reserved rollouts into attempts in flight; they are charged from here on.
 
+        `attempts` are all that the visit has made, these included.
         Raises IllegalMove for more than the visit has reserved.
         """
         if count > visit.reserved:
@@ -135,9 +158,12 @@ class VisitStore:
             reserved=visit.reserved - count,
             in_flight={**visit.in_flight, stage: visit.in_flight.get(stage, 0) + count},
         )
+        self._record(transaction, visit, attempts)
         return await self._update(transaction, visit, launched)
 
-    async def land(self, visit: Visit, landing: Landing, *, held: Sequence[Rollout]) -> Visit:
+    async def land(
+        self, visit: Visit, landing: Landing, *, held: Sequence[Rollout], attempts: Sequence[Attempt] = ()
+    ) -> Visit:
         """Account for attempts that came back; `held` is every rollout the visit now holds, persisted here."""
         transaction = self._transactor.begin()
         stage, num_rollouts = landing.stage, len(landing.rollouts)
@@ -169,6 +195,7 @@ class VisitStore:
             in_flight={**visit.in_flight, stage: visit.in_flight.get(stage, 0) - landing.count},
             held={**visit.held, stage: visit.held.get(stage, 0) + num_rollouts},
         )
+        self._record(transaction, visit, attempts)
         return await self._update(transaction, visit, landed)
 
     async def settle(
@@ -179,10 +206,11 @@ class VisitStore:
         row: Row,
         state: PromptState,
         event: Event,
+        trace: Trace = _NO_TRACE,
         shortfall: Shortfall | None = None,
     ) -> None:
         """End a visit without a group: its rollouts get `outcome`, the rest of its reservation is refunded."""
-        transaction = self._end(visit, row, state, event, shortfall)
+        transaction = self._end(visit, outcome, row, state, event, trace, shortfall)
         transaction.move(
             *(Move(stage=stage, source=OpenState.HELD, to=outcome, count=count) for stage, count in visit.held.items())
         )
@@ -199,6 +227,7 @@ class VisitStore:
         *,
         row: Row,
         event: Event,
+        trace: Trace = _NO_TRACE,
         shortfall: Shortfall | None = None,
     ) -> None:
         """End a visit with a group: prompt state, ledger and group stream in one transaction.
@@ -207,7 +236,7 @@ class VisitStore:
         """
         if _present(entry.counts) != _present(visit.held):
             raise IllegalMove(f"group {entry.group_id} counts {entry.counts}, its visit holds {visit.held}")
-        transaction = self._end(visit, row, PromptState.READY, event, shortfall)
+        transaction = self._end(visit, OpenState.PUBLISHED, row, PromptState.READY, event, trace, shortfall)
         transaction.move(
             *(
                 Move(stage=stage, source=OpenState.HELD, to=OpenState.PUBLISHED, count=count)
@@ -230,7 +259,14 @@ class VisitStore:
         transaction.count("reserved:tokens", tokens)
 
     def _end(
-        self, visit: Visit, row: Row, state: PromptState, event: Event, shortfall: Shortfall | None
+        self,
+        visit: Visit,
+        status: Status,
+        row: Row,
+        state: PromptState,
+        event: Event,
+        trace: Trace,
+        shortfall: Shortfall | None,
     ) -> Transaction:
         if _present(visit.in_flight):
             raise IllegalMove(f"visit {visit.visit_id} cannot end with attempts in flight: {visit.in_flight}")
@@ -246,8 +282,18 @@ class VisitStore:
         transaction.run("HDEL", self._keys.visits, visit.visit_id)
         transaction.run("HDEL", self._keys.rollouts, visit.visit_id)
         self._table.place(transaction, visit.prompt_id, row, state)
-        self._table.remember(transaction, visit.prompt_id, event)
+        self._table.remember(transaction, visit.prompt_id, replace(event, visit_id=visit.visit_id))
+        note_unsolved(transaction, visit.prompt_id, row.evidence, trace.rollouts)
+        ending = Ending(at=event.at, version=event.version, what=event.what, reason=event.reason, outcome=status)
+        self._record(transaction, visit, trace.attempts, ending)
         return transaction
+
+    def _record(
+        self, transaction: Transaction, visit: Visit, attempts: Sequence[Attempt], ending: Ending | None = None
+    ) -> None:
+        if attempts or ending is not None:
+            record = Record(visit_id=visit.visit_id, prompt_id=visit.prompt_id, attempts=tuple(attempts), ending=ending)
+            put_record(transaction, record)
 
     def _store(self, transaction: Transaction, visit: Visit) -> None:
         transaction.run("HSET", self._keys.visits, visit.visit_id, msgspec.json.encode(visit))
@@ -262,6 +308,12 @@ class VisitStore:
         self._store(transaction, after)
         await self._transactor.apply(transaction)
         return after
+
+
+async def open_visits_of(redis: "Redis", keys: RunKeys, prompt_id: str) -> list[Visit]:
+    """The open visit to a prompt, if there is one; costs a look at every open visit of the run."""
+    visits = [msgspec.json.decode(raw(visit), type=Visit) for visit in await redis.hvals(keys.visits)]
+    return [visit for visit in visits if visit.prompt_id == prompt_id]
 
 
 def _present(counts: Mapping[Stage, int]) -> dict[Stage, int]:

@@ -51,7 +51,7 @@ async def make_busy_run(redis: Redis, run_id: str = "busy") -> Stores:
     await create_run(redis, run_id)
     stores = await Stores.open(redis, run_id, budget=BUDGET)
     for source, to in ((RunState.QUEUED, RunState.WAITING_WEIGHTS), (RunState.WAITING_WEIGHTS, RunState.RUNNING)):
-        await stores.runs.change_state(stores.transactor, source, to, reason="")
+        await stores.runs.change_state(stores.transactor, source, to, reason="", now=1.5)
     await stores.runs.note(stores.transactor, started_at=2.0)
     await stores.versions.announce(make_weights(1))
     await stores.versions.update(make_weights(1), live=True)

@@ -94,6 +94,7 @@ def make_ledger(
     incomplete: dict[str, int] | None = None,
     recalled: dict[str, int] | None = None,
     breaker_trips: dict[str, int] | None = None,
+    groups_trained: int = 0,
 ) -> Ledger:
     """A ledger with trained commits only."""
 
@@ -119,4 +120,5 @@ def make_ledger(
         incomplete=incomplete or {},
         recalled=recalled or {},
         breaker_trips=breaker_trips or {},
+        groups_trained=groups_trained,
     )

@@ -106,7 +106,17 @@ def test_a_waiting_prompt_says_when_it_returns() -> None:
 
 def test_a_prompts_history_shows_its_pilots_only_where_there_were_any() -> None:
     def event(pilots: int, step: int | None) -> Event:
-        return Event(at=0.0, version=2, what="passed_over", reason="", pilots=pilots, correct=1, group_id="", step=step)
+        return Event(
+            at=0.0,
+            version=2,
+            what="passed_over",
+            reason="",
+            pilots=pilots,
+            correct=1,
+            group_id="",
+            step=step,
+            visit_id="",
+        )
 
     prompt = msgspec.structs.replace(make_prompt(), history=(event(4, 3), event(0, None)))
     shown = text_of(tables.prompt(prompt))

@@ -140,6 +140,7 @@ async def test_a_prompt_that_history_passes_over_is_considered_and_costs_nothing
         claimed.append(prompt.prompt_id)
 
     admission = Admission(
+        run_id="by-hand",
         config=config,
         fence=stores.lease.fence,
         rule=RuleInForce(Choosy(pilots=4, commits=4), runs=stores.runs, run_id="by-hand", step=0),

@@ -15,6 +15,7 @@ from scheduler.core.lifecycle import PromptState, ServerState
 from scheduler.core.types import Stage
 from scheduler.engine.attempts import Sender
 from scheduler.engine.flights import Flights
+from scheduler.engine.judging import Judge
 from scheduler.fleet import Fleet
 from scheduler.rewards.pool import RewardPool
 from scheduler.rewards.spec import parse_spec
@@ -238,8 +239,7 @@ async def test_the_last_try_of_a_suspect_is_made_while_no_other_suspect_makes_on
 ) -> None:
     sender = Sender(
         fleet=Fleet(()),
-        rewards=InstantRewards(),
-        reward=parse_spec("exact"),
+        judge=Judge(rewards=InstantRewards(), reward=parse_spec("exact"), config=make_config(), run_id="run"),
         config=make_config(),
         run_id="run",
         fence=1,

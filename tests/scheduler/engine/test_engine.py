@@ -15,6 +15,8 @@ from scheduler.core.errors import Conflict, FenceLost
 from scheduler.core.ledger import Outcome
 from scheduler.core.lifecycle import PromptState, RunState
 from scheduler.core.types import Prompt, Stage
+from scheduler.state.course import Turn, course
+from scheduler.state.keys import RunKeys
 from scheduler.state.leases import Lease
 from scheduler.state.pools import PoolStore
 from tests.scheduler.engine.factories import (
@@ -304,8 +306,10 @@ async def test_the_watchdog_names_a_stall(redis: Redis, tmp_path: Path) -> None:
             await learner.attach()
             # The learner never takes a batch.
             said = "the learner to apply step 1"
-            await rig.until(lambda: any(entry.get("waiting_for") == said for entry in logs))
+            await rig.until(lambda: len([entry for entry in logs if entry.get("waiting_for") == said]) >= 2)
         assert {entry["event"] for entry in logs if entry.get("waiting_for") == said} == {"stalled"}
+        stalls = [event.reason for event in await course(redis, RunKeys("run")) if event.what is Turn.STALL]
+        assert stalls.count(said) == 1, "the course of a run is not filled with one stall"
 
 
 async def test_an_engine_whose_lease_was_taken_stops_at_once(rig: Rig, learner: Learner) -> None:

@@ -18,9 +18,12 @@ DEADLINE_S = 20.0
 
 PARENT = """
 import asyncio
+from scheduler import logs
 from scheduler.rewards.process import WorkerProcess
 from scheduler.rewards.spec import RewardJob, parse_spec
 from scheduler.rewards.wire import Task
+
+logs.configure("WARNING")
 
 async def main():
     worker = await WorkerProcess.start()

@@ -47,7 +47,9 @@ WRITES: dict[str, Callable[[Stores, Visit, GroupEntry], Awaitable[object]]] = {
         EvaluationLanding(judged=0, failed=0, lost=0, tokens=0, prompt_tokens=0),
     ),
     "lose evaluations in flight": lambda s, v, g: s.evaluations.lose_in_flight(),
-    "change state": lambda s, v, g: s.runs.change_state(s.transactor, RunState.QUEUED, RunState.PAUSED, reason="r"),
+    "change state": lambda s, v, g: s.runs.change_state(
+        s.transactor, RunState.QUEUED, RunState.PAUSED, reason="r", now=1.0
+    ),
     "note": lambda s, v, g: s.runs.note(s.transactor, started_at=1.0),
     "seed prompts": lambda s, v, g: s.seed("new"),
     "return due": lambda s, v, g: s.table.return_due(s.transactor, 9),

@@ -107,7 +107,9 @@ async def test_a_run_whose_creator_died_before_listing_it_is_listed_by_the_next_
 
 async def test_a_run_moves_with_its_reason(stores: Stores) -> None:
     await stores.runs.create(make_config(), now=1.0, run_id="run")
-    await stores.runs.change_state(stores.transactor, RunState.QUEUED, RunState.WAITING_WEIGHTS, reason="started")
+    await stores.runs.change_state(
+        stores.transactor, RunState.QUEUED, RunState.WAITING_WEIGHTS, reason="started", now=5.0
+    )
     record = await stores.runs.get("run")
     assert (record.state, record.reason, record.ended_at) == (RunState.WAITING_WEIGHTS, "started", None)
     await stores.runs.change_state(
@@ -121,16 +123,20 @@ async def test_an_illegal_move_of_a_run_is_refused(redis: Redis, stores: Stores)
     await stores.runs.create(make_config(), now=1.0, run_id="run")
     before = await snapshot(redis)
     with pytest.raises(IllegalMove):
-        await stores.runs.change_state(stores.transactor, RunState.QUEUED, RunState.FINISHED, reason="too soon")
+        await stores.runs.change_state(
+            stores.transactor, RunState.QUEUED, RunState.FINISHED, reason="too soon", now=5.0
+        )
     assert await snapshot(redis) == before
 
 
 async def test_a_move_from_a_state_that_the_run_has_left_is_refused(redis: Redis, stores: Stores) -> None:
     await stores.runs.create(make_config(), now=1.0, run_id="run")
-    await stores.runs.change_state(stores.transactor, RunState.QUEUED, RunState.CANCELLED, reason="by hand")
+    await stores.runs.change_state(stores.transactor, RunState.QUEUED, RunState.CANCELLED, reason="by hand", now=5.0)
     before = await snapshot(redis)
     with pytest.raises(Conflict, match="no longer queued"):
-        await stores.runs.change_state(stores.transactor, RunState.QUEUED, RunState.WAITING_WEIGHTS, reason="late")
+        await stores.runs.change_state(
+            stores.transactor, RunState.QUEUED, RunState.WAITING_WEIGHTS, reason="late", now=5.0
+        )
     assert await snapshot(redis) == before
 
 
