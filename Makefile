@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+# Of its own, so that what audits is not a part of what is audited.
+AUDIT  := .venv-audit
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS   ?=
 
@@ -11,7 +13,7 @@ export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= passive
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help setup setup-sglang model demo bench-target bench-tune test test-fast check format coverage wheel clean
+.PHONY: help setup setup-sglang model demo bench-target bench-tune test test-fast check format coverage wheel audit clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -56,6 +58,14 @@ test-fast: $(STAMP) ## The tests that need no SGLang and start no processes of o
 coverage: $(STAMP) ## Branch coverage of the pure core
 	$(BIN)/pytest tests/scheduler/core --cov=scheduler.core --cov-branch --cov-fail-under=100 $(ARGS)
 
+audit: ## Known vulnerabilities in the versions of constraints.txt; needs the vulnerability service
+	@test -x $(AUDIT)/bin/pip-audit || { $(PYTHON) -m venv $(AUDIT) && $(AUDIT)/bin/python -m pip --disable-pip-version-check --quiet install 'pip-audit>=2.10'; } \
+	  || { echo "make audit: pip-audit could not be installed into $(AUDIT); nothing was audited" >&2; exit 1; }
+	@$(AUDIT)/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --strict --progress-spinner off $(ARGS) \
+	  || { echo "make audit: not clean. Vulnerable versions are in the table above. Without a table the vulnerability" \
+	       "service could not be asked and NOTHING WAS AUDITED: run it where https://pypi.org is reachable" \
+	       "(ARGS='--vulnerability-service osv' asks https://osv.dev instead)" >&2; exit 1; }
+
 format: $(STAMP) ## Apply the formatter and the safe fixes
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -64,4 +74,4 @@ wheel: $(STAMP) ## Build the distribution
 	$(PIP) wheel --no-deps --wheel-dir dist .
 
 clean: ## Remove what was built here; the shared cache stays
-	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .pilotcommit demo-output
+	rm -rf $(VENV) $(AUDIT) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .pilotcommit demo-output

@@ -5,16 +5,21 @@ every call ends, with an answer or an InferenceError, within its own total time:
 """
 
 import asyncio
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import httpx
 
 from inference.connections import Connections
+from inference.pinned import Pinned
 from scheduler.core.errors import InferenceError, ServerUnavailable
 
 _KEEPALIVE_S = 3.0
 """Below uvicorn's own 5 s: a connection that the server is about to close is never used again."""
+
+MAX_ANSWER_BYTES = 64 << 20
+"""Room for the log-probs of a million tokens."""
 
 _NOTHING_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 
@@ -39,14 +44,21 @@ class Channel:
         connect_timeout_s: float,
         no_answer: type[InferenceError],
         transport: httpx.AsyncBaseTransport | None,
+        tls: ssl.SSLContext | None = None,
+        address: str | None = None,
     ) -> None:
-        """`no_answer` is what to raise when a request may have reached the server and nothing came back."""
+        """`no_answer` is what to raise when a request may have reached the server and nothing came back.
+
+        `address` is where to connect, whatever the name in the URL resolves to by then.
+        """
         self._no_answer = no_answer
+        self._key = key.encode() if key else b""
         self._connect_timeout_s = connect_timeout_s
+        connections = transport or Connections(max_connections=max_connections, keepalive_s=_KEEPALIVE_S, tls=tls)
         self._http = httpx.AsyncClient(
             base_url=base_url,
             headers={"Authorization": f"Bearer {key}"} if key else None,
-            transport=transport or Connections(max_connections=max_connections, keepalive_s=_KEEPALIVE_S),
+            transport=Pinned(connections, address) if address else connections,
             # A proxy of the environment is meant for the outside, never for the fleet.
             trust_env=False,
         )
@@ -67,7 +79,7 @@ class Channel:
         timeout = httpx.Timeout(timeout_s, connect=min(self._connect_timeout_s, timeout_s))
         try:
             async with asyncio.timeout(timeout_s):
-                response = await self._http.request(
+                request = self._http.build_request(
                     method,
                     path,
                     content=body,
@@ -75,18 +87,42 @@ class Channel:
                     headers={"Content-Type": "application/json"} if body is not None else None,
                     timeout=timeout,
                 )
+                response = await self._http.send(request, stream=True)
+                try:
+                    content = await self._whole(response)
+                finally:
+                    await response.aclose()
         except _NOTHING_SENT as exc:
             raise ServerUnavailable(f"{method} {path}: cannot reach the server: {_reason(exc)}") from exc
         except (httpx.TimeoutException, TimeoutError) as exc:
             raise self._no_answer(f"{method} {path}: no answer within {timeout_s:g} s") from exc
         except httpx.HTTPError as exc:
             raise self._no_answer(f"{method} {path}: the connection broke: {_reason(exc)}") from exc
-        return Answer(status=response.status_code, body=response.content)
+        if self._key and self._key in content:
+            # Whatever a server says may be logged and shown, and some say what they were sent.
+            content = content.replace(self._key, b"[key]")
+        return Answer(status=response.status_code, body=content)
+
+    async def _whole(self, response: httpx.Response) -> bytes:
+        """The body, as long as it may be; a server that goes on and on is given up."""
+        parts, size = list[bytes](), 0
+        async for part in response.aiter_bytes():
+            parts.append(part)
+            size += len(part)
+            if size > MAX_ANSWER_BYTES:
+                raise self._no_answer(f"{response.url.path}: the answer is longer than {MAX_ANSWER_BYTES:,} bytes")
+        return b"".join(parts)
 
     async def aclose(self) -> None:
         """Close every connection; calls in flight fail."""
         await self._http.aclose()
 
 
-def _reason(exc: Exception) -> str:
-    return str(exc) or type(exc).__name__
+def _reason(exc: httpx.HTTPError) -> str:
+    said = str(exc) or type(exc).__name__
+    if "CERTIFICATE_VERIFY_FAILED" in said:
+        return f"{said}; is the authority that signed its certificate in PILOTCOMMIT_SERVER_CA_FILE?"
+    if isinstance(exc, httpx.ReadError) and exc.request.url.scheme == "https":
+        # In TLS 1.3 a server that misses our certificate says so after the handshake, and most just hang up.
+        return f"{said}; does it want a certificate of ours, as in PILOTCOMMIT_SERVER_CERT_FILE?"
+    return said

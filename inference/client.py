@@ -8,6 +8,7 @@ outside its vocabulary) is never sent.
 One control operation at a time per server is the caller's duty: two updates at once while paused kill SGLang.
 """
 
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,8 +77,14 @@ class ServerClient:
         timeouts: Timeouts = Timeouts(),
         max_connections: int = 1024,
         transport: httpx.AsyncBaseTransport | None = None,
+        tls: ssl.SSLContext | None = None,
+        address: str | None = None,
     ) -> None:
-        """`max_connections` bounds the generates in flight; an admin key replaces `api_key` on the control plane."""
+        """`max_connections` bounds the generates in flight; an admin key replaces `api_key` on the control plane.
+
+        `tls` says whom to trust and with which certificate to answer; `address` is where to connect, whatever the URL's
+        name resolves to by then.
+        """
         self.base_url = base_url
         self._limits = limits
         self._timeouts = timeouts
@@ -90,6 +97,8 @@ class ServerClient:
                 connect_timeout_s=timeouts.connect_s,
                 no_answer=no_answer,
                 transport=transport,
+                tls=tls,
+                address=address,
             )
 
         self._data = channel(api_key, max_connections, ServerUnavailable)

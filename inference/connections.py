@@ -4,6 +4,7 @@ Owns: which connection a call goes over. Never retries. Invariant: a call costs 
 """
 
 import asyncio
+import ssl
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
@@ -28,11 +29,12 @@ class Connections(httpx.AsyncBaseTransport):
     scheduler's time.
     """
 
-    def __init__(self, *, max_connections: int, keepalive_s: float) -> None:
+    def __init__(self, *, max_connections: int, keepalive_s: float, tls: ssl.SSLContext | None = None) -> None:
+        """`tls` None: the public authorities are trusted."""
         self._places = asyncio.Semaphore(max_connections)
         self._limits = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=keepalive_s)
         self._keepalive_s = keepalive_s
-        self._verify = httpx.create_ssl_context(trust_env=False)
+        self._verify = tls or httpx.create_ssl_context(trust_env=False)
         self._idle: deque[_Idle] = deque()
         self._busy: set[httpx.AsyncHTTPTransport] = set()
 

@@ -9,6 +9,7 @@ meta_info, builds before 0.5.19 have no version spans, and a server without a to
 """
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -23,9 +24,12 @@ from scheduler.core.errors import (
     ServerUnavailable,
 )
 from scheduler.core.types import Completion, FinishReason, Sampling, VersionSpan
+from scheduler.core.unreadable import UNREADABLE
 
 _REFUSAL_STATUSES = frozenset({400, 413, 422})
 _MAX_MESSAGE_CHARS = 600
+_CANONICAL = re.compile(r"0|[1-9][0-9]{0,18}")
+"""A version as we write it, in 64 bits."""
 _Reply = TypeVar("_Reply", bound=msgspec.Struct)
 
 
@@ -43,7 +47,7 @@ class WeightLabel:
     def parse(cls, text: str) -> "WeightLabel":
         """The label written as `text`; the last slash separates. Raises ForeignWeights if it is no label of ours."""
         run, slash, version = text.rpartition("/")
-        canonical = version.isascii() and version.isdigit() and str(int(version)) == version
+        canonical = _CANONICAL.fullmatch(version) is not None
         if not (run and slash and canonical):
             raise ForeignWeights(f"the server's weights are labelled {text!r}, which is not run/version")
         return cls(run=run, version=int(version))
@@ -303,7 +307,7 @@ def error_message(body: bytes) -> str:
     """What the server said, out of any of its error shapes; cut to a readable length."""
     try:
         parsed = msgspec.json.decode(body, type=_ErrorBody)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return body.decode(errors="replace").strip()[:_MAX_MESSAGE_CHARS] or "no reason given"
     match parsed:
         case _ErrorBody(error=str() as text) | _ErrorBody(error={"message": str() as text}):
@@ -319,5 +323,5 @@ def decode(body: bytes, kind: type[_Reply], error: type[InferenceError]) -> _Rep
     """`body` as a `kind`, lenient about unknown and missing fields; raises `error` if it makes no sense."""
     try:
         return msgspec.json.decode(body, type=kind)
-    except msgspec.MsgspecError as exc:
+    except UNREADABLE as exc:
         raise error(f"unreadable answer ({exc}): {body[:200].decode(errors='replace')}") from exc

@@ -25,6 +25,7 @@ from learner.work_dir import WorkDir
 from scheduler import logs
 from scheduler.core.errors import InvalidInput, PilotCommitError, StaleIncarnation
 from scheduler.learner_link import LearnerLink
+from scheduler.tls import ClientTls
 
 if TYPE_CHECKING:
     from learner.assembly import Start
@@ -72,7 +73,9 @@ def _run(settings: Settings, fault: Fault) -> None:
 async def _train(settings: Settings, start: "Start", incarnation: str) -> None:
     from learner.session import Session
 
-    async with LearnerLink(settings.scheduler_url, settings.run_id, token=settings.token) as link:
+    tls = ClientTls(ca_file=settings.ca_file, cert_file=settings.cert_file, key_file=settings.key_file).context()
+    token = settings.token.get_secret_value() if settings.token is not None else None
+    async with LearnerLink(settings.scheduler_url, settings.run_id, token=token, tls=tls) as link:
         session = Session(link, start.workshop, start.progress, incarnation=incarnation)
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, session.request_stop)

@@ -9,13 +9,15 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from scheduler.core.advantage import AdvantageKind
 from scheduler.core.errors import InvalidInput
+from scheduler.secret_files import with_secrets
 
 PREFIX = "PILOTCOMMIT_LEARNER_"
+_TOKEN = f"{PREFIX}TOKEN"
 
 
 class FloatFormat(StrEnum):
@@ -45,8 +47,15 @@ class Settings(BaseSettings):
 
     scheduler_url: str = "http://127.0.0.1:8400"
     """Where the scheduler's REST API answers."""
-    token: str | None = None
-    """With the scope learn, where the scheduler has a token file; keep it in the environment, flags can be seen."""
+    token: SecretStr | None = None
+    """With the scope learn, where the scheduler has a token file; keep it in the environment, or in a file that
+    PILOTCOMMIT_LEARNER_TOKEN_FILE names: flags can be seen."""
+    ca_file: Path | None = None
+    """Authorities, in PEM, that have signed the certificate of an https:// scheduler; by default the public ones."""
+    cert_file: Path | None = None
+    """The learner's own certificate, where the scheduler asks for one (mutual TLS)."""
+    key_file: Path | None = None
+    """Its key."""
     run_id: str
     """The run to train for; it must exist."""
     model_path: Path
@@ -113,10 +122,13 @@ def load_settings(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
 
     `--help` prints every setting and exits.
     """
+    given = with_secrets(environ, [_TOKEN])
     known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields}
-    if unknown := sorted(name for name in environ if name.upper().startswith(PREFIX) and name.upper() not in known):
+    if unknown := sorted(name for name in given if name.upper().startswith(PREFIX) and name.upper() not in known):
         raise InvalidInput(f"unknown environment variables: {', '.join(unknown)}", field=unknown[0])
     try:
-        return Settings(_cli_parse_args=list(argv))
+        # Only a token from a file is passed here; the class reads the environment itself.
+        secret = {"token": given[_TOKEN]} if f"{_TOKEN}_FILE" in environ else {}
+        return Settings(_cli_parse_args=list(argv), **secret)  # type: ignore[arg-type]  # pydantic validates it
     except (ValidationError, SettingsError) as exc:
         raise InvalidInput(str(exc)) from exc

@@ -9,7 +9,7 @@ is well and goes on with part of its old weights (measured, SGLang 0.5.23): neit
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import structlog
@@ -30,12 +30,16 @@ _NAMED = 3
 class Checkpoints:
     """Checks what a learner publishes against the model that the servers were started with."""
 
-    def __init__(self, model: Path | None) -> None:
+    def __init__(self, model: Path | None, roots: Sequence[Path] | None = None) -> None:
+        """`roots`: folders that published weights must lie in; None lets them lie anywhere."""
         self._model = model
+        self._roots = None if roots is None else [root.resolve() for root in roots]
         self._expected: Shapes | None = None
 
     async def check(self, path: str) -> None:
         """Raises InvalidInput for weights that no server is to load; says nothing of what cannot be compared."""
+        if self._roots is not None:
+            await asyncio.to_thread(_check_place, Path(path), self._roots)
         if self._model is not None:
             await asyncio.to_thread(self._check, self._model, Path(path))
 
@@ -57,6 +61,19 @@ class Checkpoints:
             "has tensors of another shape:",
             [f"{name} {list(given)} for {list(wanted)}" for name, (given, wanted) in both.items() if given != wanted],
         )
+
+
+def _check_place(folder: Path, roots: Sequence[Path]) -> None:
+    """Servers are told to read `folder`: it must be meant for that, wherever its links lead."""
+    if not folder.is_absolute():
+        raise InvalidInput(f"{folder} is not absolute: servers do not run where the learner does", field="path")
+    try:
+        place = folder.resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise InvalidInput(f"{str(folder)!r} is no path: {error}", field="path") from error
+    if not any(place.is_relative_to(root) for root in roots):
+        listed = ", ".join(map(str, roots))
+        raise InvalidInput(f"{place} lies outside of PILOTCOMMIT_WEIGHT_ROOTS, which lists {listed}", field="path")
 
 
 def shapes_of(folder: Path) -> Shapes:

@@ -4,6 +4,7 @@ Owns: the calls, and turning problem documents back into the error tree. Never r
 asked once. Invariant: an answer that is not a success raises.
 """
 
+import ssl
 from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Self
@@ -15,11 +16,13 @@ import msgspec
 from scheduler.core import errors
 from scheduler.core.errors import InvalidInput, PilotCommitError, ServerUnavailable
 from scheduler.core.evaluation import EvaluationMeasure
+from scheduler.core.unreadable import UNREADABLE
 
 Json = dict[str, object]
 _REFUSED_LINES = "urn:pilotcommit:LinesRefused"
 _JSON, _NDJSON = "application/json", "application/x-ndjson"
 _PAGE = 1000
+_TRUST = "name the authority that signed its certificate in PILOTCOMMIT_CA_FILE"
 _PIECE_BYTES = 1 << 16
 """An upload goes out in pieces of about this size: a piece for every line would cost more than the line."""
 
@@ -37,7 +40,7 @@ def error_of(response: httpx.Response) -> PilotCommitError:
     """The error that an answer stands for: the class it was raised as, where the document names one of ours."""
     try:
         problem = msgspec.json.decode(response.content, type=Problem)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return ServerUnavailable(f"{response.request.url} answered {response.status_code}: {response.text[:300]}")
     message = problem.detail or problem.title
     if response.is_server_error:
@@ -65,12 +68,18 @@ class Client:
         token: str | None = None,
         timeout_s: float = 30.0,
         transport: httpx.BaseTransport | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
-        """`token`: where the scheduler has a token file."""
+        """`token`: where the scheduler has a token file. `tls`: whom to trust other than the public authorities."""
         self.url = url
         timeout = httpx.Timeout(timeout_s, connect=5.0)
         self._http = httpx.Client(
-            base_url=url, headers=bearer(token), timeout=timeout, transport=transport, trust_env=False
+            base_url=url,
+            headers=bearer(token),
+            timeout=timeout,
+            transport=transport,
+            verify=tls or True,
+            trust_env=False,
         )
 
     def __enter__(self) -> Self:
@@ -209,6 +218,8 @@ class Client:
         try:
             return self._http.request(method, path, content=content, headers={"content-type": content_type})
         except httpx.TransportError as exc:
+            if "CERTIFICATE_VERIFY_FAILED" in str(exc):
+                raise ServerUnavailable(f"{self.url} cannot be trusted ({exc}): {_TRUST}") from exc
             raise ServerUnavailable(
                 f"no scheduler answers at {self.url} ({exc}): start one with `pilotcommit up` or name it with --url"
             ) from exc
@@ -228,7 +239,7 @@ def _checked(response: httpx.Response) -> Json:
 def _decode(response: httpx.Response) -> Json:
     try:
         return msgspec.json.decode(response.content, type=Json)
-    except msgspec.MsgspecError as exc:
+    except UNREADABLE as exc:
         answer = f"{response.status_code}: {response.text[:300]}"
         raise ServerUnavailable(f"{response.request.url} is not a scheduler's: it answered {answer}") from exc
 
@@ -236,7 +247,7 @@ def _decode(response: httpx.Response) -> Json:
 def _type_of(response: httpx.Response) -> str:
     try:
         return msgspec.json.decode(response.content, type=Problem).type
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         # Whatever stands before the scheduler answered: no problem document of ours.
         return ""
 

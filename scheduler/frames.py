@@ -13,6 +13,7 @@ import msgspec
 
 from scheduler.core.errors import InvalidInput
 from scheduler.core.types import Group
+from scheduler.core.unreadable import UNREADABLE
 
 FORMAT = 1
 MAX_FRAME_BYTES = 256 * 1024 * 1024
@@ -132,7 +133,7 @@ class FrameDecoder:
 def _decode(body: bytes) -> Frame:
     try:
         envelope = _DECODER.decode(body)
-    except msgspec.MsgspecError as exc:
+    except UNREADABLE as exc:
         raise InvalidInput(f"not a group stream frame: {exc}") from exc
     if envelope.format != FORMAT:
         raise InvalidInput(f"frame format {envelope.format}; this reader knows {FORMAT}: upgrade the older side")

@@ -6,6 +6,7 @@ report is made again until it is answered or patience runs out, which is safe be
 
 import asyncio
 import random
+import ssl
 import time
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import aclosing
@@ -17,7 +18,7 @@ import msgspec
 import structlog
 
 from scheduler.client import bearer, error_of
-from scheduler.core.errors import NotAtWork, ServerUnavailable, StreamEnded
+from scheduler.core.errors import NotAtWork, ServerUnavailable, StreamEnded, TooManyRequests
 from scheduler.frames import MSGPACK, Attached, FinalFrame, Frame, FrameDecoder
 
 log = structlog.get_logger(__name__)
@@ -48,6 +49,7 @@ class LearnerLink:
         token: str | None = None,
         patience_s: float = 300.0,
         transport: httpx.AsyncBaseTransport | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         """`token` has the scope learn, where there are tokens.
 
@@ -57,7 +59,12 @@ class LearnerLink:
         self._patience_s = patience_s
         timeout = httpx.Timeout(30.0, connect=5.0)
         self._http = httpx.AsyncClient(
-            base_url=url, headers=bearer(token), timeout=timeout, transport=transport, trust_env=False
+            base_url=url,
+            headers=bearer(token),
+            timeout=timeout,
+            transport=transport,
+            verify=tls or True,
+            trust_env=False,
         )
         self._stream_timeout = timeout
 
@@ -135,7 +142,7 @@ class LearnerLink:
                         if isinstance(frame, FinalFrame):
                             return
                 reason = "the scheduler closed the stream"
-            except (httpx.TransportError, ServerUnavailable, NotAtWork) as error:
+            except (httpx.TransportError, ServerUnavailable, NotAtWork, TooManyRequests) as error:
                 reason = str(error) or type(error).__name__
             if time.monotonic() - last_heard > self._patience_s:
                 raise StreamEnded(f"run {self._run_id}: no frame for {self._patience_s:g} s: {reason}")
@@ -169,7 +176,7 @@ class LearnerLink:
         while True:
             try:
                 return await self._once(method, what, body)
-            except (ServerUnavailable, NotAtWork) as error:
+            except (ServerUnavailable, NotAtWork, TooManyRequests) as error:
                 if time.monotonic() > until:
                     raise
                 log.info("report_again", run=self._run_id, what=what, reason=str(error))

@@ -7,12 +7,14 @@ the process with a non-zero code; a stop lets what is in flight come back before
 import asyncio
 import os
 import signal
+import ssl
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import structlog
 import uvicorn
+from pydantic import SecretStr
 
 from inference.client import ServerClient
 from scheduler import embedded_redis, logs
@@ -42,19 +44,21 @@ async def build_service(settings: Settings) -> AsyncIterator[Service]:
         stack.push_async_callback(redis.aclose)
         await check(redis)
         limits = model_limits(settings.model)
+        server_tls = settings.server_tls.context()
         clients = [
             ServerClient(
                 server,
                 limits,
-                api_key=settings.api_key,
-                admin_api_key=settings.admin_api_key,
+                api_key=_revealed(settings.api_key),
+                admin_api_key=_revealed(settings.admin_api_key),
                 max_connections=settings.max_in_flight,
+                tls=server_tls,
             )
             for server in settings.servers
         ]
         fleet = Fleet(clients, capacity_per_server=settings.max_in_flight, probe_interval_s=settings.probe_interval_s)
         stack.push_async_callback(fleet.aclose)
-        rewards = RewardPool(settings.num_reward_workers)
+        rewards = RewardPool(settings.num_reward_workers, confinement=settings.confinement)
         await rewards.start()
         stack.push_async_callback(rewards.close)
         engine_settings = EngineSettings(
@@ -63,7 +67,19 @@ async def build_service(settings: Settings) -> AsyncIterator[Service]:
             drain_s=settings.drain_s,
             delivery=DeliverySettings(heartbeat_s=settings.heartbeat_s),
         )
-        yield Service(redis, fleet, rewards, engine_settings, lease_ttl_s=settings.lease_ttl_s, model=settings.model)
+        yield Service(
+            redis,
+            fleet,
+            rewards,
+            engine_settings,
+            lease_ttl_s=settings.lease_ttl_s,
+            model=settings.model,
+            weight_roots=settings.weight_roots,
+        )
+
+
+def _revealed(secret: SecretStr | None) -> str | None:
+    return secret.get_secret_value() if secret is not None else None
 
 
 async def serve(settings: Settings) -> None:
@@ -77,6 +93,7 @@ async def serve(settings: Settings) -> None:
                 service,
                 tokens=TokenFile(settings.tokens_file) if settings.tokens_file else None,
                 importable=settings.imports,
+                rate=settings.rate,
             ),
             host=settings.host,
             port=settings.port,
@@ -84,6 +101,10 @@ async def serve(settings: Settings) -> None:
             log_config=None,
             access_log=False,
             timeout_graceful_shutdown=3,
+            ssl_certfile=settings.tls_cert_file,
+            ssl_keyfile=settings.tls_key_file,
+            ssl_ca_certs=str(settings.tls_client_ca_file) if settings.tls_client_ca_file else None,
+            ssl_cert_reqs=ssl.CERT_REQUIRED if settings.tls_client_ca_file else ssl.CERT_NONE,
         )
         loops = [
             tasks.create_task(service.fleet.watch(), name="fleet-watch"),

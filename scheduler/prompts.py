@@ -13,6 +13,7 @@ import msgspec
 
 from scheduler.core.errors import InvalidInput, ServerRefused
 from scheduler.core.types import Prompt
+from scheduler.core.unreadable import UNREADABLE
 from scheduler.rewards.spec import RewardSpec
 from scheduler.state.pools import Added, PoolStore
 from scheduler.tokenizers import Tokenizer
@@ -161,7 +162,7 @@ def _decode(raw: bytes) -> PromptLine:
         raise InvalidInput(f"the line is longer than {MAX_LINE_BYTES} bytes")
     try:
         return msgspec.json.decode(raw, type=PromptLine)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise InvalidInput(f"not a prompt: {error}") from error
 
 

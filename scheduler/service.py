@@ -83,6 +83,7 @@ class Service:
         incarnation: str | None = None,
         lease_ttl_s: float = 15.0,
         model: Path | None = None,
+        weight_roots: Sequence[Path] | None = None,
     ) -> None:
         self.redis = redis
         self.fleet = fleet
@@ -90,7 +91,7 @@ class Service:
         self.pools = PoolStore(redis)
         self.runs = RunStore(redis)
         self.tokenizers = Tokenizers()
-        self._checkpoints = Checkpoints(model)
+        self._checkpoints = Checkpoints(model, weight_roots)
         self._settings = settings
         self._incarnation = incarnation or uuid.uuid4().hex
         self._lease_ttl_s = lease_ttl_s

@@ -4,25 +4,33 @@ Owns: their names, defaults and cross-checks. Built once, in main. Invariant: an
 work is refused at load, with the value in the message.
 """
 
+import re
 from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
+from scheduler.core.addresses import LOCAL, Reachable
 from scheduler.core.errors import InvalidInput
 from scheduler.core.imports import EVERYTHING, Importable
+from scheduler.core.rate import Rate
+from scheduler.rewards.isolation import Confinement, IsolationMode
+from scheduler.secret_files import with_secrets
+from scheduler.tls import ClientTls
 from scheduler.token_file import TokenFile
 
 EMBEDDED = "embedded"
 PREFIX = "PILOTCOMMIT_"
-_OF_OTHERS = ("LEARNER_", "TEST_", "CACHE", "FAULT", "SGLANG_PYTHON", "URL")
+_OF_OTHERS = ("LEARNER_", "TEST_", "CACHE", "FAULT", "SGLANG_PYTHON", "URL", "CA_FILE", "CERT_FILE", "KEY_FILE")
 """How what follows the prefix begins in variables that other processes of ours read."""
-_TOKEN = f"{PREFIX}TOKEN"
+_TOKEN = (f"{PREFIX}TOKEN", f"{PREFIX}TOKEN_FILE")
 """The command line's own token."""
+_SECRETS = tuple(f"{PREFIX}{name}" for name in ("API_KEY", "ADMIN_API_KEY", "REDIS_URL"))
+"""Each may be in a file instead, which the variable of the same name and _FILE names."""
 
 
 class Settings(BaseModel):
@@ -34,7 +42,7 @@ class Settings(BaseModel):
     """Address to listen on; anything but loopback needs a token file, or `allow_anonymous`."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8400
     """Port to listen on."""
-    redis_url: str = EMBEDDED
+    redis_url: Annotated[str, Field(repr=False)] = EMBEDDED
     """redis:// address of the durable state, or `embedded` for a private server that dies with this process."""
     data_dir: Path = Path(".pilotcommit")
     """Where the embedded Redis keeps its append-only file."""
@@ -49,14 +57,46 @@ class Settings(BaseModel):
     importable: tuple[str, ...] | None = None
     """Modules that rewards and allocators may be imported from, separated by commas, `*` for any. Left out: any without
     a token file, none with one."""
-    api_key: str | None = None
+    rate_per_s: Annotated[float, Field(ge=0)] = 100.0
+    """Requests a second that one token, or one address without a token, may make in the long run, and twenty times as
+    many at once; 0 for as many as it likes."""
+    weight_roots: tuple[Path, ...] | None = None
+    """Folders that published weights must lie in, links resolved, separated by commas; left out: anywhere."""
+    reachable: tuple[str, ...] | None = None
+    """Hosts, addresses and networks that servers named over the API may be at, separated by commas. Left out: this
+    machine and private networks without a token file, none with one. Link-local addresses are never allowed."""
+    api_key: SecretStr | None = None
     """Key of the servers' data plane."""
-    admin_api_key: str | None = None
+    admin_api_key: SecretStr | None = None
     """Key of the servers' control plane, where they have one."""
+    server_ca_file: Path | None = None
+    """Authorities, in PEM, that have signed the certificates of https:// servers; by default the public ones."""
+    server_cert_file: Path | None = None
+    """Our certificate, for servers that ask for one (mutual TLS)."""
+    server_key_file: Path | None = None
+    """Its key."""
+    tls_cert_file: Path | None = None
+    """Certificate of the API, which then answers https:// only."""
+    tls_key_file: Path | None = None
+    """Its key."""
+    tls_client_ca_file: Path | None = None
+    """Authorities one of which must have signed the certificate of whoever calls (mutual TLS)."""
     max_in_flight: Annotated[int, Field(ge=1)] = 256
     """Attempts in flight per server at most; fewer while they queue there or fill its KV cache."""
     num_reward_workers: Annotated[int, Field(ge=1)] = 2
     """Processes that judge completions."""
+    reward_isolation: IsolationMode = IsolationMode.BEST_EFFORT
+    """Whether rewards may run where the system cannot shut them in: `required`, `best_effort` or `off`."""
+    reward_user: str | None = None
+    """User that rewards run as; only a scheduler that is root can start them so."""
+    reward_processes: bool = False
+    """Let rewards start programs, which are shut in like them and killed with them."""
+    reward_memory_mib: Annotated[int, Field(ge=256)] = 4096
+    """Address space of a reward process; one that imports torch may want more."""
+    reward_file_mib: Annotated[int, Field(ge=0)] = 64
+    """Size of a file that a reward may write."""
+    reward_environment: tuple[str, ...] = ()
+    """Variables that rewards see beside the harmless ones, separated by commas: never a secret of ours."""
     drain_s: Annotated[float, Field(ge=0)] = 0.0
     """What a server has in flight when weights are pushed gets this long to end before it is retracted and prefilled
     anew. Worth the seconds that answers take, where they take few."""
@@ -80,6 +120,13 @@ class Settings(BaseModel):
     def _upper(cls, value: object) -> object:
         return value.upper() if isinstance(value, str) else value
 
+    @field_validator("api_key", "admin_api_key")
+    @classmethod
+    def _key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not re.fullmatch(r"[\x21-\x7e]+", value.get_secret_value()):
+            raise ValueError("a key is sent in a header: it has no spaces and nothing beyond ASCII, and is not empty")
+        return value
+
     @field_validator("redis_url")
     @classmethod
     def _redis(cls, value: str) -> str:
@@ -87,11 +134,11 @@ class Settings(BaseModel):
             raise ValueError(f"neither {EMBEDDED!r} nor an address as in redis://127.0.0.1:6379/0")
         return value
 
-    @field_validator("servers", "importable", mode="before")
+    @field_validator("servers", "importable", "reward_environment", "reachable", "weight_roots", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
-            return tuple(part.strip().rstrip("/") for part in value.split(",") if part.strip())
+            return tuple(part.strip().rstrip("/") or "/" for part in value.split(",") if part.strip())
         return value
 
     @field_validator("servers")
@@ -112,6 +159,39 @@ class Settings(BaseModel):
             return Importable(modules=self.importable)
         return EVERYTHING if self.tokens_file is None else Importable(modules=())
 
+    @property
+    def confinement(self) -> Confinement:
+        """How rewards are shut in."""
+        return Confinement(
+            mode=self.reward_isolation,
+            user=self.reward_user,
+            may_start_processes=self.reward_processes,
+            memory_bytes=self.reward_memory_mib << 20,
+            file_bytes=self.reward_file_mib << 20,
+            environment=self.reward_environment,
+        )
+
+    @property
+    def rate(self) -> Rate | None:
+        """How often one caller may ask; None without a limit."""
+        return Rate(per_s=self.rate_per_s, burst=max(1.0, 20 * self.rate_per_s)) if self.rate_per_s else None
+
+    @property
+    def destinations(self) -> Reachable:
+        """Where servers named over the API may be."""
+        if self.reachable is not None:
+            return Reachable.of(self.reachable)
+        return Reachable.of(LOCAL if self.tokens_file is None else ())
+
+    @field_validator("reachable")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        try:
+            Reachable.of(value or ())
+        except InvalidInput as error:
+            raise ValueError(str(error)) from error
+        return value
+
     @field_validator("model")
     @classmethod
     def _model(cls, value: Path) -> Path:
@@ -128,6 +208,26 @@ class Settings(BaseModel):
             except InvalidInput as error:
                 raise ValueError(f"{error}; make one with `pilotcommit token create NAME --file {value}`") from error
         return value
+
+    @property
+    def server_tls(self) -> ClientTls:
+        """How https:// servers are trusted."""
+        return ClientTls(ca_file=self.server_ca_file, cert_file=self.server_cert_file, key_file=self.server_key_file)
+
+    @model_validator(mode="after")
+    def _certified(self) -> Self:
+        try:
+            self.server_tls.context()
+            ClientTls(
+                ca_file=self.tls_client_ca_file, cert_file=self.tls_cert_file, key_file=self.tls_key_file
+            ).context()
+        except InvalidInput as error:
+            raise ValueError(f"TLS: {error}") from error
+        if self.tls_client_ca_file is not None and self.tls_cert_file is None:
+            raise ValueError(
+                "PILOTCOMMIT_TLS_CLIENT_CA_FILE asks callers for certificates, but the API has none itself"
+            )
+        return self
 
     @model_validator(mode="after")
     def _guarded(self) -> Self:
@@ -149,12 +249,13 @@ def _is_loopback(host: str) -> bool:
 
 def load_settings(environ: Mapping[str, str]) -> Settings:
     """The settings in a process's environment; raises InvalidInput with every variable at fault and its value."""
+    environ = with_secrets(environ, _SECRETS)
     fields = {f"{PREFIX}{name.upper()}": name for name in Settings.model_fields}
     others = tuple(f"{PREFIX}{name}" for name in _OF_OTHERS)
     unknown = sorted(
         name
         for name in environ
-        if name.startswith(PREFIX) and not name.startswith(others) and name not in fields and name != _TOKEN
+        if name.startswith(PREFIX) and not name.startswith(others) and name not in fields and name not in _TOKEN
     )
     if unknown:
         raise InvalidInput(f"unknown: {', '.join(unknown)}; known are {', '.join(sorted(fields))}", field=unknown[0])
@@ -177,4 +278,11 @@ def _told(fault: ErrorDetails, environ: Mapping[str, str]) -> str:
         return fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "missing":
         return f"{name} is missing"
-    return f"{name} is {environ[name]!r}: {fault['msg'].removeprefix('Value error, ')}"
+    return f"{name} is {_shown(name, environ[name])}: {fault['msg'].removeprefix('Value error, ')}"
+
+
+def _shown(name: str, value: str) -> str:
+    """The value, or as much of it as is no secret."""
+    if name not in _SECRETS:
+        return repr(value)
+    return repr(value.rpartition("@")[2]) if name.endswith("REDIS_URL") else "not shown"

@@ -13,6 +13,7 @@ import msgspec
 
 from scheduler.core.errors import Conflict, InvalidInput, NotFound
 from scheduler.core.tokens import Scope, TokenRecord, new_token
+from scheduler.core.unreadable import UNREADABLE
 
 
 class _Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -73,6 +74,6 @@ def _parsed(path: Path) -> Iterable[TokenRecord]:
             continue
         try:
             line = msgspec.json.decode(text, type=_Line)
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             raise InvalidInput(f"{path}, line {number}: {error}", field=f"line {number}") from error
         yield TokenRecord(name=line.name, sha256=line.sha256, scopes=frozenset(line.scopes))

@@ -10,14 +10,22 @@ from fastapi import FastAPI
 from scheduler.api import explanations, learners, operations, pools, problems, runs
 from scheduler.api.body_limit import BodyLimit
 from scheduler.api.guard import Guard
+from scheduler.api.rate_limit import RateLimit
 from scheduler.core.imports import EVERYTHING, Importable
+from scheduler.core.rate import Rate
 from scheduler.intake import Intake
 from scheduler.service import Service
 from scheduler.token_file import TokenFile
 
 
-def create_app(service: Service, *, tokens: TokenFile | None = None, importable: Importable = EVERYTHING) -> FastAPI:
-    """The API over a service; without tokens it is open to whoever reaches it."""
+def create_app(
+    service: Service,
+    *,
+    tokens: TokenFile | None = None,
+    importable: Importable = EVERYTHING,
+    rate: Rate | None = None,
+) -> FastAPI:
+    """The API over a service; without tokens it is open to whoever reaches it, without a rate however often."""
     guard = Guard(tokens)
     app = FastAPI(
         title="pilotcommit",
@@ -33,6 +41,8 @@ def create_app(service: Service, *, tokens: TokenFile | None = None, importable:
     )
     problems.install(app)
     app.add_middleware(BodyLimit)
+    if rate is not None:
+        app.add_middleware(RateLimit, rate=rate, tokens=tokens)
     app.include_router(operations.router(service, guard))
     app.include_router(
         pools.router(service, Intake(service.pools, service.rewards, service.tokenizers, importable), guard)

@@ -41,4 +41,9 @@ def router(service: Service, guard: Guard) -> APIRouter:
         """Every server, its state, confirmed weight version and load."""
         return responses.Servers(servers=[responses.Server(**asdict(view)) for view in service.view_servers()])
 
+    @routes.get("/v1/isolation", summary="How rewards are shut in", dependencies=guard.needs(Scope.READ))
+    async def isolation() -> responses.RewardIsolation:
+        """What the system grants the processes that judge completions, and what it does not."""
+        return responses.RewardIsolation.of(service.rewards.isolation)
+
     return routes

@@ -12,6 +12,7 @@ from scheduler.core.ledger import Ledger, StageLine
 from scheduler.core.run import RunConfig
 from scheduler.core.spend import pilot_success_rate, skip_rates
 from scheduler.prompts import AddReport
+from scheduler.rewards.isolation import Isolation, Measure
 from scheduler.service import BreakerView, RunView
 from scheduler.state.pools import PoolRecord
 from scheduler.state.table import Event, PromptView
@@ -304,3 +305,19 @@ class Servers(Response):
     """The fleet."""
 
     servers: list[Server]
+
+
+class RewardIsolation(Response):
+    """How the processes that judge completions are shut in."""
+
+    started: bool
+    """Whether one has started yet; before, nothing is known."""
+    in_force: list[Measure]
+    missing: dict[Measure, str]
+    """What the system did not grant, and what it said."""
+
+    @classmethod
+    def of(cls, isolation: Isolation | None) -> Self:
+        """As the newest process reported it."""
+        known = isolation or Isolation()
+        return cls(started=isolation is not None, in_force=list(known.in_force), missing=dict(known.missing))

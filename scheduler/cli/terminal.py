@@ -17,6 +17,8 @@ from rich.text import Text
 
 from scheduler.cli.answers import AnswerT, read
 from scheduler.client import Client
+from scheduler.secret_files import with_secrets
+from scheduler.tls import ClientTls
 
 DEFAULT_URL = "http://127.0.0.1:8400"
 TOKEN_VARIABLE = "PILOTCOMMIT_TOKEN"
@@ -51,7 +53,9 @@ class Terminal:
 @contextmanager
 def talk(url: str, as_json: bool, *, timeout_s: float = 30.0) -> Iterator[Terminal]:
     """A conversation with the scheduler at `url`."""
-    with Client(url, token=os.environ.get(TOKEN_VARIABLE), timeout_s=timeout_s) as client:
+    environ = with_secrets(os.environ, [TOKEN_VARIABLE])
+    tls = ClientTls.of_environment(environ, "PILOTCOMMIT_").context()
+    with Client(url, token=environ.get(TOKEN_VARIABLE), timeout_s=timeout_s, tls=tls) as client:
         yield Terminal(client=client, console=Console(), as_json=as_json)
 
 

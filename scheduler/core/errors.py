@@ -5,6 +5,7 @@ PilotCommitError
 │   ├── NotFound               a pool, run, prompt, server or evaluation that does not exist
 │   ├── Unauthorised           no token, or one that is not known; recovered by the caller, with a token
 │   ├── Forbidden              the token does not grant the scope; recovered by the caller, with another token
+│   ├── TooManyRequests        the caller asks too often; recovered by asking again later
 │   └── Conflict               right in itself, but not in the present state
 │       └── NotAtWork          the run's engine is not at work here: learners ask again, it may be restarting
 ├── InferenceError             a server did not give a usable completion
@@ -51,6 +52,10 @@ class Unauthorised(InvalidInput):
 
 class Forbidden(InvalidInput):
     """Raised where a token does not grant the scope that is needed."""
+
+
+class TooManyRequests(InvalidInput):
+    """Raised by clients where the scheduler says that they ask too often."""
 
 
 class Conflict(InvalidInput):

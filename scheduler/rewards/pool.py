@@ -10,15 +10,21 @@ out-of-memory killer). The jobs after it go to another worker.
 """
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+import structlog
+
 from scheduler.core.errors import InvalidInput, PilotCommitError, RewardFailed
 from scheduler.core.types import Judgement
+from scheduler.rewards.isolation import DEFAULT, Confinement, Isolation
 from scheduler.rewards.process import Lost, WorkerProcess
 from scheduler.rewards.spec import RewardJob, RewardKind, RewardSpec
 from scheduler.rewards.wire import Failed, Judged, Loaded, Refused, Reply, Task
+
+log = structlog.get_logger(__name__)
 
 LOAD_TIMEOUT_S = 30.0
 _MAX_DEATHS = 2
@@ -34,10 +40,15 @@ class RewardPool:
     made them.
     """
 
-    def __init__(self, num_workers: int, *, load_timeout_s: float = LOAD_TIMEOUT_S) -> None:
+    def __init__(
+        self, num_workers: int, *, confinement: Confinement = DEFAULT, load_timeout_s: float = LOAD_TIMEOUT_S
+    ) -> None:
         if num_workers < 1:
             raise InvalidInput(f"num_workers must be at least 1, got {num_workers}", field="num_workers")
         self._num_workers = num_workers
+        self._confinement = confinement
+        self.isolation: Isolation | None = None
+        """What the system granted the newest worker; None before the first."""
         self._load_timeout_s = load_timeout_s
         self._free = asyncio.Semaphore(num_workers)
         self._idle: list[WorkerProcess] = []
@@ -48,7 +59,7 @@ class RewardPool:
         """Start every worker. Raises PilotCommitError if one does not come up."""
         try:
             while len(self._idle) < self._num_workers:
-                self._idle.append(await WorkerProcess.start())
+                self._idle.append(await self._new_worker())
         except PilotCommitError:
             await self.close()
             raise
@@ -157,15 +168,32 @@ class RewardPool:
                 return worker
             await worker.kill()
         if not self._closed.is_set():
-            worker = await WorkerProcess.start()
+            worker = await self._new_worker()
             if not self._closed.is_set():
                 return worker
             await worker.kill()
         raise PilotCommitError("the reward pool is closed")
 
+    async def _new_worker(self) -> WorkerProcess:
+        worker = await WorkerProcess.start(self._confinement)
+        if self.isolation != worker.isolation:
+            self.isolation = worker.isolation
+            _tell(self._confinement, worker.isolation)
+        return worker
+
+
+def _tell(asked: Confinement, granted: Isolation) -> None:
+    """Say once what rewards may do here."""
+    if granted.missing:
+        log.warning("reward_isolation", mode=asked.mode, in_force=granted.in_force, missing=granted.missing)
+    else:
+        log.info("reward_isolation", mode=asked.mode, in_force=granted.in_force)
+
 
 def _answers(reply: Reply, num_missing: int) -> list[Answer]:
     match reply:
+        case Judged(reward=reward) if not math.isfinite(reward):
+            return [RewardFailed(f"the reward {reward} is not a finite number")]
         case Judged(reward=reward, correct=correct):
             return [Judgement(reward=reward, correct=correct)]
         case Failed(reason=reason):

@@ -13,9 +13,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import structlog
 
-from scheduler.core.errors import PilotCommitError
+from scheduler.core.errors import InvalidInput, PilotCommitError
+from scheduler.rewards.chatter import relay
+from scheduler.rewards.environment import harmless
+from scheduler.rewards.isolation import DEFAULT, Confinement, Isolation, IsolationMode
 from scheduler.rewards.wire import Ready, Refused, Reply, ReplyDecoder, Task, encode
 
 log = structlog.get_logger(__name__)
@@ -26,8 +30,8 @@ _LATE_S = 0.1
 _REAP_TIMEOUT_S = 5.0
 # The parent's import path but not its __main__ module: multiprocessing would import the whole scheduler again.
 _BOOT = (
-    "import sys; parent = int(sys.argv[1]); sys.path[:] = sys.argv[2:]; "
-    "from scheduler.rewards.worker import main; main(parent)"
+    "import sys; parent, confinement = int(sys.argv[1]), sys.argv[2]; sys.path[:] = sys.argv[3:]; "
+    "from scheduler.rewards.worker import main; main(parent, confinement)"
 )
 
 
@@ -48,27 +52,52 @@ class WorkerProcess:
         self._decoder = ReplyDecoder()
         self._unanswered = 0
         self._lost = False
+        self.isolation = Isolation()
+        """What the system granted."""
+        assert process.stderr is not None, "started with a pipe"
+        self._chatter = asyncio.create_task(relay(process.stderr, process.pid), name=f"reward-chatter-{process.pid}")
 
     @classmethod
-    async def start(cls) -> "WorkerProcess":
-        """Start a worker and wait until it reads tasks. Raises PilotCommitError if it does not come up."""
-        command = (sys.executable, "-P", "-c", _BOOT, str(os.getpid()), *_import_path())
+    async def start(cls, confinement: Confinement = DEFAULT) -> "WorkerProcess":
+        """Start a worker and wait until it reads tasks.
+
+        Raises PilotCommitError if it does not come up, or cannot be shut in as it must be.
+        """
+        asked = msgspec.json.encode(confinement).decode()
+        command = (sys.executable, "-P", "-c", _BOOT, str(os.getpid()), asked, *_import_path())
         try:
-            process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, start_new_session=True)
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                stdin=PIPE,
+                stdout=PIPE,
+                stderr=PIPE,
+                start_new_session=True,
+                env=harmless(os.environ, confinement.environment),
+            )
         except OSError as exc:
             raise PilotCommitError(f"a reward worker could not be started: {exc}") from exc
         worker = cls(process)
-        worker._unanswered = 1
         try:
-            replies = await worker.receive(START_TIMEOUT_S)
-        except asyncio.CancelledError:
+            await worker._come_up(confinement.mode)
+        except (PilotCommitError, asyncio.CancelledError):
             await worker.kill()
             raise
-        if replies != [Ready()]:
-            await worker.kill()
-            raise PilotCommitError(f"a reward worker did not start: {replies}")
         log.info("reward_worker_started", pid=worker.pid)
         return worker
+
+    async def _come_up(self, mode: IsolationMode) -> None:
+        self._unanswered = 1
+        match await self.receive(START_TIMEOUT_S):
+            case [Ready(isolation=isolation)]:
+                self.isolation = isolation
+            case [Refused(reason=reason)]:
+                raise PilotCommitError(f"no reward worker starts: {reason}")
+            case other:
+                raise PilotCommitError(f"a reward worker did not start: {other}")
+        if mode is IsolationMode.REQUIRED and (lacking := self.isolation.lacking()):
+            raise PilotCommitError(
+                f"rewards cannot be isolated here ({lacking}): PILOTCOMMIT_REWARD_ISOLATION=best_effort starts without"
+            )
 
     @property
     def pid(self) -> int:
@@ -89,7 +118,12 @@ class WorkerProcess:
                 return await self._lose(f"took longer than {timeout_s:g} s and was killed", timed_out=True)
             if not data:
                 return await self._lose("its worker died", timed_out=False)
-            replies.extend(self._decoder.feed(data))
+            try:
+                replies.extend(self._decoder.feed(data))
+            except InvalidInput as exc:
+                return await self._foul(str(exc))
+        if len(replies) > self._unanswered:
+            return await self._foul("more answers than jobs")
         self._unanswered -= len(replies)
         if isinstance(replies[-1], Refused):
             self._unanswered = 0
@@ -100,6 +134,13 @@ class WorkerProcess:
         told = reason if timed_out else f"{reason} ({self._how_it_ended()})"
         log.warning("reward_worker_lost", pid=self.pid, reason=told)
         return Lost(reason=told, timed_out=timed_out)
+
+    async def _foul(self, what: str) -> Lost:
+        """A reward has written to the pipe itself: nothing of this worker is believed any more."""
+        await self.kill()
+        told = f"its worker was killed, for it wrote to our pipe: {what}"
+        log.warning("reward_worker_lost", pid=self.pid, reason=told)
+        return Lost(reason=told, timed_out=False)
 
     def send(self, task: Task) -> None:
         """Hand the worker a task. Raises InvalidInput if the metadata of a job cannot be sent."""
@@ -120,6 +161,8 @@ class WorkerProcess:
         with suppress(TimeoutError):
             async with asyncio.timeout(_REAP_TIMEOUT_S):
                 await self._process.wait()
+                await asyncio.shield(self._chatter)
+        self._chatter.cancel()
 
     async def _read(self, timeout_s: float) -> bytes:
         stdout = self._process.stdout

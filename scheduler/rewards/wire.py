@@ -10,9 +10,13 @@ from collections.abc import Iterator
 import msgspec
 
 from scheduler.core.errors import InvalidInput
+from scheduler.core.unreadable import UNREADABLE
+from scheduler.rewards.isolation import Isolation
 from scheduler.rewards.spec import RewardJob, RewardSpec
 
 _HEADER_BYTES = 4
+MAX_REPLY_BYTES = 1 << 20
+"""A reply is a number or a short reason: what is longer was not written by our worker but by the reward in it."""
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,7 +27,9 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ready(msgspec.Struct, frozen=True, tag=True):
-    """The worker has started and reads tasks."""
+    """The worker has started, is shut in and reads tasks."""
+
+    isolation: Isolation
 
 
 class Loaded(msgspec.Struct, frozen=True, tag=True):
@@ -75,7 +81,10 @@ def body_length(header: bytes | bytearray) -> int:
 
 
 class ReplyDecoder:
-    """Turns the worker's bytes, cut anywhere, back into replies."""
+    """Turns the worker's bytes, cut anywhere, back into replies. Raises InvalidInput for bytes that are none.
+
+    A reward shares the worker's process, so it may have written to the pipe.
+    """
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -84,9 +93,16 @@ class ReplyDecoder:
         """Yield every reply completed by `data`."""
         self._buffer += data
         while len(self._buffer) >= _HEADER_BYTES:
-            end = _HEADER_BYTES + body_length(self._buffer[:_HEADER_BYTES])
+            length = body_length(self._buffer[:_HEADER_BYTES])
+            if length > MAX_REPLY_BYTES:
+                raise InvalidInput(f"a reply of {length:,} bytes: more than {MAX_REPLY_BYTES:,}")
+            end = _HEADER_BYTES + length
             if len(self._buffer) < end:
                 return
             body = bytes(self._buffer[_HEADER_BYTES:end])
             del self._buffer[:end]
-            yield _REPLY_DECODER.decode(body)
+            try:
+                reply = _REPLY_DECODER.decode(body)
+            except UNREADABLE as exc:
+                raise InvalidInput(f"not a reply of a worker: {exc}") from exc
+            yield reply

@@ -15,9 +15,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import BinaryIO
 
+import msgspec
+
 from scheduler.core.errors import PilotCommitError
 from scheduler.core.types import Judgement
 from scheduler.rewards import functions, user_function
+from scheduler.rewards.confinement import confine, limit_cpu
+from scheduler.rewards.isolation import Confinement, Measure
 from scheduler.rewards.spec import RewardJob, RewardKind, RewardSpec
 from scheduler.rewards.wire import (
     Failed,
@@ -38,8 +42,8 @@ _PR_SET_PDEATHSIG = 1
 Judge = Callable[[RewardJob], Judgement]
 
 
-def main(parent_pid: int) -> None:
-    """Serve tasks until the parent closes the pipe or dies.
+def main(parent_pid: int, confinement: str) -> None:
+    """Shut this process in as `confinement` says, in JSON; then serve tasks until the parent closes the pipe or dies.
 
     Consumes tasks from fd 0; produces replies on fd 1; waits for the next task; unblocked by a task or end of
     file.
@@ -48,8 +52,17 @@ def main(parent_pid: int) -> None:
     # Ctrl-C reaches the whole terminal; the scheduler decides when its workers end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     pipes = _take_pipes()
-    pipes.replies.write(encode(Ready()))
+    try:
+        isolation = confine(msgspec.json.decode(confinement, type=Confinement))
+    except PilotCommitError as exc:
+        pipes.replies.write(encode(Refused(_reason(exc))))
+        return
+    # Becoming another user undoes it.
+    die_with(parent_pid)
+    pipes.replies.write(encode(Ready(isolation)))
     while (task := _read_task(pipes.tasks)) is not None:
+        if Measure.LIMITS in isolation.in_force:
+            limit_cpu(len(task.jobs), task.spec.timeout_s)
         for reply in answer(task):
             pipes.replies.write(encode(reply))
 

@@ -15,4 +15,7 @@ def raw(answer: object) -> bytes:
 
 def text(answer: object) -> str:
     """An answer as text; raises StateError if it is not bytes."""
-    return raw(answer).decode()
+    try:
+        return raw(answer).decode()
+    except UnicodeDecodeError as exc:
+        raise StateError(f"Redis answered bytes that are no text: {exc}") from exc

@@ -95,3 +95,27 @@ async def test_what_this_host_cannot_see_is_left_to_the_servers(tmp_path: Path) 
 async def test_a_model_folder_without_weights_proves_nothing(tmp_path: Path) -> None:
     (tmp_path / "tokenizer").mkdir()
     await Checkpoints(tmp_path / "tokenizer").check(str(write(tmp_path / "next", SHAPES)))
+
+
+async def test_weights_lie_where_the_operator_says_wherever_links_lead(tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    root.mkdir()
+    inside, outside = write(root / "v1", SHAPES), write(tmp_path / "elsewhere", SHAPES)
+    (root / "current").symlink_to(inside)
+    (root / "escape").symlink_to(outside)
+    checkpoints = Checkpoints(None, [root])
+    for path in (inside, root / "current", root / "not-there-yet"):
+        await checkpoints.check(str(path))
+    for path in (outside, root / "escape", root / ".." / "elsewhere", tmp_path / "runs-of-another", Path("/")):
+        with pytest.raises(InvalidInput, match="outside of PILOTCOMMIT_WEIGHT_ROOTS") as refusal:
+            await checkpoints.check(str(path))
+        assert refusal.value.field == "path"
+    with pytest.raises(InvalidInput, match="not absolute"):
+        await checkpoints.check("runs/v1")
+    with pytest.raises(InvalidInput, match="no path") as refusal:
+        await checkpoints.check("/runs/\0")
+    assert refusal.value.field == "path"
+
+
+async def test_without_roots_weights_lie_anywhere(tmp_path: Path) -> None:
+    await Checkpoints(None).check(str(tmp_path / "anywhere"))

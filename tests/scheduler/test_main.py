@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import ssl
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator
@@ -21,6 +22,7 @@ from scheduler.state.keys import RunKeys
 from scheduler.state.leases import Lease
 from scheduler.state.pools import PoolStore
 from scheduler.state.runs import RunStore
+from tests.certificates import Authority
 from tests.scheduler.api.bodies import add_pool
 from tests.scheduler.state.stores import make_config
 
@@ -40,7 +42,7 @@ class Running:
             while True:
                 try:
                     return await http.get(path)
-                except httpx.TransportError:
+                except httpx.ConnectError:
                     if self.process.returncode is not None:
                         raise
                     await asyncio.sleep(0.02)
@@ -53,7 +55,7 @@ class Running:
 
 
 @asynccontextmanager
-async def _scheduler(model: Path, **settings: str) -> AsyncIterator[Running]:
+async def scheduler_process(model: Path, **settings: str) -> AsyncIterator[Running]:
     port = str(free_port())
     named = {"MODEL": str(model), "PORT": port, "NUM_REWARD_WORKERS": "1", **settings}
     process = await asyncio.create_subprocess_exec(
@@ -96,7 +98,7 @@ def test_a_wrong_setting_is_one_line_and_exit_code_2(
 @pytest.mark.e2e
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_stops_everything_in_order(model_folder: Path, tmp_path: Path, number: signal.Signals) -> None:
-    async with _scheduler(model_folder, DATA_DIR=str(tmp_path)) as scheduler:
+    async with scheduler_process(model_folder, DATA_DIR=str(tmp_path)) as scheduler:
         assert (await scheduler.answers("/readyz")).json() == {"status": "ready"}
         scheduler.process.send_signal(number)
         code, lines = await scheduler.ended()
@@ -109,16 +111,31 @@ async def test_a_signal_stops_everything_in_order(model_folder: Path, tmp_path: 
 
 
 @pytest.mark.e2e
+async def test_the_api_is_served_over_tls_where_it_has_a_certificate(model_folder: Path, tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "authority")
+    identity = authority.issue("127.0.0.1")
+    files = {"TLS_CERT_FILE": str(identity.cert_file), "TLS_KEY_FILE": str(identity.key_file)}
+    async with scheduler_process(model_folder, DATA_DIR=str(tmp_path), **files) as scheduler:
+        # Whoever speaks no TLS to it is hung up on; once that happens it is there.
+        with pytest.raises(httpx.TransportError):
+            await scheduler.answers()
+        context = ssl.create_default_context(cafile=str(authority.ca_file))
+        async with httpx.AsyncClient(verify=context, trust_env=False) as http:
+            answer = await http.get(f"{scheduler.url.replace('http', 'https', 1)}/healthz")
+    assert answer.json() == {"status": "alive"}
+
+
+@pytest.mark.e2e
 async def test_what_was_acknowledged_is_there_after_a_kill(model_folder: Path, tmp_path: Path) -> None:
     pool = {"name": "sums", "tokenizer": str(model_folder), "reward": "exact"}
-    async with _scheduler(model_folder, DATA_DIR=str(tmp_path)) as scheduler:
+    async with scheduler_process(model_folder, DATA_DIR=str(tmp_path)) as scheduler:
         await scheduler.answers()
         # The first pool imports the tokenizers' library.
         async with httpx.AsyncClient(base_url=scheduler.url, trust_env=False, timeout=DEADLINE_S) as http:
             assert (await http.post("/v1/pools", json=pool)).status_code == 201
         scheduler.process.kill()
         await scheduler.ended()
-    async with _scheduler(model_folder, DATA_DIR=str(tmp_path)) as successor:
+    async with scheduler_process(model_folder, DATA_DIR=str(tmp_path)) as successor:
         assert [pool["name"] for pool in (await successor.answers("/v1/pools")).json()["pools"]] == ["sums"]
 
 
@@ -130,7 +147,7 @@ async def test_a_scheduler_whose_run_was_taken_over_ends_with_a_failure(
     await add_pool(PoolStore(redis), model_folder)
     run = await RunStore(redis).create(make_config(), now=1.0)
     keys = RunKeys(run.run_id)
-    async with _scheduler(model_folder, REDIS_URL=redis_url, LEASE_TTL_S="4") as scheduler:
+    async with scheduler_process(model_folder, REDIS_URL=redis_url, LEASE_TTL_S="4") as scheduler:
         await scheduler.answers()
         await _held(redis, keys)
         await redis.delete(keys.lease_alive)
@@ -145,10 +162,10 @@ async def test_a_scheduler_whose_run_was_taken_over_ends_with_a_failure(
 
 @pytest.mark.e2e
 async def test_a_taken_port_ends_the_process_with_a_failure(model_folder: Path, tmp_path: Path) -> None:
-    async with _scheduler(model_folder, DATA_DIR=str(tmp_path / "first")) as first:
+    async with scheduler_process(model_folder, DATA_DIR=str(tmp_path / "first")) as first:
         await first.answers()
         port = first.url.rpartition(":")[2]
-        async with _scheduler(model_folder, DATA_DIR=str(tmp_path / "second"), PORT=port) as second:
+        async with scheduler_process(model_folder, DATA_DIR=str(tmp_path / "second"), PORT=port) as second:
             code, lines = await second.ended()
     assert code
     assert any("address already in use" in str(line["event"]) for line in lines), lines

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
@@ -16,6 +16,7 @@ from scheduler.prompts import MAX_LINE_BYTES, AddReport, PromptReader, lines_of
 from scheduler.rewards.spec import parse_spec
 from scheduler.state.pools import PoolStore
 from scheduler.tokenizers import Tokenizer, Tokenizers
+from tests.mutated import NESTED_JSON, anything
 from tests.tiny_model import BOS_ID
 
 TEMPLATE = "{{ bos_token }}{% for message in messages %}{{ message['content'] }}{% endfor %}{{ 'A' }}"
@@ -136,3 +137,38 @@ async def test_an_upload_of_many_chunks_keeps_numbers_and_order(upload: Upload) 
 async def test_lines_that_fill_a_chunk_by_their_size_are_all_stored(upload: Upload) -> None:
     lines = [{"id": f"p{number}", "text": "1", "answer": "9" * 900_000} for number in range(12)]
     assert await upload.read(*lines) == AddReport(added=12)
+
+
+GOOD_LINES = [
+    b'{"id": "a", "text": "1+1=", "answer": "2", "metadata": {"k": "v"}}',
+    b'{"messages": [{"role": "user", "content": "1+1="}], "answer": "2"}',
+    b'{"input_ids": [4, 5, 6], "answer": "2"}',
+]
+
+
+# Each example reads its own lines: what earlier ones left in the pool makes no difference to any of them.
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(lines=st.lists(anything(GOOD_LINES).map(lambda line: line.replace(b"\n", b" ")), min_size=1, max_size=5))
+async def test_any_line_is_taken_or_refused_and_none_harms_another(upload: Upload, lines: list[bytes]) -> None:
+    report = await upload.read(*lines, GOOD_LINES[2])
+    assert report.added + report.unchanged + len(report.refused) == sum(1 for line in lines if line.strip()) + 1
+    assert all(refusal.line <= len(lines) for refusal in report.refused)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        NESTED_JSON,
+        b'{"text": "1", "metadata": ' + NESTED_JSON,
+        b'{"text": "\xff\xfe"}',
+        b'{"text": "\\ud800"}',
+        b'{"id": "\\ud800", "text": "1"}',
+        b'{"input_ids": [1' + b"0" * 5000 + b"]}",
+        b'{"input_ids": [1e400]}',
+        b'{"text": "1", "id": "' + b"x" * 100_000 + b'"}',
+    ],
+    ids=["nested", "nested metadata", "no text", "half a character", "half an id", "huge id", "infinite", "long id"],
+)
+async def test_a_line_made_to_break_the_reader_is_refused(upload: Upload, line: bytes) -> None:
+    report = await upload.read(line, GOOD_LINES[2])
+    assert ([refusal.line for refusal in report.refused], report.added) == ([1], 1)

@@ -4,10 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from scheduler.core.addresses import LOCAL, Reachable
 from scheduler.core.errors import InvalidInput
 from scheduler.core.imports import Importable
+from scheduler.core.rate import Rate
+from scheduler.rewards.isolation import Confinement, IsolationMode
 from scheduler.settings import EMBEDDED, PREFIX, Settings, load_settings
 from scheduler.token_file import TokenFile
+from tests.certificates import Authority
 
 
 @pytest.fixture
@@ -92,6 +96,10 @@ def test_what_is_missing_is_named() -> None:
         ("STALL_S", "nan", "finite"),
         ("HEARTBEAT_S", "-1", "greater than 0"),
         ("MODEL", "/", "config.json"),
+        ("RATE_PER_S", "-1", "greater than or equal to 0"),
+        ("REACHABLE", "10.0.0.1/8", "10.0.0.0/8"),
+        ("REWARD_ISOLATION", "strict", "'required', 'best_effort' or 'off'"),
+        ("REWARD_MEMORY_MIB", "8", "256"),
         ("TOKENS_FILE", "/nowhere", "pilotcommit token create NAME --file /nowhere"),
     ],
 )
@@ -115,3 +123,46 @@ def test_with_tokens_nothing_is_imported_that_is_not_listed(model: str, tmp_path
     assert _load(model, TOKENS_FILE=str(file)).imports == Importable(modules=())
     listed = _load(model, TOKENS_FILE=str(file), IMPORTABLE="rules, my.rewards")
     assert listed.imports == Importable(modules=("rules", "my.rewards"))
+
+
+def test_rewards_are_shut_in_as_the_settings_say(model: str) -> None:
+    assert _load(model).confinement == Confinement()
+    settings = {"ISOLATION": "required", "USER": "judge", "PROCESSES": "true", "MEMORY_MIB": "512", "FILE_MIB": "1"}
+    chosen = _load(model, REWARD_ENVIRONMENT="A, B", **{f"REWARD_{name}": settings[name] for name in settings})
+    assert chosen.confinement == Confinement(
+        mode=IsolationMode.REQUIRED,
+        user="judge",
+        may_start_processes=True,
+        memory_bytes=512 << 20,
+        file_bytes=1 << 20,
+        environment=("A", "B"),
+    )
+
+
+def test_how_often_one_may_ask_can_be_changed_and_switched_off(model: str) -> None:
+    assert _load(model).rate == Rate(per_s=100.0, burst=2000.0)
+    assert _load(model, RATE_PER_S="0").rate is None
+    assert _load(model, RATE_PER_S="0.01").rate == Rate(per_s=0.01, burst=1.0)
+
+
+def test_with_tokens_no_server_is_named_over_the_api_that_is_not_listed(model: str, tmp_path: Path) -> None:
+    file = tmp_path / "tokens.ndjson"
+    TokenFile(file).create("ci", [])
+    assert _load(model).destinations == Reachable.of(LOCAL)
+    assert _load(model, TOKENS_FILE=str(file)).destinations == Reachable()
+    listed = _load(model, TOKENS_FILE=str(file), REACHABLE="10.1.0.0/16, sglang.internal")
+    assert listed.destinations == Reachable.of(("10.1.0.0/16", "sglang.internal"))
+
+
+def test_folders_of_weights_are_separated_by_commas(model: str) -> None:
+    assert _load(model).weight_roots is None
+    assert _load(model, WEIGHT_ROOTS="/runs/, /").weight_roots == (Path("/runs"), Path("/"))
+
+
+def test_certificates_are_looked_at_before_anything_starts(model: str, tmp_path: Path) -> None:
+    identity = Authority(tmp_path / "authority").issue("localhost")
+    cert, key = str(identity.cert_file), str(identity.key_file)
+    assert _load(model, TLS_CERT_FILE=cert, TLS_KEY_FILE=key).tls_cert_file == identity.cert_file
+    for wrong in ({"TLS_KEY_FILE": key}, {"SERVER_CA_FILE": key + ".absent"}, {"TLS_CLIENT_CA_FILE": cert}):
+        with pytest.raises(InvalidInput, match=r"no certificate|cannot be read|the API has none"):
+            _load(model, **wrong)

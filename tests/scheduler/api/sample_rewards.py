@@ -4,11 +4,15 @@ import os
 import threading
 from collections.abc import Mapping
 
+from tests.scheduler.rewards.sample_escapes import ESCAPES
+
 
 def judge(text: str, answer: str, metadata: Mapping[str, str]) -> bool:
     """Whether the text is the answer, unless the prompt's metadata says what goes wrong."""
     if metadata.get("does") == "raise":
         raise KeyError("no such unit")
+    if metadata.get("does") in ESCAPES:
+        ESCAPES[metadata["does"]](metadata)
     if metadata.get("does") == "hang once" and _is_first(metadata["marker"]):
         threading.Event().wait()
     return text.strip() == answer

@@ -40,6 +40,7 @@ async def test_these_routes_and_no_others_are_there(document: Json) -> None:
         "GET /healthz",
         "GET /readyz",
         "GET /metrics",
+        "GET /v1/isolation",
         "GET /v1/servers",
         "POST /v1/pools",
         "GET /v1/pools",

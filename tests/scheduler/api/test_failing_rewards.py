@@ -74,7 +74,7 @@ async def test_a_reward_that_raises_or_hangs_fails_its_rollouts_and_the_run_goes
     # Without a reward there is nothing to learn of a prompt: a zero would have made it look too hard.
     assert set(_reasons(raising)) == {"0 of 4 rollouts have a reward; reward failed: KeyError: 'no such unit'"}
     assert (raising["num_pilots"], raising["last_verdict"]) == (0, None)
-    assert cast(float, raising["success_rate"]) > 0.4, "it is believed to be like the others of its pool"
+    assert cast(float, raising["success_rate"]) > 0.25, "it is believed to be like the others of its pool"
     assert "raises" not in {group.prompt_id for group in learner.received.values()}
     assert ledger["balanced"]
     pilots = cast(dict[str, dict[str, dict[str, int]]], ledger["stages"])["pilot"]
@@ -93,3 +93,28 @@ async def test_a_pool_whose_reward_always_raises_is_quarantined_long_before_its_
     assert learner.lineage == []
     pilots = view.ledger.stages[Stage.PILOT]
     assert pilots.outcomes[Outcome.FAILED] == pilots.attempts == 3 * PILOTS * len(prompts)
+
+
+async def test_a_reward_that_tries_to_get_out_fails_its_rollouts_and_the_run_goes_on(rig: Rig, tmp_path: Path) -> None:
+    attempts = ("open_a_socket", "fork", "allocate", "write_a_big_file", "kill_the_scheduler", "read_the_environment")
+    metadata = {"port": "9", "folder": str(tmp_path)}
+    escaping = [
+        replace(prompt, prompt_id=does, metadata={"does": does, **metadata})
+        for prompt, does in zip(make_prompts((SOMETIMES,) * len(attempts)), attempts, strict=True)
+    ]
+    good = make_prompts((SOMETIMES,) * NUM_GOOD, prefix="good")
+    await rig.create_pool("odd", [*good, *escaping], reward=REWARD)
+    await rig.create_run(make_config(pool="odd", pilots=PILOTS, batch_size=2, max_steps=4))
+    learner = Learner(at=lambda: rig.service, folder=rig.folder)
+    await learner.attach()
+    await learner.train()
+    view = await rig.ended()
+    assert (view.record.state, view.record.step) == (RunState.FINISHED, 4)
+    trained = {group.prompt_id for group in learner.received.values()}
+    assert trained <= {prompt.prompt_id for prompt in good}
+    transport = httpx.ASGITransport(create_app(rig.service))
+    async with httpx.AsyncClient(transport=transport, base_url="http://scheduler") as http:
+        tried = [await _ask(http, f"/prompts/{does}") for does in attempts]
+    reasons = [_reasons(page) for page in tried if page["visits"]]
+    assert reasons, "none was ever tried"
+    assert all("0 of 4 rollouts have a reward" in reason for visits in reasons for reason in visits)

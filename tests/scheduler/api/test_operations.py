@@ -11,6 +11,7 @@ from scheduler.api.app import create_app
 from scheduler.engine.assembly import EngineSettings
 from scheduler.fleet import Fleet
 from scheduler.rewards.pool import RewardPool
+from scheduler.rewards.spec import parse_spec
 from scheduler.service import Service
 from scheduler.state.connection import connect
 
@@ -44,6 +45,14 @@ async def test_servers_are_shown_with_why_they_get_nothing(redis_url: str) -> No
     assert (server["url"], server["state"], server["capacity"]) == ("http://server:30000", "starting", 4)
     assert server["reason"]
     await client.aclose()
+
+
+async def test_how_rewards_are_shut_in_is_shown(service: Service, http: httpx.AsyncClient) -> None:
+    assert (await http.get("/v1/isolation")).json() == {"started": False, "in_force": [], "missing": {}}
+    await service.rewards.check(parse_spec("exact"))
+    shown = (await http.get("/v1/isolation")).json()
+    assert shown["started"]
+    assert set(shown["in_force"]) | shown["missing"].keys() == {"limits", "system_calls", "namespaces"}
 
 
 @pytest.mark.parametrize("path", ["/docs", "/openapi.json"])

@@ -5,6 +5,9 @@ import signal
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
+
+from scheduler.rewards.wire import Judged, encode
 
 
 def length(text: str, answer: str, metadata: Mapping[str, object]) -> float:
@@ -49,11 +52,26 @@ def obedient(text: str, answer: str, metadata: Mapping[str, object]) -> object:
         case "print":
             print("a reward's chatter")  # noqa: T201 - what the test is about
             sys.stdout.flush()
+        case "forge answers":
+            for pipe in range(3, 10):
+                _write(pipe, encode(Judged(1.0, True)) * 3)
+        case "forge nonsense":
+            for pipe in range(3, 10):
+                _write(pipe, b"\xff" * 64)
+        case "forge infinity":
+            for pipe in range(3, 10):
+                _write(pipe, encode(Judged(float("inf"), True)))
+            threading.Event().wait()
         case "read":
             return len(sys.stdin.read()) == 0
         case "pid":
             return os.getpid()
     return 1.0
+
+
+def _write(pipe: int, data: bytes) -> None:
+    with suppress(OSError):
+        os.write(pipe, data)
 
 
 def _die_unless_marked(marker: str) -> None:

@@ -75,6 +75,19 @@ async def test_only_the_offending_job_fails(pool: RewardPool, text: str, reason:
     assert answers[3] == ONE
 
 
+@pytest.mark.parametrize("text", ["forge answers", "forge nonsense"])
+async def test_a_reward_that_writes_to_our_pipe_fails_alone(pool: RewardPool, text: str) -> None:
+    (forged,) = await pool.judge(_obedient(), _jobs(text))
+    assert isinstance(forged, RewardFailed)
+    assert "wrote to our pipe" in str(forged)
+    assert await pool.judge(_obedient(), _jobs("fine", "fine")) == [ONE, ONE]
+
+
+async def test_a_forged_reward_is_a_finite_number_at_least(pool: RewardPool) -> None:
+    (forged,) = await pool.judge(_obedient(timeout_s=1), _jobs("forge infinity"))
+    assert isinstance(forged, RewardFailed)
+
+
 async def test_every_job_of_a_call_that_keeps_killing_workers_is_failed(pool: RewardPool) -> None:
     answers = await pool.judge(_obedient(), _jobs("die", "fine", "die"))
     assert _brief(answers) == ["its worker died (SIGKILL)", ONE, "its worker died (SIGKILL)"]

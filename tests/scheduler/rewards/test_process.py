@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
+from structlog.testing import capture_logs
 
 from scheduler.rewards.process import Lost, WorkerProcess
 from scheduler.rewards.spec import RewardJob, RewardSpec, parse_spec
@@ -57,8 +58,11 @@ async def _ask(worker: WorkerProcess, *texts: str, spec: RewardSpec = OBEDIENT) 
 async def test_what_a_reward_prints_never_reaches_the_wire_nor_our_stdout(
     worker: WorkerProcess, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert await _ask(worker, "print", "print") == [Loaded(), Judged(1.0, True), Judged(1.0, True)]
+    with capture_logs() as lines:
+        assert await _ask(worker, "print", "print") == [Loaded(), Judged(1.0, True), Judged(1.0, True)]
+        await worker.kill()
     assert capfd.readouterr().out == ""
+    assert [(line["event"], line["text"]) for line in lines] == [("reward_printed", "a reward's chatter")] * 2
 
 
 async def test_a_reward_that_reads_stdin_finds_it_empty(worker: WorkerProcess) -> None:

@@ -14,6 +14,15 @@ def test_an_answer_of_bytes_is_read_as_the_text_it_was(said: str) -> None:
     assert text(said.encode()) == said
 
 
+@given(st.binary())
+def test_any_bytes_are_text_or_refused(said: bytes) -> None:
+    if said.decode(errors="replace").encode() == said:
+        assert text(said).encode() == said
+    else:
+        with pytest.raises(StateError, match="no text"):
+            text(said)
+
+
 @pytest.mark.parametrize("answer", [None, "decoded already", 3, [b"list"]])
 def test_an_answer_that_is_not_bytes_is_refused(answer: object) -> None:
     with pytest.raises(StateError, match=type(answer).__name__):

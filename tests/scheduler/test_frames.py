@@ -1,0 +1,124 @@
+"""The group stream's frames: what was sent arrives, and what is no frame is refused and costs nothing."""
+
+import tracemalloc
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scheduler.core.errors import InvalidInput
+from scheduler.core.types import FinishReason, Group, Rollout, Stage, VersionSpan
+from scheduler.frames import (
+    MAX_FRAME_BYTES,
+    BatchFrame,
+    FinalFrame,
+    Frame,
+    FrameDecoder,
+    GroupFrame,
+    HeartbeatFrame,
+    encode,
+)
+from tests.factories import make_group
+from tests.mutated import NESTED_MSGPACK, anything
+
+FRAMES: list[Frame] = [
+    GroupFrame(step=1, group=make_group()),
+    BatchFrame(step=1, group_ids=("g",), policy_version=3),
+    HeartbeatFrame(waiting_for="pilots"),
+    FinalFrame(state="finished", reason="done"),
+]
+numbers = st.integers(0, 2**63 - 1)
+floats = st.floats(allow_nan=False, width=64)
+words = st.text(max_size=20)
+
+
+@st.composite
+def rollouts(draw: st.DrawFn) -> Rollout:
+    """Any rollout that keeps its type's invariant."""
+    ids = draw(st.lists(numbers, max_size=5))
+    return Rollout(
+        rid=draw(words),
+        stage=draw(st.sampled_from(Stage)),
+        token_ids=tuple(ids),
+        logprobs=tuple(draw(floats) for _ in ids),
+        finish_reason=draw(st.sampled_from(FinishReason)),
+        spans=(VersionSpan(version=draw(numbers), start=0, end=len(ids)),),
+        reward=draw(floats),
+        correct=draw(st.booleans()),
+        text=draw(words),
+    )
+
+
+groups = st.builds(
+    Group,
+    group_id=words,
+    prompt_id=words,
+    prompt_ids=st.lists(numbers, max_size=5).map(tuple),
+    rollouts=st.lists(rollouts(), max_size=3).map(tuple),
+    selection_probability=floats,
+)
+frames = st.one_of(
+    st.builds(GroupFrame, step=numbers, group=groups),
+    st.builds(BatchFrame, step=numbers, group_ids=st.lists(words, max_size=5).map(tuple), policy_version=numbers),
+    st.builds(HeartbeatFrame, waiting_for=words),
+    st.builds(FinalFrame, state=words, reason=words),
+)
+
+
+def _read(*pieces: bytes) -> list[Frame]:
+    decoder = FrameDecoder()
+    return [frame for piece in pieces for frame in decoder.feed(piece)]
+
+
+@given(sent=st.lists(frames, max_size=4), cuts=st.lists(st.integers(0, 2000), max_size=5))
+def test_frames_arrive_as_they_were_sent_however_the_stream_is_cut(sent: list[Frame], cuts: list[int]) -> None:
+    stream = b"".join(encode(frame) for frame in sent)
+    edges = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
+    assert _read(*(stream[start:end] for start, end in pairwise(edges))) == sent
+
+
+def framed(body: bytes) -> bytes:
+    return len(body).to_bytes(4, "big") + body
+
+
+@given(anything([encode(frame) for frame in FRAMES]) | anything([encode(frame)[4:] for frame in FRAMES]).map(framed))
+def test_bytes_that_are_no_frames_are_invalid_input_and_nothing_else(data: bytes) -> None:
+    try:
+        read = _read(data)
+    except InvalidInput:
+        return
+    assert all(isinstance(frame, GroupFrame | BatchFrame | HeartbeatFrame | FinalFrame) for frame in read)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        NESTED_MSGPACK,
+        b"\x82\xa6format\x01\xa5later" + NESTED_MSGPACK,
+        b"\x82\xa6format\x01\xa5final\x82\xa5state\xa2\xff\xfe\xa6reason\xa0",
+        b"\x81\xa6format\x01",
+        b"\x81\xa6format\x02",
+        b"",
+    ],
+    ids=["nested", "nested in an unknown field", "no text", "empty", "another format", "nothing"],
+)
+def test_a_frame_that_cannot_be_read_is_invalid_input(body: bytes) -> None:
+    with pytest.raises(InvalidInput):
+        _read(framed(body))
+
+
+def test_a_frame_longer_than_the_limit_is_refused_before_its_first_byte() -> None:
+    with pytest.raises(InvalidInput, match="not a group stream"):
+        _read((MAX_FRAME_BYTES + 1).to_bytes(4, "big"))
+
+
+@pytest.mark.parametrize("head", [b"\xdd\xff\xff\xff\xff", b"\xdf\xff\xff\xff\xff", b"\xc6\xff\xff\xff\xff"])
+def test_a_length_that_promises_more_than_was_sent_takes_no_memory(head: bytes) -> None:
+    body = b"\x82\xa6format\x01\xa5batch\x83\xa4step\x01\xaepolicy_version\x01\xa9group_ids" + head
+    tracemalloc.start()
+    with pytest.raises(InvalidInput):
+        _read(framed(body))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1 << 20
