@@ -8,12 +8,16 @@ AUDIT  := .venv-audit
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS   ?=
 
+CHAOS_SEED    ?= 0
+CHAOS_MINUTES ?= 15
+CHAOS_SERVERS ?= fake
+
 # Several processes share few cores: spinning OpenMP threads would make every one of them ten times slower.
 export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= passive
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help setup setup-sglang model demo bench-target bench-tune test test-fast check format coverage wheel audit clean
+.PHONY: help setup setup-sglang model demo bench-target bench-tune chaos test test-fast check format coverage wheel audit clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -42,6 +46,9 @@ bench-target: setup ## Rollouts to target accuracy on real training, hours; ARGS
 
 bench-tune: setup ## GRPO over its grid of batch sizes and learning rates, for the benchmark's settings
 	@$(BIN)/python -m benchmarks.target tune $(ARGS)
+
+chaos: setup ## Break every process of the service for a while, and check its books; CHAOS_SEED, CHAOS_MINUTES, CHAOS_SERVERS=real|fake
+	@$(BIN)/python -m tests.chaos --seed $(CHAOS_SEED) --minutes $(CHAOS_MINUTES) --servers $(CHAOS_SERVERS) $(ARGS)
 
 check: $(STAMP) ## Format, lint, types, import rules
 	$(BIN)/ruff format --check .

@@ -29,6 +29,8 @@ class RestartPacing:
     """No wait is longer."""
     steady_s: float = 120.0
     """A server that lived this long after it was ready starts the count afresh."""
+    max_deaths: int = 10
+    """Deaths in a row after which it is left dead: with the waits above, after some minutes."""
     start_timeout_s: float = 600.0
     """Loading a large model takes minutes."""
 
@@ -49,8 +51,12 @@ class Supervisor:
         current_model: Callable[[], Path],
         pacing: RestartPacing = RestartPacing(),
         progress: Callable[[float], None] | None = None,
+        on_death: Callable[[str], None] = lambda line: None,
     ) -> None:
-        """`current_model` is asked before every start; the spec's own model path is not used."""
+        """`current_model` is asked before every start; the spec's own model path is not used.
+
+        `on_death` is told in a line for people of each death that is followed by a restart.
+        """
         self.num_restarts = 0
         self._spec = spec
         self._python = python
@@ -58,6 +64,8 @@ class Supervisor:
         self._current_model = current_model
         self._pacing = pacing
         self._progress = progress
+        self._on_death = on_death
+        self._last_death = ""
         self._ready = asyncio.Event()
         self._process: SGLangProcess | None = None
 
@@ -84,16 +92,21 @@ class Supervisor:
         """Start the server, and start it again whenever it exits, until cancelled.
 
         Consumes: the current model's path. Produces: a running server. Waits for: the process to exit, then the
-        back-off. Unblocked by: its exit, cancellation. Raises ServerUnavailable if the first start fails: that is a
-        wrong command, not a crash.
+        back-off. Unblocked by: its exit, cancellation. Raises ServerUnavailable if the first start fails (that is a
+        wrong command, not a crash), or if it keeps dying.
         """
         num_deaths = 0
         while True:
             lived_s = await self._life()
             num_deaths = 1 if lived_s >= self._pacing.steady_s else num_deaths + 1
+            if num_deaths >= self._pacing.max_deaths:
+                raise ServerUnavailable(f"{self.base_url} died {num_deaths} times in a row; {self._last_death}")
             wait_s = self._pacing.wait_s(num_deaths)
             self.num_restarts += 1
             logger.warning("sglang_restarts", url=self._spec.base_url, num_restarts=self.num_restarts, wait_s=wait_s)
+            self._on_death(
+                f"SGLang at {self.base_url} died: it is started again in {wait_s:g} s; log: {self._log_path}"
+            )
             await asyncio.sleep(wait_s)
 
     async def _life(self) -> float:
@@ -114,10 +127,12 @@ class Supervisor:
         except ServerUnavailable as exc:
             if self.num_restarts == 0:
                 raise
-            logger.warning("sglang_start_failed", url=self._spec.base_url, error=str(exc))
+            self._last_death = str(exc)
+            logger.warning("sglang_start_failed", url=self._spec.base_url, error=self._last_death)
             return 0.0
         self._ready.set()
         ready_at = time.monotonic()
         await process.wait()
-        logger.warning("sglang_died", url=self._spec.base_url, error=process.describe_exit())
+        self._last_death = process.describe_exit()
+        logger.warning("sglang_died", url=self._spec.base_url, error=self._last_death)
         return time.monotonic() - ready_at

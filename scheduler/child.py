@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,6 +45,10 @@ class Child:
     """A life of this length starts the count afresh."""
     first_pause_s: float = 1.0
     """Wait before the first restart; doubled for each that follows in a row, up to ten seconds."""
+    final_codes: frozenset[int] = frozenset()
+    """Exit codes after which another start would end the same way: `run` gives up at once."""
+    on_death: Callable[[str], None] = lambda line: None
+    """Told in a line for people of each death that is followed by a restart."""
     stop_grace_s: float = 20.0
     """How long it may take to stop after SIGTERM before it is killed."""
     restarts: list[int] = field(default_factory=list, init=False)
@@ -66,10 +70,14 @@ class Child:
                 return
             deaths = 1 if time.monotonic() - started > self.steady_s else deaths + 1
             self.restarts.append(code)
+            if code in self.final_codes:
+                raise ChildFailed(f"the {self.name} ended with code {code}; {self.last_words()}")
             log.warning("child_died", name=self.name, code=code, log=str(self.log_path))
             if deaths > self.max_restarts:
                 raise ChildFailed(f"the {self.name} died {deaths} times, last with code {code}; {self.last_words()}")
-            await asyncio.sleep(min(_LONGEST_PAUSE_S, self.first_pause_s * 2.0 ** (deaths - 1)))
+            pause_s = min(_LONGEST_PAUSE_S, self.first_pause_s * 2.0 ** (deaths - 1))
+            self.on_death(f"the {self.name} {_how(code)}: it is started again in {pause_s:g} s; log: {self.log_path}")
+            await asyncio.sleep(pause_s)
 
     async def _life(self) -> int:
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
@@ -112,3 +120,8 @@ class Child:
             output.seek(max(0, self.log_path.stat().st_size - _TAIL_BYTES))
             lines = output.read().decode(errors="replace").splitlines()[-_TAIL_LINES:]
         return f"the end of {self.log_path}:\n" + "\n".join(lines)
+
+
+def _how(code: int) -> str:
+    """How a process with this exit code ended."""
+    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"died with exit code {code}"

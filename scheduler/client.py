@@ -43,7 +43,8 @@ def error_of(response: httpx.Response) -> PilotCommitError:
     except UNREADABLE:
         return ServerUnavailable(f"{response.request.url} answered {response.status_code}: {response.text[:300]}")
     message = problem.detail or problem.title
-    if response.is_server_error:
+    if response.is_server_error or response.status_code == httpx.codes.TOO_MANY_REQUESTS:
+        # Whatever stands before the scheduler may ask for patience: nothing is wrong with what was asked.
         return ServerUnavailable(f"{response.request.url} answered {response.status_code}: {message}")
     kind = getattr(errors, problem.type.rpartition(":")[2], None)
     if isinstance(kind, type) and issubclass(kind, InvalidInput):

@@ -42,7 +42,8 @@ def server_binary() -> Path:
     return binaries[0]
 
 
-def _configuration(folder: Path, port: int) -> list[str]:
+def configuration(folder: Path, port: int) -> list[str]:
+    """Arguments of a server that keeps every acknowledged write in `folder`."""
     settings = {
         "bind": "127.0.0.1",
         "port": str(port),
@@ -76,7 +77,7 @@ async def running(folder: Path) -> AsyncIterator[str]:
     folder, port = _prepared(folder), _free_port()
     process = await asyncio.create_subprocess_exec(
         str(server_binary()),
-        *_configuration(folder, port),
+        *configuration(folder, port),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,

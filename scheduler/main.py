@@ -26,7 +26,7 @@ from scheduler.fleet import Fleet
 from scheduler.rewards.pool import RewardPool
 from scheduler.service import Service
 from scheduler.settings import EMBEDDED, Settings, load_settings
-from scheduler.state.connection import check, connect
+from scheduler.state.connection import SILENCES, check, connect
 from scheduler.token_file import TokenFile
 from scheduler.tokenizers import model_limits
 
@@ -135,7 +135,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     code = 0
     try:
         run_on_uvloop(settings)
-    except* PilotCommitError as errors:
+    except* (PilotCommitError, *SILENCES) as errors:
         for failure in _leaves(errors):
             log.error("failed", kind=type(failure).__name__, error=str(failure))
         code = 1

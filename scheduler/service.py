@@ -9,7 +9,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,7 +31,7 @@ from scheduler.rewards.pool import RewardPool
 from scheduler.state.connection import Redis, why_silent
 from scheduler.state.evaluations import EvaluationRecord, evaluation, evaluations
 from scheduler.state.keys import RunKeys
-from scheduler.state.leases import Lease
+from scheduler.state.leases import Lease, holder_of
 from scheduler.state.pools import PoolStore
 from scheduler.state.runs import RunRecord, RunStore
 from scheduler.state.table import PromptView, Table
@@ -40,6 +40,9 @@ from scheduler.state.versions import WeightRecord, recent_versions
 from scheduler.tokenizers import Tokenizers
 
 log = structlog.get_logger(__name__)
+
+_LOOK_S = 1.0
+"""Between two looks for a run that another scheduler was asked to create."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,24 +102,29 @@ class Service:
         self._ordering = asyncio.Lock()
         """Held to change a run's state, so that no engine begins with a state that has just changed."""
         self._news = asyncio.Event()
+        self._standby = ""
+        """Why this scheduler only stands by; empty while it has a run, or there is none."""
 
     async def conduct(self) -> None:
         """Give the fleet to one run after the other.
 
-        Consumes: runs that have not ended, oldest first. Produces: their ends. Waits for: a run to be created, or a
-        dead scheduler's lease to run out. Unblocked by: `create_run`, `resume`.
+        Consumes: runs that have not ended, oldest first. Produces: their ends. Waits for: a run to be created, here or
+        by another scheduler, or a dead scheduler's lease to run out. Unblocked by: `create_run`, `resume`, time.
         """
         while True:
             self._news.clear()
             record = await self._next_run()
             if record is None:
-                await self._news.wait()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_LOOK_S):
+                        await self._news.wait()
                 continue
             lease = await self._hold(record.run_id)
             try:
                 await self._work_on(record.run_id, lease)
             finally:
                 self._engine = None
+                self.fleet.disown()
                 await asyncio.shield(lease.release())
                 log.info("lease_released", run=record.run_id, fence=lease.fence)
 
@@ -139,6 +147,8 @@ class Service:
                 await self._order(record, RunState.FAILED, str(error))
                 return
         await engine.run()
+        # Nobody is left to make a push again whose `continue` failed.
+        await self.fleet.continue_all()
 
     async def quiesce(self, *, grace_s: float) -> None:
         """Before a stop: claim nothing more and give what is in flight a while to come back."""
@@ -157,17 +167,21 @@ class Service:
         return alive[0] if alive else None
 
     async def _hold(self, run_id: str) -> Lease:
-        """The run's lease, waited for while a dead scheduler's has not run out."""
+        """The run's lease, waited for while another scheduler's has not run out."""
         while True:
             try:
                 lease = await Lease.acquire(
                     self.redis, RunKeys(run_id), holder=self._incarnation, ttl_s=self._lease_ttl_s
                 )
-                log.info("lease_acquired", run=run_id, fence=lease.fence, holder=self._incarnation)
-                return lease
             except Conflict as conflict:
-                log.info("lease_waiting", run=run_id, reason=str(conflict))
-                await asyncio.sleep(min(1.0, self._lease_ttl_s / 4))
+                if not self._standby:
+                    log.info("standing_by", run=run_id, reason=str(conflict))
+                self._standby = str(conflict)
+                await asyncio.sleep(min(_LOOK_S, self._lease_ttl_s / 4))
+                continue
+            self._standby = ""
+            log.info("lease_acquired", run=run_id, fence=lease.fence, holder=self._incarnation)
+            return lease
 
     async def create_run(self, config: RunConfig, run_id: str | None = None) -> RunRecord:
         """Queue a run; raises NotFound for a pool of it, InvalidInput if one is empty or the allocator is unknown."""
@@ -218,6 +232,7 @@ class Service:
             if engine is not None:
                 await engine.pause("paused by an operator")
             else:
+                await self._refuse_if_elsewhere(run_id)
                 await self._order(await self.runs.get(run_id), RunState.PAUSED, "paused by an operator")
         return await self.runs.get(run_id)
 
@@ -230,6 +245,7 @@ class Service:
             if engine is not None:
                 await engine.resume("resumed by an operator")
             else:
+                await self._refuse_if_elsewhere(run_id)
                 await self._order(record, RunState.QUEUED, "resumed by an operator")
         self._news.set()
         return await self.runs.get(run_id)
@@ -241,8 +257,9 @@ class Service:
             reason = "cancelled by an operator"
             if engine is not None:
                 await engine.cancel(reason)
-            elif record.incarnation and record.state not in ENDED:
-                # It has begun, so it may have attempts to account for: the engine that takes it up will.
+            elif (record.incarnation or await self._is_elsewhere(run_id)) and record.state not in ENDED:
+                # It has begun, so it may have attempts to account for: the engine that takes it up will, or the one
+                # that is at work on it in another scheduler.
                 transactor = Transactor(self.redis, RunKeys(run_id), None)
                 await self.runs.settle_ending(transactor, RunState.CANCELLED, reason=reason, now=time.time())
                 log.info("run_ending", run=run_id, ending=RunState.CANCELLED, reason=reason)
@@ -250,6 +267,17 @@ class Service:
                 await self._order(record, RunState.CANCELLED, reason)
         self._news.set()
         return await self.runs.get(run_id)
+
+    async def _is_elsewhere(self, run_id: str) -> bool:
+        return await holder_of(self.redis, RunKeys(run_id)) not in ("", self._incarnation)
+
+    async def _refuse_if_elsewhere(self, run_id: str) -> None:
+        """An engine in another scheduler knows where its run stands: a state changed under it would end it."""
+        if await self._is_elsewhere(run_id):
+            raise NotAtWork(
+                f"run {run_id} is held by another scheduler: ask that one, which /readyz tells from a standby, or wait "
+                f"{self._lease_ttl_s:g} s if it has died"
+            )
 
     async def _order(self, record: RunRecord, to: RunState, reason: str) -> None:
         """Change the state of a run whose engine is not at work; raises Conflict if it cannot go there from its own."""
@@ -377,8 +405,8 @@ class Service:
         return await evaluations(self.redis, RunKeys(run_id))
 
     async def is_ready(self) -> str:
-        """Empty if the scheduler can work, else what is missing."""
-        return await why_silent(self.redis)
+        """Empty if the scheduler can work, else what is missing, or whom it stands by for."""
+        return await why_silent(self.redis) or (f"standby: {self._standby}" if self._standby else "")
 
     def _working(self, run_id: str) -> Engine | None:
         return self._engine if self._engine is not None and self._engine.run_id == run_id else None

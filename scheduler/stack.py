@@ -1,7 +1,8 @@
 """The whole service on one machine: servers, scheduler and learners as child processes.
 
-Owns: which processes there are, their settings, and the order of start and stop. Never takes part in a run. Invariant:
-a learner is started for every run that is at work, and stopped with the stack.
+Owns: which processes there are, their settings, and the order of start and stop. Never takes part in a run. Invariants:
+a learner is started for every run that is at work, and stopped with the stack; what dies is started again, within
+bounds, and that is said; a learner that keeps dying stops nobody else.
 """
 
 import asyncio
@@ -17,13 +18,15 @@ import structlog
 from inference.interpreter import Device, detect_device, sglang_python
 from inference.launch import ServerSpec
 from inference.supervisor import Supervisor
-from scheduler.child import Child
+from scheduler.child import Child, ChildFailed
 from scheduler.core.errors import InvalidInput, ServerUnavailable
 from scheduler.core.lifecycle import ENDED, RunState
 from scheduler.processor import has_native_bf16
 
 log = structlog.get_logger(__name__)
 
+_LEARNER_GAVE_UP = frozenset({2, 3})
+"""Its settings are wrong, or another learner has taken its run: the exit codes of `learner.main`."""
 _AT_WORK = frozenset(RunState) - ENDED - {RunState.QUEUED}
 
 
@@ -140,6 +143,7 @@ class Stack:
             python=sglang_python(),
             log_path=self.plan.folder / "logs" / "sglang.log",
             current_model=lambda: newest_weights(self.plan.folder) or self.plan.model,
+            on_death=self._say,
         )
 
     def _scheduler(self, servers: tuple[str, ...]) -> Child:
@@ -162,11 +166,18 @@ class Stack:
             **self.plan.learner_settings,
         }
         environment = {f"PILOTCOMMIT_LEARNER_{key}": settings[key] for key in settings}
-        return self._child(f"learner-{run_id}", "learner.main", environment)
+        return self._child(f"learner-{run_id}", "learner.main", environment, final_codes=_LEARNER_GAVE_UP)
 
-    def _child(self, name: str, module: str, environment: Mapping[str, str]) -> Child:
+    def _child(
+        self, name: str, module: str, environment: Mapping[str, str], final_codes: frozenset[int] = frozenset()
+    ) -> Child:
         child = Child(
-            name=name, module=module, environment=environment, log_path=self.plan.folder / "logs" / f"{name}.log"
+            name=name,
+            module=module,
+            environment=environment,
+            log_path=self.plan.folder / "logs" / f"{name}.log",
+            final_codes=final_codes,
+            on_death=self._say,
         )
         self.children[name] = child
         return child
@@ -185,16 +196,33 @@ class Stack:
                 raise ServerUnavailable(f"the scheduler was not up after {timeout_s:g} s; {words}") from exc
 
     async def _start_learners(self, tasks: asyncio.TaskGroup) -> None:
-        """Start a learner for each run that is at work and has none here."""
+        """Start a learner for each run that is at work and has none here.
+
+        Consumes: runs. Produces: learners. Waits for: the next look. Ends when cancelled.
+        """
         async with httpx.AsyncClient(base_url=self.url, timeout=10.0, trust_env=False) as http:
             while True:
-                for run_id in await _runs_at_work(http):
-                    task = self._learners.get(run_id)
-                    if task is None:
+                runs = await _runs(http)
+                for run_id, state in runs.items():
+                    if state in _AT_WORK and run_id not in self._learners:
                         self._say(f"starting a learner for {run_id}")
                         learner = self._learner(run_id)
-                        self._learners[run_id] = tasks.create_task(learner.run(), name=learner.name)
+                        self._learners[run_id] = tasks.create_task(self._keep(learner, run_id), name=learner.name)
+                    elif state in ENDED and run_id in self._learners:
+                        self._let_go(run_id)
                 await asyncio.sleep(1.0)
+
+    async def _keep(self, learner: Child, run_id: str) -> None:
+        """A learner through all its lives; one that keeps dying is given up, and stops nobody else."""
+        try:
+            await learner.run()
+        except ChildFailed as error:
+            self._say(f"giving up: {error}\nrun {run_id} waits for a learner; start one by hand, or cancel the run")
+
+    def _let_go(self, run_id: str) -> None:
+        """A learner that died as its run ended would find nothing to attach to, again and again."""
+        if self.children[f"learner-{run_id}"].pid is None:
+            self._learners[run_id].cancel()
 
 
 async def _answers(http: httpx.AsyncClient) -> bool:
@@ -204,12 +232,13 @@ async def _answers(http: httpx.AsyncClient) -> bool:
         return False
 
 
-async def _runs_at_work(http: httpx.AsyncClient) -> list[str]:
+async def _runs(http: httpx.AsyncClient) -> dict[str, RunState]:
+    """Every run and its state; empty while the scheduler is away."""
     try:
         answer = await http.get("/v1/runs")
     except httpx.TransportError as error:
         log.info("scheduler_silent", reason=str(error))
-        return []
+        return {}
     if not answer.is_success:
-        return []
-    return [run["run_id"] for run in json.loads(answer.content)["runs"] if run["state"] in _AT_WORK]
+        return {}
+    return {run["run_id"]: RunState(run["state"]) for run in json.loads(answer.content)["runs"]}

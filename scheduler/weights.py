@@ -14,6 +14,7 @@ from pathlib import Path
 
 import structlog
 
+from inference.client import ServerClient
 from inference.control import WeightsUpdate
 from inference.protocol import GenerateRequest, WeightLabel
 from scheduler.core.errors import Conflict, ControlFailed, InferenceError
@@ -242,7 +243,7 @@ class WeightPusher:
                 await client.abort_all()
                 raise
         finally:
-            await client.resume()
+            await _resumed(client)
         if suspect or not has_checksum:
             await self._probe(server, label)
 
@@ -284,3 +285,16 @@ class WeightPusher:
         except InferenceError:
             server.breaks += 1
             raise
+
+
+async def _resumed(client: ServerClient) -> None:
+    """`continue`, seen through also where the pusher is stopped while it is being sent."""
+    resuming = asyncio.ensure_future(client.resume())
+    try:
+        await asyncio.shield(resuming)
+    except asyncio.CancelledError:
+        await asyncio.wait({resuming})
+        if not resuming.cancelled():
+            # Looked at, so that it is not reported as lost.
+            resuming.exception()
+        raise

@@ -15,6 +15,8 @@ def test_a_test_that_is_named_exists(file: str, name: str) -> None:
 
 
 def test_every_row_names_a_test() -> None:
-    rows = [line for line in (ROOT / "docs" / "reliability.md").read_text().splitlines() if line.startswith("| ")]
+    # The chaos run's figures are a table of another kind.
+    failures, _, _ = (ROOT / "docs" / "reliability.md").read_text().partition("## Chaos")
+    rows = [line for line in failures.splitlines() if line.startswith("| ")]
     without = [row for row in rows if "::" not in row and not row.startswith("| what happens")]
     assert not without

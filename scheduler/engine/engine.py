@@ -176,7 +176,7 @@ class Engine:
     # The long loops.
 
     async def _keep_lease(self) -> None:
-        """Produces: a lease that does not run out. Waits for: a quarter of its life.
+        """Produces: a lease that does not run out, orders given elsewhere. Waits for: a quarter of its life.
 
         Raises FenceLost if another scheduler took it, or if Redis does not answer until it is about to end.
         """
@@ -190,6 +190,13 @@ class Engine:
             except TimeoutError as exc:
                 raise FenceLost(f"run {self.run_id}: the lease could not be renewed in time") from exc
             renewed = asked
+            await self._follow_orders()
+
+    async def _follow_orders(self) -> None:
+        """A run may be cancelled through another scheduler, which can only write it down."""
+        record = await self._parts.runs.get(self.run_id)
+        if record.ending is RunState.CANCELLED and self.has_taken_up and not self._phases.is_cancelled:
+            await self.cancel(record.reason)
 
     async def _tend(self) -> None:
         """Claim, return, drain, end.

@@ -24,6 +24,8 @@ from scheduler.fleet.server import Server, ServerView
 log = structlog.get_logger(__name__)
 
 _PROBES_BEFORE_DEAD = 2
+_UNOWNED = "no run of this scheduler is at work"
+_TRIES_TO_CONTINUE = 3
 _LOSSES_BEFORE_STALE = 8
 """A server that answers every attempt with an error answers fast, so it would draw ever more of them."""
 
@@ -51,6 +53,10 @@ class Fleet:
         self._run_id = run_id
         known = [server for server in self.servers if server.answers]
         await asyncio.gather(*(self._take_over(server) for server in known))
+
+    def disown(self) -> None:
+        """No run of this scheduler is at work: another scheduler's may be, so servers are looked at and left alone."""
+        self._run_id = ""
 
     # Dispatch.
 
@@ -152,6 +158,17 @@ class Fleet:
         known = [server for server in self.servers if server.answers]
         await asyncio.gather(*(self._quietly(server, server.client.abort_all()) for server in known))
 
+    async def continue_all(self) -> None:
+        """Leave no server paused, whatever the run's last push came to; one that is away is for its next owner."""
+        await asyncio.gather(*(self._continue(server) for server in self.servers if server.answers))
+
+    async def _continue(self, server: Server) -> None:
+        for _ in range(_TRIES_TO_CONTINUE):
+            try:
+                return await server.client.resume()
+            except InferenceError as error:
+                log.info("continue_failed", url=server.url, reason=str(error))
+
     def num_healthy(self) -> int:
         """Servers that take requests."""
         return sum(server.state is ServerState.HEALTHY for server in self.servers)
@@ -194,7 +211,7 @@ class Fleet:
         if not server.answers:
             await self._take_over(server, met_already=False)
         elif server.is_confirmed and label != self._label(server):
-            await self._distrust(server, f"it restarted: it serves {label}")
+            await self._distrust(server, f"it restarted: it serves {label}" if self._run_id else _UNOWNED)
         elif server.state is ServerState.SUSPECT:
             await self.set_state(server, ServerState.HEALTHY)
         else:
@@ -260,6 +277,10 @@ class Fleet:
                 return
             server.version = 0
             server.breaks += 1
+            if not self._run_id:
+                # Another scheduler may be pushing weights to it: `continue` and aborts are for who owns the run.
+                await self.set_state(server, ServerState.STALE, reason=_UNOWNED)
+                return
             await self._quietly(server, server.client.abort_all())
             try:
                 await server.client.resume()

@@ -8,6 +8,7 @@ from redis.asyncio import Redis
 
 from scheduler.core.errors import Conflict, FenceLost
 from scheduler.state.keys import RunKeys
+from scheduler.state.wire import text
 
 _ACQUIRE = """
 if redis.call('EXISTS', KEYS[2]) == 1 and redis.call('GET', KEYS[2]) ~= ARGV[1] then
@@ -30,6 +31,12 @@ if redis.call('HGET', KEYS[1], 'fence') == ARGV[1] then
 end
 return 1
 """
+
+
+async def holder_of(redis: "Redis", run_keys: RunKeys) -> str:
+    """The incarnation whose lease on the run has not run out; empty if there is none."""
+    found = await redis.get(run_keys.lease_alive)
+    return "" if found is None else text(found)
 
 
 class Lease:

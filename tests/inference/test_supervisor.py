@@ -82,6 +82,29 @@ async def test_a_restart_that_fails_is_tried_again(
     await ended(running)
 
 
+async def test_a_server_that_keeps_dying_is_left_dead_with_its_last_words(
+    spec: ServerSpec, stand_in: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    pacing = RestartPacing(first_s=0.0, max_deaths=3, start_timeout_s=20.0)
+    supervisor = Supervisor(
+        spec,
+        python=stand_in,
+        log_path=tmp_path / "log",
+        current_model=lambda: tmp_path,
+        pacing=pacing,
+        on_death=said.append,
+    )
+    running = asyncio.create_task(supervisor.run())
+    await supervisor.wait_ready()
+    monkeypatch.setenv("STAND_IN", "exit")
+    await die(spec)
+    with pytest.raises(ServerUnavailable, match=r"died 3 times in a row; .*\n(.*\n)*.*no such model"):
+        await running
+    assert len(said) == 2
+    assert all(spec.base_url in line and "started again" in line for line in said)
+
+
 def test_waits_double_up_to_the_longest() -> None:
     pacing = RestartPacing(first_s=1.0, longest_s=5.0)
     assert [pacing.wait_s(deaths) for deaths in (1, 2, 3, 4, 500)] == [1.0, 2.0, 4.0, 5.0, 5.0]

@@ -92,6 +92,29 @@ async def test_a_child_that_keeps_dying_is_given_up_with_the_end_of_its_log(tmp_
     assert str(child.log_path) in str(failure.value)
 
 
+async def test_every_death_that_is_followed_by_a_restart_is_told(tmp_path: Path) -> None:
+    child, said = _child(tmp_path, "recover", str(tmp_path / "book"), "1", max_restarts=1), list[str]()
+    child.on_death = said.append
+    await child.run()
+    assert said == [f"the sample died with exit code 7: it is started again in 0.01 s; log: {child.log_path}"]
+
+
+async def test_a_child_that_is_killed_is_said_to_have_been(tmp_path: Path) -> None:
+    child, told = _child(tmp_path, "obey", max_restarts=1), asyncio.Queue[str]()
+    child.on_death = told.put_nowait
+    async with _running(child) as pid:
+        os.kill(pid, signal.SIGKILL)
+        assert "the sample was killed by SIGKILL" in await asyncio.wait_for(told.get(), DEADLINE_S)
+
+
+async def test_an_exit_code_that_is_final_is_not_tried_again(tmp_path: Path) -> None:
+    child = _child(tmp_path, "exit", "3", max_restarts=5)
+    child.final_codes = frozenset({3})
+    with pytest.raises(ChildFailed, match="ended with code 3"):
+        await child.run()
+    assert child.log_path.read_text().count("exits") == 1
+
+
 async def test_deaths_after_steady_lives_are_not_added_up(tmp_path: Path) -> None:
     child = _child(tmp_path, "recover", str(tmp_path / "book"), "4", max_restarts=1, steady_s=0.0)
     await child.run()

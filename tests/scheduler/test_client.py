@@ -172,6 +172,7 @@ def _answering(response: httpx.Response) -> Client:
         (422, "KeyError", InvalidInput),
         (500, "Internal", ServerUnavailable),
         (503, "FenceLost", ServerUnavailable),
+        (429, "about:blank", ServerUnavailable),
     ],
 )
 def test_a_problem_is_raised_as_what_it_names_if_that_is_ours(

@@ -92,6 +92,30 @@ async def test_a_server_found_paused_is_told_to_continue_and_what_it_held_is_abo
         assert fake.ready
 
 
+async def test_a_fleet_that_no_run_owns_looks_at_servers_and_leaves_them_as_they_are() -> None:
+    """Another scheduler may be in the middle of a push."""
+    fake = make_fake()
+    async with opened(fake) as fleet:
+        fleet.disown()
+        fake.restart()
+        await fake.pause("in_place")
+        await fleet.set_state(fleet.servers[0], ServerState.DEAD)
+        async with watched(fleet):
+            await until(fleet, lambda: fleet.servers[0].answers)
+        assert (fake.ready, fleet.view()[0].state) == (False, ServerState.STALE)
+        await fleet.own("run")
+        assert fake.ready
+
+
+async def test_a_run_that_is_over_leaves_no_server_paused_though_continue_fails_at_first() -> None:
+    fake = make_fake()
+    async with opened(fake, make_fake()) as fleet:
+        await fake.pause("retract")
+        fake.faults.order("/continue_generation", Drop(), count=2)
+        await fleet.continue_all()
+        assert fake.ready
+
+
 async def test_a_server_that_will_not_continue_is_starting_until_it_does() -> None:
     fake = make_fake()
     fake.faults.order("/continue_generation", Drop(), count=2)

@@ -8,7 +8,7 @@ import ssl
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
+from scheduler import embedded_redis
 from scheduler.main import main
 from scheduler.stack import free_port
 from scheduler.state.keys import RunKeys
@@ -158,6 +159,21 @@ async def test_a_scheduler_whose_run_was_taken_over_ends_with_a_failure(
     [failed] = [line for line in lines if line["event"] == "failed"]
     assert failed["kind"] == "FenceLost"
     assert run.run_id in str(failed["error"])
+
+
+@pytest.mark.e2e
+@pytest.mark.timeout(120)
+async def test_a_scheduler_whose_redis_stays_away_ends_with_a_failure_that_says_so(
+    model_folder: Path, tmp_path: Path
+) -> None:
+    async with AsyncExitStack() as redis:
+        url = await redis.enter_async_context(embedded_redis.running(tmp_path))
+        async with scheduler_process(model_folder, REDIS_URL=url) as scheduler:
+            assert (await scheduler.answers("/readyz")).is_success
+            await redis.aclose()
+            code, lines = await scheduler.ended()
+    assert code == 1
+    assert [line["kind"] for line in lines if line["event"] == "failed"] == ["ConnectionError"]
 
 
 @pytest.mark.e2e

@@ -8,10 +8,11 @@ import pytest
 from redis.asyncio import Redis
 
 from scheduler.core.errors import Conflict, InvalidInput, NotAtWork, NotFound
-from scheduler.core.lifecycle import RunState
+from scheduler.core.lifecycle import RunState, ServerState
 from scheduler.service import Service
 from scheduler.state.keys import PoolKeys, RunKeys
 from scheduler.state.leases import Lease
+from scheduler.state.runs import RunStore
 from tests.scheduler.engine.factories import make_config, make_prompts
 from tests.scheduler.engine.learner import Learner
 from tests.scheduler.engine.rig import LEASE_TTL_S, Rig, open_rig
@@ -154,3 +155,78 @@ async def test_a_service_is_ready_while_redis_answers(rig: Rig) -> None:
     service: Service = rig.service
     rig.connection.die()
     assert "Redis does not answer" in await service.is_ready()
+
+
+async def test_a_second_scheduler_stands_by_says_so_and_leaves_servers_alone(rig: Rig) -> None:
+    await rig.create_run(make_config(), "run")
+    rig.fakes[0].hold()
+    await learner_of(rig, "run").attach()
+    await rig.until(lambda: len(rig.fakes[0].in_flight) >= 8)
+    in_flight = rig.fakes[0].in_flight
+    async with rig.standing_by() as standby:
+        await rig.until(lambda: all(server.answers for server in standby.fleet.servers))
+        await rig.until(lambda: _stands_by(standby))
+        # A server that it meets anew, as after a restart, is another's to take over.
+        await rig.fakes[0].pause("retract")
+        standby.fleet.servers[0].state = ServerState.DEAD
+        await rig.until(lambda: standby.fleet.servers[0].answers)
+        assert not rig.fakes[0].ready
+        assert set(in_flight) <= set(rig.fakes[0].in_flight)
+        assert not rig.fakes[0].decoder.waiting or all(not job.abort_sent for job in rig.fakes[0].decoder.waiting)
+    await rig.fakes[0].resume()
+    rig.fakes[0].release()
+
+
+async def test_a_standby_takes_over_when_the_lease_has_run_out(rig: Rig) -> None:
+    await rig.create_run(make_config(max_steps=2), "run")
+    await learner_of(rig, "run").attach()
+    async with rig.standing_by() as standby:
+        await rig.until(lambda: _stands_by(standby))
+        await rig.crash()
+        await rig.redis.delete(RunKeys("run").lease_alive)
+        learner = Learner(at=lambda: standby, folder=rig.folder, incarnation="second")
+        await learner.attach()
+        assert await standby.is_ready() == ""
+        await learner.train()
+        await _finished(rig)
+
+
+async def test_a_standby_finds_the_run_that_another_scheduler_was_asked_for(rig: Rig) -> None:
+    await rig.crash()
+    async with rig.standing_by() as standby:
+        assert await standby.is_ready() == ""
+        await RunStore(rig.redis).create(make_config(max_steps=1), now=1.0, run_id="run")
+        learner = Learner(at=lambda: standby, folder=rig.folder)
+        await learner.attach()
+        await learner.train()
+        await _finished(rig)
+
+
+async def test_orders_at_a_standby_are_refused_or_reach_the_scheduler_at_work(redis: Redis, tmp_path: Path) -> None:
+    async with open_rig(redis, tmp_path) as rig:
+        await rig.crash()
+        # Orders given elsewhere are seen when the lease is renewed.
+        rig.lease_ttl_s = 3.0
+        rig.start()
+        await rig.create_run(make_config(), "run")
+        await learner_of(rig, "run").attach()
+        async with rig.standing_by() as standby:
+            await rig.until(lambda: _stands_by(standby))
+            with pytest.raises(NotAtWork, match="held by another scheduler"):
+                await standby.pause("run")
+            assert (await standby.cancel("run")).state is not RunState.CANCELLED
+            assert (await rig.ended()).record.state is RunState.CANCELLED
+
+
+async def _stands_by(service: Service) -> bool:
+    return "standby: run run is held by another scheduler" in await service.is_ready()
+
+
+async def _finished(rig: Rig) -> None:
+    """Wait for the run's end under a scheduler that is not the rig's own."""
+
+    async def has_finished() -> bool:
+        return await rig.state() is RunState.FINISHED
+
+    await rig.until(has_finished)
+    await rig.audit_end()

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
@@ -14,12 +15,21 @@ from inference.fake import FakeConfig, FakeServer, create_fake
 from scheduler.client import Client, Json
 from scheduler.core.errors import InvalidInput, ServerUnavailable
 from scheduler.stack import Stack, StackPlan, free_port, newest_weights
+from tests.inference.processes import polled
 from tests.scheduler.served import listening
 
-DEADLINE_S = 40.0
+DEADLINE_S = 60.0
 
 
-def _stack(model: Path, folder: Path, *servers: str, learners: bool = False, port: int = 0) -> Stack:
+def _stack(
+    model: Path,
+    folder: Path,
+    *servers: str,
+    learners: bool = False,
+    port: int = 0,
+    said: list[str] | None = None,
+    **learner_settings: str,
+) -> Stack:
     plan = StackPlan(
         model=model,
         folder=folder,
@@ -27,9 +37,9 @@ def _stack(model: Path, folder: Path, *servers: str, learners: bool = False, por
         servers=servers or ("http://127.0.0.1:1",),
         learners=learners,
         scheduler_settings={"NUM_REWARD_WORKERS": "1", "PROBE_INTERVAL_S": "0.1"},
-        learner_settings={"DEVICE": "cpu", "PUBLISH_FORMAT": "float32", "AUTOCAST": "float32"},
+        learner_settings={"DEVICE": "cpu", "PUBLISH_FORMAT": "float32", "AUTOCAST": "float32", **learner_settings},
     )
-    return Stack(plan, say=lambda line: None)
+    return Stack(plan, say=(said if said is not None else []).append)
 
 
 @asynccontextmanager
@@ -52,8 +62,18 @@ async def _running(stack: Stack) -> AsyncIterator[Client]:
 async def _until(ask: Callable[[], Json], condition: Callable[[Json], bool]) -> None:
     async with asyncio.timeout(DEADLINE_S):
         # Other processes: there is nothing to wait for but their answer.
-        while not condition(await asyncio.to_thread(ask)):  # noqa: ASYNC110
+        while not condition(await _answer(ask)):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
+
+
+async def _answer(ask: Callable[[], Json]) -> Json:
+    """What a scheduler says, once it is there to say it."""
+    async with asyncio.timeout(DEADLINE_S):
+        while True:
+            try:
+                return await asyncio.to_thread(ask)
+            except ServerUnavailable:
+                await asyncio.sleep(0.05)
 
 
 def _fake(model: Path) -> FakeServer:
@@ -108,6 +128,7 @@ async def test_a_scheduler_that_cannot_start_is_told_with_the_end_of_its_log(tmp
 
 
 @pytest.mark.e2e
+@pytest.mark.timeout(180)
 async def test_a_run_at_work_gets_a_learner_and_all_of_it_stops_in_order(model_folder: Path, tmp_path: Path) -> None:
     async with listening(create_fake(_fake(model_folder))) as server:
         stack = _stack(model_folder, tmp_path, server, learners=True, port=free_port())
@@ -121,3 +142,36 @@ async def test_a_run_at_work_gets_a_learner_and_all_of_it_stops_in_order(model_f
     log = (tmp_path / "logs" / "learner-run.log").read_text()
     assert '"event": "checkpointed"' in log.splitlines()[-2] + log.splitlines()[-1]
     assert all(child.restarts == [] for child in stack.children.values())
+
+
+@pytest.mark.e2e
+@pytest.mark.timeout(180)
+async def test_what_is_killed_is_started_again_and_that_is_said(model_folder: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    async with listening(create_fake(_fake(model_folder))) as server:
+        stack = _stack(model_folder, tmp_path, server, learners=True, port=free_port(), said=said)
+        async with _running(stack) as client:
+            await asyncio.to_thread(_submit, client, model_folder)
+            await _until(lambda: client.run("run"), lambda run: int(str(run["step"])) >= 1)
+            for name in ("scheduler", "learner-run"):
+                pid = stack.children[name].pid
+                assert pid is not None
+                os.kill(pid, signal.SIGKILL)
+                await polled(lambda name=name: any(f"the {name} was killed by SIGKILL" in line for line in said))
+            step = await _answer(lambda: client.run("run"))
+            await _until(lambda: client.run("run"), lambda run: int(str(run["step"])) > int(str(step["step"])))
+    assert [stack.children[name].restarts for name in ("scheduler", "learner-run")] == [[-9], [-9]]
+
+
+@pytest.mark.e2e
+@pytest.mark.timeout(120)
+async def test_a_learner_that_cannot_start_is_given_up_and_stops_nobody_else(
+    model_folder: Path, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    async with listening(create_fake(_fake(model_folder))) as server:
+        stack = _stack(model_folder, tmp_path, server, learners=True, port=free_port(), said=said, DEVICE="abacus")
+        async with _running(stack) as client:
+            await asyncio.to_thread(_submit, client, model_folder)
+            await polled(lambda: any("giving up" in line and "abacus" in line for line in said), DEADLINE_S)
+            await _until(lambda: client.run("run"), lambda run: run["waiting_for"] == "a learner to attach")

@@ -351,3 +351,17 @@ async def test_a_pusher_that_is_stopped_leaves_no_server_paused_or_updating(redi
         fleet, fake = work.fleet, work.fakes[0]
     assert fake.ready
     assert fleet.view()[0].state is ServerState.STALE
+
+
+async def test_a_pusher_that_is_stopped_while_it_continues_a_server_sees_it_through(redis: Redis) -> None:
+    async with pushing(redis) as work:
+        await work.announce(1)
+        await work.until_live(1)
+        fake = work.fakes[0]
+        fake.faults.order("/continue_generation", Hang())
+        await work.announce(2)
+        await work.until(lambda: not fake.ready and fake.decoder.label == "run/2")
+        for _ in range(100):
+            await asyncio.sleep(0)
+        asyncio.get_running_loop().call_soon(fake.faults.release)
+    assert fake.ready

@@ -7,18 +7,15 @@ import asyncio
 import inspect
 import random
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
-import httpx
 from redis.asyncio import Redis
-from redis.exceptions import ConnectionError
 
 from inference.client import ServerClient, Timeouts
-from inference.fake import FakeConfig, FakeServer, Policy, create_fake
+from inference.fake import FakeConfig, FakeServer, Policy
 from inference.protocol import ModelLimits
 from scheduler.core.lifecycle import ENDED, RunState
 from scheduler.core.run import RunConfig
@@ -46,31 +43,11 @@ from tests.scheduler.engine.factories import (
     make_prompts,
     make_settings,
 )
+from tests.scheduler.engine.mortality import MortalRedis, MortalTransport
 from tests.scheduler.state.stores import MAX_NEW_TOKENS, Stores
 
 LEASE_TTL_S = 30.0
 DEADLINE_S = 20.0
-
-
-class MortalRedis(Redis):
-    """A connection that ends with its process: after `die`, no command of it reaches the server."""
-
-    dead = False
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.commands: Counter[str] = Counter()
-        """How often each command was sent, pipelines apart."""
-
-    def die(self) -> None:
-        self.dead = True
-
-    async def execute_command(self, *args: object, **options: object) -> object:
-        if self.dead:
-            raise ConnectionError("this process is dead")
-        self.commands[str(args[0])] += 1
-        answer: object = await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
-        return answer
 
 
 class Rig:
@@ -94,6 +71,7 @@ class Rig:
         self._capacity = capacity
         self._rewards = rewards
         self._limits = limits
+        self.lease_ttl_s = LEASE_TTL_S
         self._loops: list[asyncio.Task[None]] = []
         self.connection: MortalRedis
         self.service: Service
@@ -103,24 +81,47 @@ class Rig:
 
     def start(self) -> None:
         """Start a scheduler process."""
-        url = self.redis.connection_pool.connection_kwargs
-        address = f"redis://{url['host']}:{url['port']}/{url.get('db', 0)}"
-        self.connection = cast(MortalRedis, MortalRedis.from_pool(connect(address).connection_pool))
-        clients = [
-            ServerClient(
-                f"http://fake{index}",
-                self._limits,
-                transport=httpx.ASGITransport(create_fake(fake)),
-                timeouts=Timeouts(connect_s=1.0, probe_s=1.0, control_s=1.0, update_s=1.0),
-            )
-            for index, fake in enumerate(self.fakes)
-        ]
-        self.fleet = Fleet(clients, capacity_per_server=self._capacity, probe_interval_s=0.01)
-        self.service = Service(self.connection, self.fleet, self._rewards, self._settings, lease_ttl_s=LEASE_TTL_S)
+        self.connection = self._connect()
+        self.fleet = self.make_fleet(self.connection)
+        self.service = Service(self.connection, self.fleet, self._rewards, self._settings, lease_ttl_s=self.lease_ttl_s)
         self._loops = [
             asyncio.create_task(self.fleet.watch(), name="fleet-watch"),
             asyncio.create_task(self.service.conduct(), name="conduct"),
         ]
+
+    def _connect(self) -> MortalRedis:
+        url = self.redis.connection_pool.connection_kwargs
+        address = f"redis://{url['host']}:{url['port']}/{url.get('db', 0)}"
+        return cast(MortalRedis, MortalRedis.from_pool(connect(address).connection_pool))
+
+    def make_fleet(self, process: MortalRedis) -> Fleet:
+        """The fakes as one scheduler process sees them."""
+        clients = [
+            ServerClient(
+                f"http://fake{index}",
+                self._limits,
+                transport=MortalTransport(fake, process),
+                timeouts=Timeouts(connect_s=1.0, probe_s=1.0, control_s=1.0, update_s=1.0),
+            )
+            for index, fake in enumerate(self.fakes)
+        ]
+        return Fleet(clients, capacity_per_server=self._capacity, probe_interval_s=0.01)
+
+    @asynccontextmanager
+    async def standing_by(self) -> AsyncIterator[Service]:
+        """A second scheduler process beside the first."""
+        connection = self._connect()
+        fleet = self.make_fleet(connection)
+        service = Service(connection, fleet, self._rewards, self._settings, lease_ttl_s=self.lease_ttl_s)
+        loops = [asyncio.create_task(fleet.watch()), asyncio.create_task(service.conduct())]
+        try:
+            yield service
+        finally:
+            for loop in loops:
+                loop.cancel()
+            await asyncio.gather(*loops, return_exceptions=True)
+            await fleet.aclose()
+            await connection.aclose()
 
     async def stop(self) -> None:
         """Stop the process in order."""
@@ -148,6 +149,7 @@ class Rig:
         for loop in self._loops:
             loop.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
+        self._loops = []
 
     async def conduct_ended(self) -> BaseException | None:
         """Wait for the service's loop to end by itself, and say with what."""

@@ -232,6 +232,74 @@ async def test_whoever_dies_at_whichever_moment_nothing_is_lost_or_trained_twice
         assert max(learner.staleness, default=0) <= seed % 3
 
 
+PAUSED_AT = {
+    ("/pause_generation", True),
+    ("/update_weights_from_disk", False),
+    ("/update_weights_from_disk", True),
+    ("/weights_checker", False),
+    ("/weights_checker", True),
+    ("/continue_generation", False),
+}
+"""The moments of a push at which a scheduler that is killed leaves a server paused."""
+WHEN = pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+
+
+@pytest.mark.timeout(240)
+@WHEN
+async def test_a_scheduler_that_dies_at_every_durable_change_in_turn_loses_nothing(
+    redis: Redis, tmp_path: Path, after: bool
+) -> None:
+    """Each change is one script: claim, launch, land, publish, batch, apply, save; written, or written unanswered."""
+    budget = Budget(rollouts=1200, tokens=9000)
+    async with open_rig(redis, tmp_path, num_servers=2, policy=Coin(longest=10)) as rig:
+        await rig.create_run(make_config(budget=budget, max_staleness=1))
+        learner = Learner(at=lambda: rig.service, folder=tmp_path)
+        for number in range(1, 25):
+            rig.connection.die_at("EVALSHA", number, after=after)
+            training = asyncio.create_task(train(learner))
+            dying = asyncio.create_task(rig.connection.died.wait())
+            await asyncio.wait({training, dying}, timeout=20.0, return_when=asyncio.FIRST_COMPLETED)
+            assert dying.done(), f"there was no change number {number}"
+            training.cancel()
+            await asyncio.gather(training, return_exceptions=True)
+            await rig.succeed("run")
+            learner = learner.restarted(f"learner-{number + 1}")
+        await train(learner)
+        view = await rig.ended()
+        assert view.record.state is RunState.EXHAUSTED
+        assert view.counters["groups:trained"] == len(learner.lineage) == len(set(learner.lineage))
+        assert all(fake.ready for fake in rig.fakes)
+
+
+@WHEN
+@pytest.mark.parametrize(
+    "path",
+    ["/generate", "/pause_generation", "/update_weights_from_disk", "/weights_checker", "/continue_generation"],
+)
+async def test_a_scheduler_that_dies_at_any_call_to_a_server_leaves_none_paused_to_its_successor(
+    rig: Rig, learner: Learner, path: str, after: bool
+) -> None:
+    await rig.create_run(make_config(max_steps=5))
+    await learner.attach()
+    await learner.train(steps=1, checkpoint_every=1)
+    rig.connection.die_at(path, after=after)
+    training = asyncio.create_task(learner.train())
+    async with asyncio.timeout(20.0):
+        await rig.connection.died.wait()
+    training.cancel()
+    await asyncio.gather(training, return_exceptions=True)
+    await rig.crash()
+    assert rig.fakes[0].ready is ((path, after) not in PAUSED_AT)
+    await rig.audit()
+    await rig.take_up("run")
+    second = learner.restarted("learner-2")
+    await train(second)
+    view = await rig.ended()
+    assert rig.fakes[0].ready
+    assert view.counters["groups:trained"] == len(second.lineage) == len(set(second.lineage))
+    assert rig.fakes[0].decoder.stale_hits == 0
+
+
 async def train(learner: Learner) -> None:
     """Attach and train to the end."""
     await learner.attach()
