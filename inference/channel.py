@@ -76,6 +76,8 @@ class Channel:
 
         Raises ServerUnavailable if it was certainly not sent, the channel's `no_answer` if it may have been.
         """
+        if self._http.is_closed:
+            raise ServerUnavailable(f"{method} {path}: this server was taken out of the fleet")
         timeout = httpx.Timeout(timeout_s, connect=min(self._connect_timeout_s, timeout_s))
         try:
             async with asyncio.timeout(timeout_s):

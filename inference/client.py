@@ -20,11 +20,12 @@ from inference.channel import Answer, Channel
 from inference.control import (
     Load,
     ModelInfo,
-    PauseMode,
+    ServerInfo,
     WeightsUpdate,
     read_checksum,
     read_loads,
     read_model_info,
+    read_server_info,
     read_update,
 )
 from inference.protocol import (
@@ -42,6 +43,7 @@ from inference.protocol import (
     wire_rid,
 )
 from scheduler.core.errors import ControlFailed, InferenceError, ServerRefused, ServerUnavailable
+from scheduler.core.roll_out import PauseMode
 from scheduler.core.types import Completion
 
 _OK = 200
@@ -191,6 +193,10 @@ class ServerClient:
     async def model_info(self) -> ModelInfo:
         """What the server says of its model."""
         return read_model_info((await self._ask("/model_info")).body)
+
+    async def server_info(self) -> ServerInfo:
+        """How the server was launched."""
+        return read_server_info((await self._ask("/server_info")).body)
 
     async def loads(self) -> Load:
         """The server's queues, as of its last decode step."""

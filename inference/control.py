@@ -16,17 +16,6 @@ _OK = 200
 _NOT_FLUSHED = "Weights were updated, but"
 
 
-class PauseMode(StrEnum):
-    """What a pause does to the requests in flight."""
-
-    ABORT = "abort"
-    """They are aborted and answered with their partial tokens; takes at least a second."""
-    RETRACT = "retract"
-    """They go back to the waiting queue without their KV cache and are computed again on continue."""
-    IN_PLACE = "in_place"
-    """They are frozen with their KV cache, which the next weights then reuse."""
-
-
 class WeightsUpdate(StrEnum):
     """How an update of the weights ended, short of failing."""
 
@@ -44,6 +33,18 @@ class ModelInfo:
     weight_version: str
     tokenizer_path: str | None
     model_type: str | None
+    architectures: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerInfo:
+    """How a server was launched. Its other fields, keys among them, are never read."""
+
+    model_path: str
+    context_length: int | None
+    """As it was told; None is what the model allows."""
+    instance: str
+    """Tells this process from every other: its port, its seed and how long its start took, to the nanosecond."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +68,19 @@ class _ModelInfoReply(msgspec.Struct, frozen=True):
     weight_version: str
     tokenizer_path: str | None = None
     model_type: str | None = None
+    architectures: tuple[str, ...] | None = None
+
+
+class _StartupTime(msgspec.Struct, frozen=True):
+    tokenizer_e2e: float | None = None
+
+
+class _ServerInfoReply(msgspec.Struct, frozen=True):
+    model_path: str = ""
+    context_length: int | None = None
+    port: int | None = None
+    random_seed: int | None = None
+    startup_time: _StartupTime = _StartupTime()
 
 
 class _RankLoad(msgspec.Struct, frozen=True):
@@ -94,7 +108,20 @@ def read_model_info(body: bytes) -> ModelInfo:
         weight_version=reply.weight_version,
         tokenizer_path=reply.tokenizer_path,
         model_type=reply.model_type,
+        architectures=reply.architectures or (),
     )
+
+
+def read_server_info(body: bytes) -> ServerInfo:
+    """The answer of GET /server_info."""
+    try:
+        reply = msgspec.json.decode(body, type=_ServerInfoReply)
+    except msgspec.MsgspecError as exc:
+        # The answer is not repeated: it has the server's keys in it.
+        raise ControlFailed(f"unreadable answer of /server_info: {exc}") from exc
+    took_s = reply.startup_time.tokenizer_e2e
+    instance = "" if took_s is None else f"{reply.port}:{reply.random_seed}:{took_s!r}"
+    return ServerInfo(model_path=reply.model_path, context_length=reply.context_length, instance=instance)
 
 
 def read_loads(body: bytes) -> Load:

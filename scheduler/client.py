@@ -14,6 +14,7 @@ import httpx
 import msgspec
 
 from scheduler.core import errors
+from scheduler.core.addresses import server_address, server_id
 from scheduler.core.errors import InvalidInput, PilotCommitError, ServerUnavailable
 from scheduler.core.evaluation import EvaluationMeasure
 from scheduler.core.unreadable import UNREADABLE
@@ -168,6 +169,22 @@ class Client:
         """The fleet."""
         return self._list("/v1/servers", "servers")
 
+    def add_server(self, url: str) -> Json:
+        """Add a server to the fleet."""
+        return self._post("/v1/servers", {"url": url})
+
+    def drain_server(self, server: str) -> Json:
+        """Send a server, named by its id or address, nothing new."""
+        return self._post(f"{_server(server)}/drain")
+
+    def resume_server(self, server: str) -> Json:
+        """Undo a drain, or a removal that has not ended."""
+        return self._post(f"{_server(server)}/resume")
+
+    def remove_server(self, server: str, *, now: bool = False) -> Json:
+        """Drain a server and take it out of the fleet; `now` loses what it has in flight."""
+        return _checked(self._send("DELETE", f"{_server(server)}?now={str(now).lower()}"))
+
     def weights(self, run_id: str, *, count: int = 20, before: int | None = None) -> list[Json]:
         """The newest weight versions (with `before`, of those older than it), newest first; a thousand at most."""
         older = "" if before is None else f"&before={before}"
@@ -229,6 +246,11 @@ class Client:
 def _part(name: str) -> str:
     """A name as a part of a path, whatever is in it."""
     return quote(name, safe="")
+
+
+def _server(server: str) -> str:
+    """The path of a server that is named by its id or its address."""
+    return f"/v1/servers/{_part(server_id(server_address(server)) if '://' in server else server)}"
 
 
 def _checked(response: httpx.Response) -> Json:

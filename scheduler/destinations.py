@@ -1,6 +1,6 @@
 """Resolving the URLs that come from outside.
 
-Owns: the look-up. Never decides (`scheduler.core.addresses` does) and never connects. Invariant: what it returns was
+Owns: the look-up. Never decides (`scheduler.core.reachable` does) and never connects. Invariant: what it returns was
 checked, and is to be connected to as it is.
 """
 
@@ -9,8 +9,8 @@ import socket
 from collections.abc import Awaitable, Callable, Collection
 from ipaddress import ip_address
 
-from scheduler.core.addresses import Address, Place, Reachable, place_of
 from scheduler.core.errors import InvalidInput
+from scheduler.core.reachable import Address, Place, Reachable, place_of
 
 _TIMEOUT_S = 5.0
 Resolve = Callable[[Place], Awaitable[Collection[Address]]]
@@ -28,7 +28,7 @@ async def destination(url: str, reachable: Reachable, *, field: str, resolver: R
 
     Raises InvalidInput, naming the field, where the URL makes no sense or leads where it may not.
     """
-    place = place_of(url, field)
+    place = place_of(url)
     try:
         addresses = await resolver(place)
     except (OSError, TimeoutError, UnicodeError) as exc:

@@ -20,9 +20,12 @@ from inference.client import ServerClient
 from scheduler import embedded_redis, logs
 from scheduler.api.app import create_app
 from scheduler.core.errors import InvalidInput, PilotCommitError
+from scheduler.core.path_map import PathMap
+from scheduler.core.roll_out import RollOut
+from scheduler.destinations import destination
 from scheduler.engine.assembly import EngineSettings
 from scheduler.engine.delivery import DeliverySettings
-from scheduler.fleet import Fleet
+from scheduler.fleet import ExpectedModel, Fleet
 from scheduler.rewards.pool import RewardPool
 from scheduler.service import Service
 from scheduler.settings import EMBEDDED, Settings, load_settings
@@ -45,18 +48,27 @@ async def build_service(settings: Settings) -> AsyncIterator[Service]:
         await check(redis)
         limits = model_limits(settings.model)
         server_tls = settings.server_tls.context()
-        clients = [
-            ServerClient(
-                server,
+
+        def client_of(url: str, address: str | None = None) -> ServerClient:
+            return ServerClient(
+                url,
                 limits,
                 api_key=_revealed(settings.api_key),
                 admin_api_key=_revealed(settings.admin_api_key),
                 max_connections=settings.max_in_flight,
                 tls=server_tls,
+                address=address,
             )
-            for server in settings.servers
-        ]
-        fleet = Fleet(clients, capacity_per_server=settings.max_in_flight, probe_interval_s=settings.probe_interval_s)
+
+        async def client_of_named(url: str) -> ServerClient:
+            return client_of(url, await destination(url, settings.destinations, field="url"))
+
+        fleet = Fleet(
+            (),
+            capacity_per_server=settings.max_in_flight,
+            probe_interval_s=settings.probe_interval_s,
+            model=ExpectedModel.read(settings.model),
+        )
         stack.push_async_callback(fleet.aclose)
         rewards = RewardPool(settings.num_reward_workers, confinement=settings.confinement)
         await rewards.start()
@@ -65,17 +77,24 @@ async def build_service(settings: Settings) -> AsyncIterator[Service]:
             pilot_cap=settings.pilot_cap,
             stall_s=settings.stall_s,
             drain_s=settings.drain_s,
+            roll_out=RollOut(order=settings.roll_out, share=settings.roll_out_share),
+            paths=PathMap(settings.path_map),
             delivery=DeliverySettings(heartbeat_s=settings.heartbeat_s),
         )
-        yield Service(
+        service = Service(
             redis,
             fleet,
             rewards,
             engine_settings,
+            connect=client_of,
+            connect_named=client_of_named,
+            servers=settings.servers,
             lease_ttl_s=settings.lease_ttl_s,
             model=settings.model,
             weight_roots=settings.weight_roots,
         )
+        await service.roster.load()
+        yield service
 
 
 def _revealed(secret: SecretStr | None) -> str | None:
@@ -108,6 +127,7 @@ async def serve(settings: Settings) -> None:
         )
         loops = [
             tasks.create_task(service.fleet.watch(), name="fleet-watch"),
+            tasks.create_task(service.roster.run(), name="fleet-roster"),
             tasks.create_task(service.conduct(), name="conduct"),
         ]
         log.info("serving", host=settings.host, port=settings.port, servers=settings.servers)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import structlog
 
+from inference.client import ServerClient
 from scheduler.checkpoints import Checkpoints
 from scheduler.core.breaker import Breaker
 from scheduler.core.errors import Conflict, InvalidInput, NotAtWork
@@ -25,11 +26,12 @@ from scheduler.core.run import RunConfig
 from scheduler.engine.assembly import EngineSettings, Surroundings
 from scheduler.engine.circuit import Circuit
 from scheduler.engine.engine import Engine
-from scheduler.fleet import Fleet, ServerView
+from scheduler.fleet import Connect, ConnectNamed, Fleet, Roster, ServerView
 from scheduler.frames import Attached, FinalFrame, Frame
 from scheduler.rewards.pool import RewardPool
 from scheduler.state.connection import Redis, why_silent
 from scheduler.state.evaluations import EvaluationRecord, evaluation, evaluations
+from scheduler.state.fleet_orders import FleetOrders
 from scheduler.state.keys import RunKeys
 from scheduler.state.leases import Lease, holder_of
 from scheduler.state.pools import PoolStore
@@ -83,18 +85,33 @@ class Service:
         rewards: RewardPool,
         settings: EngineSettings,
         *,
+        connect: Connect,
+        connect_named: ConnectNamed | None = None,
+        servers: Sequence[str] = (),
         incarnation: str | None = None,
         lease_ttl_s: float = 15.0,
         model: Path | None = None,
         weight_roots: Sequence[Path] | None = None,
     ) -> None:
+        """`servers`: addresses that the settings name; `connect` makes a client for one.
+
+        `connect_named` does so for one that is named over the API, and says which may be; without it, any.
+        """
         self.redis = redis
         self.fleet = fleet
+        self.roster = Roster(
+            fleet,
+            FleetOrders(redis),
+            connect=connect,
+            connect_named=connect_named or _any_of(connect),
+            configured=servers,
+        )
         self.rewards = rewards
         self.pools = PoolStore(redis)
         self.runs = RunStore(redis)
         self.tokenizers = Tokenizers()
         self._checkpoints = Checkpoints(model, weight_roots)
+        self._paths = settings.paths
         self._settings = settings
         self._incarnation = incarnation or uuid.uuid4().hex
         self._lease_ttl_s = lease_ttl_s
@@ -121,6 +138,7 @@ class Service:
                 continue
             lease = await self._hold(record.run_id)
             try:
+                await self.roster.load()
                 await self._work_on(record.run_id, lease)
             finally:
                 self._engine = None
@@ -232,7 +250,6 @@ class Service:
             if engine is not None:
                 await engine.pause("paused by an operator")
             else:
-                await self._refuse_if_elsewhere(run_id)
                 await self._order(await self.runs.get(run_id), RunState.PAUSED, "paused by an operator")
         return await self.runs.get(run_id)
 
@@ -245,7 +262,6 @@ class Service:
             if engine is not None:
                 await engine.resume("resumed by an operator")
             else:
-                await self._refuse_if_elsewhere(run_id)
                 await self._order(record, RunState.QUEUED, "resumed by an operator")
         self._news.set()
         return await self.runs.get(run_id)
@@ -283,6 +299,7 @@ class Service:
         """Change the state of a run whose engine is not at work; raises Conflict if it cannot go there from its own."""
         if record.state in ENDED:
             raise Conflict(f"run {record.run_id} has ended: it is {record.state}")
+        await self._refuse_if_elsewhere(record.run_id)
         if (record.state, to) not in RUN_MOVES:
             raise Conflict(f"run {record.run_id} is {record.state}: it cannot become {to}")
         transactor = Transactor(self.redis, RunKeys(record.run_id), None)
@@ -323,7 +340,7 @@ class Service:
         self, run_id: str, *, incarnation: str, step: int, path: str, digest: str
     ) -> WeightRecord:
         """Initial or restored weights become the next version; raises StaleIncarnation, InvalidInput for the path."""
-        await self._checkpoints.check(path)
+        await self._checkpoints.check(self._paths.here(path))
         return await (await self._at_work(run_id)).parts.delivery.publish(
             incarnation=incarnation, step=step, path=path, digest=digest
         )
@@ -352,7 +369,7 @@ class Service:
         stats: Mapping[str, float],
     ) -> WeightRecord:
         """The learner has stepped on these groups; its weights become the next version. Reporting twice is harmless."""
-        await self._checkpoints.check(path)
+        await self._checkpoints.check(self._paths.here(path))
         return await (await self._at_work(run_id)).parts.delivery.applied(
             incarnation=incarnation,
             step=step,
@@ -426,3 +443,10 @@ class Service:
 
 def _breaker(circuit: Circuit) -> BreakerView:
     return BreakerView(breaker=circuit.breaker, retry_in_s=circuit.retry_in_s)
+
+
+def _any_of(connect: Connect) -> ConnectNamed:
+    async def connect_named(url: str) -> ServerClient:
+        return connect(url)
+
+    return connect_named

@@ -14,10 +14,13 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
-from scheduler.core.addresses import LOCAL, Reachable
+from scheduler.core.addresses import server_address
 from scheduler.core.errors import InvalidInput
 from scheduler.core.imports import EVERYTHING, Importable
+from scheduler.core.path_map import MappedFolder, PathMap
 from scheduler.core.rate import Rate
+from scheduler.core.reachable import LOCAL, Reachable
+from scheduler.core.roll_out import RollOutOrder
 from scheduler.rewards.isolation import Confinement, IsolationMode
 from scheduler.secret_files import with_secrets
 from scheduler.tls import ClientTls
@@ -47,7 +50,8 @@ class Settings(BaseModel):
     data_dir: Path = Path(".pilotcommit")
     """Where the embedded Redis keeps its append-only file."""
     servers: tuple[str, ...] = ()
-    """Addresses of the SGLang servers, separated by commas in the environment."""
+    """Addresses of the SGLang servers to begin with, separated by commas in the environment. What operators add and
+    remove later is kept in Redis and outlives a restart."""
     model: Path
     """Folder with the model's config.json and tokenizer: vocabulary and context limits of every server."""
     tokens_file: Path | None = None
@@ -100,6 +104,13 @@ class Settings(BaseModel):
     drain_s: Annotated[float, Field(ge=0)] = 0.0
     """What a server has in flight when weights are pushed gets this long to end before it is retracted and prefilled
     anew. Worth the seconds that answers take, where they take few."""
+    roll_out: RollOutOrder = RollOutOrder.AT_ONCE
+    """at_once closes every server for new weights, each at its own pace; rolling a share of them at a time, so that the
+    others go on sampling with the weights they have."""
+    roll_out_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """With rolling, the share of the fleet that is closed at a time; one server at least."""
+    path_map: tuple[MappedFolder, ...] = ()
+    """Folders that hosts see under different names: LEARNER=SCHEDULER=SERVER, separated by commas."""
     pilot_cap: Annotated[int, Field(ge=1)] = 256
     """Prompts in their pilots at once, at most."""
     lease_ttl_s: Annotated[float, Field(gt=0)] = 15.0
@@ -144,13 +155,25 @@ class Settings(BaseModel):
     @field_validator("servers")
     @classmethod
     def _addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for url in value:
-            parts = urlsplit(url)
-            if parts.scheme not in ("http", "https") or not parts.netloc:
-                raise ValueError(f"{url!r} is not an address as in http://127.0.0.1:30000")
-        if len(set(value)) != len(value):
+        try:
+            addresses = tuple(server_address(url) for url in value)
+        except InvalidInput as error:
+            raise ValueError(str(error)) from error
+        if len(set(addresses)) != len(addresses):
             raise ValueError("a server is named twice")
-        return value
+        return addresses
+
+    @field_validator("path_map", mode="before")
+    @classmethod
+    def _folders(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        try:
+            folders = tuple(MappedFolder.parse(part) for part in value.split(",") if part.strip())
+            PathMap(folders)
+        except InvalidInput as error:
+            raise ValueError(str(error)) from error
+        return folders
 
     @property
     def imports(self) -> Importable:

@@ -19,6 +19,8 @@ from inference.control import WeightsUpdate
 from inference.protocol import GenerateRequest, WeightLabel
 from scheduler.core.errors import Conflict, ControlFailed, InferenceError
 from scheduler.core.lifecycle import ServerState
+from scheduler.core.path_map import SAME_EVERYWHERE, PathMap
+from scheduler.core.roll_out import AT_ONCE, PauseMode, RollOut
 from scheduler.core.types import Sampling
 from scheduler.fleet import Fleet, Server
 from scheduler.state.versions import VersionStore, WeightRecord, WeightState
@@ -29,7 +31,7 @@ _PROBE_IDS = (0, 1)
 
 
 class WeightPusher:
-    """Gives every server of the fleet the newest version of one run, each at its own pace."""
+    """Gives every server of the fleet the newest version of one run, as many at a time as the roll-out allows."""
 
     def __init__(
         self,
@@ -40,8 +42,11 @@ class WeightPusher:
         on_live: Callable[[], None],
         retry_s: float = 2.0,
         drain_s: float = 0.0,
+        pause_mode: PauseMode = PauseMode.RETRACT,
+        roll_out: RollOut = AT_ONCE,
+        paths: PathMap = SAME_EVERYWHERE,
     ) -> None:
-        """`drain_s`: what a server has in flight at a push gets this long to end before it is retracted."""
+        """`drain_s`: what a server has in flight at a push gets this long to end before `pause_mode` is its fate."""
         self._fleet = fleet
         self._versions = versions
         self._run_id = run_id
@@ -50,6 +55,9 @@ class WeightPusher:
         self._on_live = on_live
         self._retry_s = retry_s
         self._drain_s = drain_s
+        self._pause_mode = pause_mode
+        self._roll_out = roll_out
+        self._paths = paths
         self._records: dict[int, WeightRecord] = {}
         """Versions that are not superseded."""
         self._first = 0
@@ -59,6 +67,8 @@ class WeightPusher:
         self._pushes_owed = False
         """A version waited for the last pin to be lifted: it goes before the next pin."""
         self._pushing: dict[Server, int] = {}
+        self._closed: set[Server] = set()
+        """Those of them that took attempts before."""
         self._changed = asyncio.Condition()
         self._writing = asyncio.Lock()
 
@@ -77,8 +87,7 @@ class WeightPusher:
         """Consumes: announced versions and STALE servers. Produces: HEALTHY servers. Waits for: either."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._follow_fleet(), name="weights-fleet-news")
-            for server in self._fleet.servers:
-                tasks.create_task(self._keep_current(server), name=f"weights-{server.url}")
+            tasks.create_task(self._fleet.attend(self._keep_current, name="weights"), name="weights-fleet")
 
     @asynccontextmanager
     async def pinned(self, version: int | None) -> AsyncIterator[int]:
@@ -115,6 +124,8 @@ class WeightPusher:
         return self._first if self.live_version < self._first else self._newest
 
     def _is_behind(self, server: Server) -> bool:
+        if not server.takes_weights:
+            return False
         wanted = self._wanted()
         if server.state is ServerState.STALE:
             return wanted > 0
@@ -124,11 +135,18 @@ class WeightPusher:
 
     def _can_pin(self, version: int | None) -> bool:
         moving = self._pushes_owed or any(pushed > self.live_version for pushed in self._pushing.values())
-        return self.live_version >= max(1, version or 0) and not moving
+        # In the middle of a roll-out some servers sample with a newer version than the one that would be measured.
+        mixed = any(server.takes_attempts and server.version > self.live_version for server in self._fleet.servers)
+        return self.live_version >= max(1, version or 0) and not moving and not mixed
 
     def _is_due(self, server: Server) -> bool:
         newer = self._wanted() > self.live_version
-        return self._is_behind(server) and not (newer and any(self._can_pin(version) for version in self._pins_asked))
+        held_back = newer and any(self._can_pin(version) for version in self._pins_asked)
+        return self._is_behind(server) and not held_back and (not server.is_confirmed or self._may_close())
+
+    def _may_close(self) -> bool:
+        serving = sum(server.takes_weights for server in self._fleet.servers)
+        return self._roll_out.may_close(num_closed=len(self._closed), num_servers=serving)
 
     async def _tell(self) -> None:
         async with self._changed:
@@ -147,10 +165,13 @@ class WeightPusher:
             async with self._changed:
                 await self._changed.wait_for(lambda: self._is_due(server))
                 version = self._pushing[server] = self._wanted()
+                if server.is_confirmed:
+                    self._closed.add(server)
             try:
                 is_current = await self._update(server, self._records[version])
             finally:
                 del self._pushing[server]
+                self._closed.discard(server)
                 await self._tell()
             if not is_current:
                 await asyncio.sleep(self._retry_s)
@@ -158,7 +179,9 @@ class WeightPusher:
     async def _note_live(self) -> None:
         """Once no server samples with an older one, a version is live and those before it are superseded."""
         async with self._writing:
-            version = min((server.version for server in self._fleet.servers if server.is_confirmed), default=0)
+            # One that an operator drained gets nothing new: what it still has in flight holds nobody back.
+            counted = (server for server in self._fleet.servers if server.is_confirmed and server.takes_weights)
+            version = min((server.version for server in counted), default=0)
             if version <= self.live_version:
                 return
             record = replace(self._records[version], state=WeightState.LIVE, live_at=time.time())
@@ -190,10 +213,10 @@ class WeightPusher:
         async with self._drained(server), server.control:
             if not self._is_behind(server) or self._wanted() != record.version:
                 return True
-            suspect, started = server.losses > 0, time.monotonic()
+            suspect, started, mode = server.losses > 0, time.monotonic(), self._mode_for(server)
             await self._fleet.set_state(server, ServerState.UPDATING, reason=f"loading {label}")
             try:
-                await self._load(server, record, label, suspect=suspect)
+                await self._load(server, record, label, mode=mode, suspect=suspect)
                 self._learn(record, push_s=round(time.monotonic() - started, 3))
                 # Others may have gone on meanwhile: nothing is sampled with less than what is live.
                 if record.version >= self.live_version:
@@ -228,12 +251,19 @@ class WeightPusher:
                 self._fleet.note_state(server, ServerState.HEALTHY)
                 self._fleet.dispatch()
 
-    async def _load(self, server: Server, record: WeightRecord, label: WeightLabel, *, suspect: bool) -> None:
-        client, path = server.client, Path(record.path)
+    def _mode_for(self, server: Server) -> PauseMode:
+        # What a STALE server has in its cache, under any label, is of weights that nobody vouches for: it is flushed.
+        unknown = self._pause_mode is PauseMode.IN_PLACE and not server.is_confirmed
+        return PauseMode.RETRACT if unknown else self._pause_mode
+
+    async def _load(
+        self, server: Server, record: WeightRecord, label: WeightLabel, *, mode: PauseMode, suspect: bool
+    ) -> None:
+        client, path, flush = server.client, Path(self._paths.at_servers(record.path)), mode is not PauseMode.IN_PLACE
         try:
             try:
-                await client.pause()
-                if await client.update_weights(path, label) is WeightsUpdate.APPLIED_NOT_FLUSHED:
+                await client.pause(mode)
+                if await client.update_weights(path, label, flush=flush) is WeightsUpdate.APPLIED_NOT_FLUSHED:
                     # New weights over the old KV cache; once what is in flight is aborted, the next try can flush.
                     raise ControlFailed(f"{server.url} loaded {label} without flushing its cache")
                 has_checksum = await self._confirm(server, record, label)

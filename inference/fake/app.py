@@ -90,6 +90,7 @@ def create_fake(server: FakeServer) -> FastAPI:
 
     add("/generate", "POST PUT", _Access.NORMAL, routes.generate)
     add("/model_info", "GET", _Access.NORMAL, routes.model_info)
+    add("/server_info", "GET", _Access.NORMAL, routes.server_info)
     add("/v1/loads", "GET", _Access.NORMAL, routes.loads)
     add("/ready", "GET", _Access.OPEN, routes.ready)
     add("/health", "GET", _Access.OPEN, routes.health)
@@ -144,6 +145,9 @@ class _Routes:
 
     async def model_info(self, request: Request, fault: Fault | None) -> Response:
         return JSONResponse(wire.model_info(self._server))
+
+    async def server_info(self, request: Request, fault: Fault | None) -> Response:
+        return JSONResponse(wire.server_info(self._server))
 
     async def loads(self, request: Request, fault: Fault | None) -> Response:
         return JSONResponse(wire.loads(self._server))

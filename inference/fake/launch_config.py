@@ -29,6 +29,9 @@ class FakeConfig:
     weight_version: str = "default"
     vocab_size: int = 128
     context_length: int = 2048
+    random_seed: int = 1234
+    model_type: str = "llama"
+    architectures: tuple[str, ...] = ("LlamaForCausalLM",)
     max_running: int = 256
     max_queued: int | None = None
     api_key: str | None = None

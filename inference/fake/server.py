@@ -8,6 +8,7 @@ then `step` for each decode step, and `release`.
 """
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -63,6 +64,8 @@ class FakeServer:
             max_running=self.config.max_running,
         )
         self._traffic = Traffic()
+        self.started_s = random.random()
+        """How long the start took: no two take the same time."""
 
     # Time, life and death.
 

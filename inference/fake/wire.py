@@ -174,8 +174,28 @@ def model_info(server: FakeServer) -> dict[str, object]:
         "disaggregation_mode": "null",
         "has_image_understanding": False,
         "has_audio_understanding": False,
-        "model_type": "llama",
-        "architectures": ["LlamaForCausalLM"],
+        "model_type": server.config.model_type,
+        "architectures": list(server.config.architectures),
+    }
+
+
+def server_info(server: FakeServer) -> dict[str, object]:
+    """The answer of GET /server_info, as far as it says how the server was launched; the real one's has 556 keys."""
+    config = server.config
+    return {
+        "model_path": config.model_path,
+        "tokenizer_path": config.model_path,
+        "context_length": None,
+        "port": 30000,
+        "random_seed": config.random_seed,
+        "weight_version": config.weight_version,
+        "api_key": config.api_key,
+        "admin_api_key": config.admin_api_key,
+        "status": "ready",
+        "max_total_num_tokens": 65536,
+        "max_req_input_len": config.context_length - 6,
+        "startup_time": {"tokenizer_e2e": server.started_s},
+        "version": "0.5.23",
     }
 
 

@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from scheduler.api import explanations, learners, operations, pools, problems, runs
+from scheduler.api import explanations, learners, operations, pools, problems, runs, servers
 from scheduler.api.body_limit import BodyLimit
 from scheduler.api.guard import Guard
 from scheduler.api.rate_limit import RateLimit
@@ -35,6 +35,7 @@ def create_app(
         openapi_tags=[
             {"name": "pools", "description": "Prompts to train and to evaluate on."},
             {"name": "runs", "description": "Training jobs over a pool, with a budget and an allocator."},
+            {"name": "servers", "description": "The SGLang servers that sample, and who is of the fleet."},
             {"name": "learners", "description": "For the process that trains: groups out, reports in."},
             {"name": "operations", "description": "For orchestrators, Prometheus and operators."},
         ],
@@ -44,6 +45,7 @@ def create_app(
     if rate is not None:
         app.add_middleware(RateLimit, rate=rate, tokens=tokens)
     app.include_router(operations.router(service, guard))
+    app.include_router(servers.router(service, guard))
     app.include_router(
         pools.router(service, Intake(service.pools, service.rewards, service.tokenizers, importable), guard)
     )

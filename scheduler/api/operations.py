@@ -1,6 +1,4 @@
-"""Routes of operations: liveness, readiness, metrics, servers."""
-
-from dataclasses import asdict
+"""Routes of operations: liveness, readiness, metrics."""
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
@@ -35,11 +33,6 @@ def router(service: Service, guard: Guard) -> APIRouter:
         """Read from the ledger at every scrape."""
         body, content_type = await metrics.render(service)
         return Response(body, media_type=content_type)
-
-    @routes.get("/v1/servers", summary="The fleet", dependencies=guard.needs(Scope.READ))
-    async def servers() -> responses.Servers:
-        """Every server, its state, confirmed weight version and load."""
-        return responses.Servers(servers=[responses.Server(**asdict(view)) for view in service.view_servers()])
 
     @routes.get("/v1/isolation", summary="How rewards are shut in", dependencies=guard.needs(Scope.READ))
     async def isolation() -> responses.RewardIsolation:

@@ -12,6 +12,7 @@ from scheduler.core.budget import Budget
 from scheduler.core.evaluation import DEFAULT_TARGET, EvaluationMeasure
 from scheduler.core.incomplete import IncompletePolicy
 from scheduler.core.overlong import OverlongPolicy
+from scheduler.core.roll_out import PauseMode
 from scheduler.core.run import EvaluationPlan, RunConfig
 from scheduler.core.stragglers import StragglerPolicy
 from scheduler.core.types import Sampling
@@ -198,6 +199,9 @@ class NewRun(_Request):
     """With penalise, tokens before `max_new_tokens` over which the reward falls; by default a fifth of it."""
     breaker: NewBreaker = NewBreaker()
     """When failures stop the run from claiming."""
+    pause_mode: PauseMode = PauseMode.RETRACT
+    """What becomes of requests in flight at a weight push. retract: they are computed again under the new weights, then
+    go on. in_place: they go on over the KV cache of the old ones. abort: they are lost, charged, and made again."""
 
     def config(self) -> RunConfig:
         """The run as the core knows it; raises InvalidInput from its cross-checks."""
@@ -228,6 +232,15 @@ class NewEvaluation(_Request):
     """With likelihood, the text after a prompt whose probability is read; {answer} is the reference answer."""
 
 
+class NewServer(_Request):
+    """A server to add to the fleet."""
+
+    model_config = _example(url="http://10.0.0.7:30000")
+
+    url: Text = Field(min_length=1, examples=["http://10.0.0.7:30000"])
+    """Its address, without a name or password; the scheduler has the servers' keys."""
+
+
 class Attach(_Request):
     """A learner incarnation takes a run."""
 
@@ -249,7 +262,8 @@ class PublishWeights(_Request):
     incarnation: Text
     step: int = Field(ge=0)
     path: Text
-    """Folder of the checkpoint, readable by scheduler and servers."""
+    """Folder of the checkpoint as the learner sees it, readable by scheduler and servers, there or where they are told
+    to look."""
     digest: Text
     """Digest of its manifest."""
 

@@ -157,7 +157,9 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
 class Server(msgspec.Struct, frozen=True, kw_only=True):
     """A server of the fleet."""
 
+    server_id: str
     url: str
+    standing: str
     state: str
     version: int
     in_flight: int

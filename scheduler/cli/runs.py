@@ -20,6 +20,7 @@ from scheduler.core.evaluation import EvaluationMeasure
 from scheduler.core.incomplete import IncompletePolicy
 from scheduler.core.lifecycle import RunState
 from scheduler.core.overlong import OverlongPolicy
+from scheduler.core.roll_out import PauseMode
 from scheduler.core.stragglers import StragglerPolicy
 
 commands = typer.Typer(no_args_is_help=True, help="Training jobs over a pool, with a budget and an allocator.")
@@ -54,6 +55,9 @@ def create(
     ] = None,
     batches_ahead: Annotated[
         int | None, typer.Option(help="Batches sampled beyond the one being trained.", rich_help_panel=_SIZES)
+    ] = None,
+    pause_mode: Annotated[
+        PauseMode | None, typer.Option(help="What becomes of requests in flight when weights are pushed.")
     ] = None,
     max_new_tokens: Annotated[
         int | None, typer.Option(help="Generated tokens of a rollout at most.", rich_help_panel=_SIZES)
@@ -138,6 +142,7 @@ def create(
         "run_id": run_id,
         "allocator": allocator,
         "seed": seed,
+        "pause_mode": pause_mode,
         "pilots": pilots,
         "commits": commits,
         "batch_size": batch_size,

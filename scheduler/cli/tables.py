@@ -14,7 +14,7 @@ from rich.text import Text
 
 from scheduler.cli import words
 from scheduler.cli.answers import Added, Evaluation, Pool, Prompt, Run, Server, Weights
-from scheduler.core.lifecycle import ServerState
+from scheduler.core.lifecycle import ServerState, Standing
 from scheduler.core.spend import NOT_COMMITTED
 
 Cell = Text | str
@@ -166,10 +166,12 @@ def prompt(found: Prompt) -> RenderableType:
 def servers(found: Sequence[Server]) -> RenderableType:
     """The fleet."""
     return grid(
-        ("server", "state", ">version", ">in flight", "reason"),
+        ("id", "server", "standing", "state", ">version", ">in flight", "reason"),
         (
             (
+                server.server_id,
                 server.url,
+                Text(server.standing, style="green" if server.standing == Standing.SERVING else "yellow"),
                 Text(server.state, style="green" if server.state == ServerState.HEALTHY else "red"),
                 words.version(server.version),
                 f"{server.in_flight:,} of {server.capacity:,}",
@@ -177,7 +179,7 @@ def servers(found: Sequence[Server]) -> RenderableType:
             )
             for server in found
         ),
-        empty="the fleet has no servers: the scheduler is told of them by PILOTCOMMIT_SERVERS",
+        empty="the fleet has no servers: name them in PILOTCOMMIT_SERVERS, or `pilotcommit server add URL`",
     )
 
 

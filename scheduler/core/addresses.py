@@ -1,106 +1,53 @@
-"""Which addresses the scheduler may be sent to by those who use it.
+"""Addresses of servers.
 
-Owns: the rules for URLs that come from outside. Pure: names are resolved elsewhere (`scheduler.destinations`).
-Invariants: an address that is link-local, where clouds serve their credentials, is never allowed, listed or not; a name
-is judged by every address it resolves to.
+Owns: what is an address of a server, and the short id that stands for one. Pure: no name is looked up here. Invariant:
+two spellings of one address become the same text, and so the same id.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from urllib.parse import urlsplit
+import hashlib
+from urllib.parse import SplitResult, urlsplit
 
 from scheduler.core.errors import InvalidInput
 
-Address = IPv4Address | IPv6Address
-Network = IPv4Network | IPv6Network
-
-LOCAL = ("127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
-"""This machine and private networks."""
-_METADATA = frozenset({ip_address("fd00:ec2::254"), ip_address("100.100.100.200")})
-"""Credentials of clouds that are not at a link-local address."""
-_PORTS = {"http": 80, "https": 443}
+_EXAMPLE = "an address as in http://127.0.0.1:30000"
+DEFAULT_PORTS = {"http": 80, "https": 443}
+"""By scheme."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Where a URL points, before any name is resolved."""
-
-    host: str
-    port: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reachable:
-    """Hosts and networks that addresses from outside may name."""
-
-    hosts: frozenset[str] = frozenset()
-    """Names, in lower case: reachable at whatever address they resolve to, link-local ones apart."""
-    networks: tuple[Network, ...] = ()
-
-    @classmethod
-    def of(cls, entries: Iterable[str]) -> "Reachable":
-        """Read names, addresses and networks; raises InvalidInput for what is none of them."""
-        hosts, networks = set[str](), list[Network]()
-        for entry in entries:
-            try:
-                networks.append(ip_network(entry))
-            except ValueError:
-                if "/" in entry or ":" in entry or not entry or entry != entry.strip():
-                    raise InvalidInput(f"{entry!r} is no host, address or network as in 10.0.0.0/8") from None
-                hosts.add(entry.lower().rstrip("."))
-        return cls(hosts=frozenset(hosts), networks=tuple(networks))
-
-    def check(self, place: Place, addresses: Iterable[Address], field: str) -> Address:
-        """The address to connect to, out of all that the host resolves to; raises InvalidInput unless each is allowed.
-
-        Whoever connects must do so to this very address: the name may resolve to another one a moment later.
-        """
-        found = [_plain(address) for address in addresses]
-        if not found:
-            raise InvalidInput(f"{place.host} resolves to no address", field=field)
-        for address in found:
-            self._check(place.host, address, field)
-        return found[0]
-
-    def _check(self, host: str, address: Address, field: str) -> None:
-        if address.is_link_local or address in _METADATA or address.is_multicast or address.is_unspecified:
-            raise InvalidInput(f"{host} is at {address}, where no server of a fleet is: never allowed", field=field)
-        if host in self.hosts or any(address in network for network in self.networks):
-            return
-        listed = ", ".join([*sorted(self.hosts), *map(str, self.networks)]) or "nothing"
-        raise InvalidInput(
-            f"{host} is at {address}: PILOTCOMMIT_REACHABLE, which the operator sets, lists {listed}", field=field
-        )
-
-
-def place_of(url: str, field: str) -> Place:
-    """Where a URL from outside points; raises InvalidInput, naming the field, for one that no server has."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError as exc:
-        raise InvalidInput(f"not an address as in http://10.0.0.7:30000: {exc}", field=field) from exc
-    host = (parts.hostname or "").lower().rstrip(".")
-    if parts.scheme not in _PORTS or not host or port == 0:
-        raise InvalidInput(
-            "an address begins with http:// or https:// and a host, as http://10.0.0.7:30000", field=field
-        )
+def server_address(text: str) -> str:
+    """The address of a server, spelt in one way; raises InvalidInput saying what is wrong with it."""
+    parts = _split(text)
+    name = parts.hostname or ""
+    if parts.scheme not in DEFAULT_PORTS or not name.strip(".") or parts.port == 0:
+        raise _refused(text, f"is not {_EXAMPLE}")
     if parts.username is not None or parts.password is not None:
-        # Not repeated: what stands before the @ may be a secret.
-        raise InvalidInput("an address has no user or password in it: keys are settings", field=field)
-    if parts.query or parts.fragment or any(character.isspace() or ord(character) < 32 for character in url):
-        raise InvalidInput("an address has no query, fragment or white space", field=field)
-    return Place(host=host, port=_PORTS[parts.scheme] if port is None else port)
+        # Not repeated: it would end up in logs and answers.
+        host = f"{parts.scheme}://{name}"
+        raise _refused(host, "was given with a name or password in it: keys are PILOTCOMMIT_API_KEY and its admin's")
+    if parts.query or parts.fragment:
+        raise _refused(text, f"has a query or a fragment: give {_EXAMPLE}")
+    host = f"[{name}]" if ":" in name else name
+    port = "" if parts.port in (None, DEFAULT_PORTS[parts.scheme]) else f":{parts.port}"
+    return f"{parts.scheme}://{host}{port}{parts.path.rstrip('/')}"
 
 
-def _plain(address: Address) -> Address:
-    """The IPv4 address that an IPv6 one stands for, where it does: it is the same host."""
-    if isinstance(address, IPv6Address):
-        return address.ipv4_mapped or address.sixtofour or _translated(address) or address
-    return address
+def server_id(address: str) -> str:
+    """The id that stands for an address where an address cannot: in a path, or to be typed."""
+    return f"s-{hashlib.blake2b(address.encode(), digest_size=4).hexdigest()}"
 
 
-def _translated(address: IPv6Address) -> IPv4Address | None:
-    """Of NAT64's well-known prefix."""
-    return IPv4Address(int(address) & 0xFFFFFFFF) if address in IPv6Network("64:ff9b::/96") else None
+def _split(text: str) -> SplitResult:
+    if any(character.isspace() or not character.isprintable() for character in text):
+        raise _refused(text, f"has blanks in it: give {_EXAMPLE}")
+    try:
+        parts = urlsplit(text)
+        # Reading the port is what checks it.
+        _ = parts.port
+    except ValueError as error:
+        raise _refused(text, f"is not {_EXAMPLE}: {error}") from error
+    return parts
+
+
+def _refused(text: str, reason: str) -> InvalidInput:
+    # What stands before an @ may be a secret: it would end up in logs and answers.
+    return InvalidInput(f"{text.rpartition('@')[2]!r} {reason}", field="url")

@@ -1,4 +1,4 @@
-"""The three state machines: a prompt within a run, the run itself, and a server.
+"""The four state machines: a prompt within a run, the run itself, a server, and its place in the fleet.
 
 Owns: the states and the tables of legal moves. Invariant: a move that its table does not have raises IllegalMove.
 """
@@ -66,6 +66,19 @@ class ServerState(StrEnum):
     """It no longer answers."""
 
 
+class Standing(StrEnum):
+    """What operators want of a server, whatever its state."""
+
+    SERVING = "serving"
+    """It is given weights, and attempts once they are confirmed."""
+    DRAINED = "drained"
+    """What it has in flight ends; it gets no attempts and no weights until an operator resumes it."""
+    LEAVING = "leaving"
+    """As drained, and taken out of the fleet once nothing is in flight."""
+    GONE = "gone"
+    """It is not of the fleet any more."""
+
+
 CONFIRMED = frozenset({ServerState.HEALTHY, ServerState.DRAINING, ServerState.SUSPECT})
 """What it samples is of a version that is known."""
 
@@ -122,6 +135,18 @@ SERVER_MOVES: frozenset[tuple[ServerState, ServerState]] = frozenset(
 )
 
 
+STANDING_MOVES: frozenset[tuple[Standing, Standing]] = frozenset(
+    {
+        (Standing.SERVING, Standing.DRAINED),
+        (Standing.SERVING, Standing.LEAVING),
+        (Standing.DRAINED, Standing.SERVING),
+        (Standing.DRAINED, Standing.LEAVING),
+        (Standing.LEAVING, Standing.SERVING),
+        (Standing.LEAVING, Standing.GONE),
+    }
+)
+
+
 def move_prompt(current: PromptState, to: PromptState) -> PromptState:
     """The state after the move; raises IllegalMove if the table does not have it."""
     return _moved("prompt", PROMPT_MOVES, current, to)
@@ -135,6 +160,11 @@ def move_run(current: RunState, to: RunState) -> RunState:
 def move_server(current: ServerState, to: ServerState) -> ServerState:
     """The state after the move; raises IllegalMove if the table does not have it."""
     return _moved("server", SERVER_MOVES, current, to)
+
+
+def move_standing(current: Standing, to: Standing) -> Standing:
+    """The standing after the move; raises IllegalMove if the table does not have it."""
+    return _moved("server", STANDING_MOVES, current, to)
 
 
 def _moved(what: str, moves: frozenset[tuple[_State, _State]], current: _State, to: _State) -> _State:

@@ -12,6 +12,7 @@ from scheduler.core.errors import InvalidInput
 from scheduler.core.evaluation import DEFAULT_TARGET, EvaluationMeasure, check_target
 from scheduler.core.incomplete import IncompletePolicy
 from scheduler.core.overlong import OverlongPolicy, default_cache
+from scheduler.core.roll_out import PauseMode
 from scheduler.core.stragglers import StragglerPolicy
 from scheduler.core.types import Sampling
 
@@ -95,6 +96,8 @@ class RunConfig:
     """With PENALISE, tokens before the limit over which the reward falls; None: a fifth of `max_new_tokens`."""
     breaker: BreakerLimits = field(default_factory=BreakerLimits)
     """When failures stop the run from claiming."""
+    pause_mode: PauseMode = PauseMode.RETRACT
+    """What becomes of the requests in flight when a server is given new weights."""
 
     def __post_init__(self) -> None:
         checks = {

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from scheduler.core.ledger import Outcome
-from scheduler.core.lifecycle import RunState, ServerState
+from scheduler.core.lifecycle import RunState, ServerState, Standing
 from scheduler.core.types import Stage, Verdict
 from scheduler.demo.history import RunPoint
 from scheduler.demo.progress import ServerLine, Snapshot
@@ -115,6 +115,7 @@ class ServerFacts(msgspec.Struct, frozen=True, kw_only=True):
     """A server as the API answers it."""
 
     url: str
+    standing: str
     state: str
     version: int
     in_flight: int
@@ -201,8 +202,8 @@ def snapshot(title: str, facts: Facts) -> Snapshot:
         servers=tuple(
             ServerLine(
                 name=server.url,
-                state=server.state,
-                ready=server.state == ServerState.HEALTHY,
+                state=server.state if server.standing == Standing.SERVING else server.standing,
+                ready=server.state == ServerState.HEALTHY and server.standing == Standing.SERVING,
                 in_flight=server.in_flight,
                 version=server.version or None,
             )

@@ -11,6 +11,8 @@ import numpy as np
 
 from scheduler.core.allocators.catalogue import build_allocator
 from scheduler.core.allocators.interface import Allocator
+from scheduler.core.path_map import SAME_EVERYWHERE, PathMap
+from scheduler.core.roll_out import AT_ONCE, RollOut
 from scheduler.core.run import RunConfig
 from scheduler.core.types import Prompt
 from scheduler.engine.admission import Admission
@@ -61,6 +63,10 @@ class EngineSettings:
     """Pause before weights that a server did not take are given to it again."""
     drain_s: float = 0.0
     """What a server has in flight when weights are pushed gets this long to end before it is retracted."""
+    roll_out: RollOut = AT_ONCE
+    """How many servers are closed for new weights at a time."""
+    paths: PathMap = SAME_EVERYWHERE
+    """Where this host and servers see what a learner publishes."""
     stall_s: float = 120.0
     """Without any progress for this long, a warning says what the run waits for."""
     end_grace_s: float = 60.0
@@ -154,6 +160,9 @@ async def assemble(
         on_live=on_live,
         retry_s=settings.push_retry_s,
         drain_s=settings.drain_s,
+        pause_mode=config.pause_mode,
+        roll_out=settings.roll_out,
+        paths=settings.paths,
     )
     batches = Batches(
         run_id=record.run_id,
@@ -219,6 +228,7 @@ async def assemble(
             checkpointed_step=record.checkpointed_step,
             incarnation=record.incarnation,
             last_weights=newest[0] if newest else None,
+            paths=settings.paths,
             settings=settings.delivery,
         ),
         evaluator=Evaluator(

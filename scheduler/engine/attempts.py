@@ -188,7 +188,8 @@ class Sender:
                 "url": dispatch.server.url,
             }
             try:
-                reply = await ask(dispatch)
+                async with dispatch.server.call():
+                    reply = await ask(dispatch)
             except ServerRefused as error:
                 log.info("attempt_refused", **ids, reason=str(error))
                 return Refused(reason=str(error))

@@ -18,6 +18,7 @@ import structlog
 from scheduler.core.budget import Cost
 from scheduler.core.errors import Conflict, InvalidInput, StaleIncarnation
 from scheduler.core.ledger import Outcome
+from scheduler.core.path_map import PathMap
 from scheduler.core.run import RunConfig
 from scheduler.core.staleness import is_fresh
 from scheduler.engine.batches import Batches
@@ -56,6 +57,7 @@ class Delivery:
         checkpointed_step: int,
         incarnation: str,
         last_weights: WeightRecord | None,
+        paths: PathMap,
         settings: DeliverySettings,
     ) -> None:
         self._run_id = run_id
@@ -67,6 +69,7 @@ class Delivery:
         self._on_weights = on_weights
         self.checkpointed_step = checkpointed_step
         self.incarnation = incarnation
+        self._paths = paths
         self._settings = settings
         self._changing = asyncio.Lock()
         """Held to change open groups or what the learner reported."""
@@ -304,8 +307,12 @@ class Delivery:
     def _next_weights(
         self, step: int, path: str, digest: str, *, spent: Cost, stats: Mapping[str, float] | None = None
     ) -> WeightRecord:
-        if not os.path.isdir(path):
-            raise InvalidInput(f"{path} is not a folder here: servers and scheduler read weights from it", field="path")
+        here = self._paths.here(path)
+        if not os.path.isdir(here):
+            mapped = "" if here == path else f" (PILOTCOMMIT_PATH_MAP gives it for {path})"
+            raise InvalidInput(
+                f"{here}{mapped} is not a folder here: servers and scheduler read weights from it", field="path"
+            )
         return WeightRecord(
             version=self._pipeline.policy_version + 1,
             path=path,

@@ -12,7 +12,7 @@ import structlog
 
 from scheduler.core.drain import Drain, Situation, why_drain
 from scheduler.core.errors import Conflict
-from scheduler.core.lifecycle import ENDED, PromptState, RunState, ServerState
+from scheduler.core.lifecycle import ENDED, PromptState, RunState, ServerState, Standing
 from scheduler.engine.assembly import Parts
 from scheduler.fleet import Fleet
 from scheduler.frames import FinalFrame
@@ -160,9 +160,13 @@ class Phases:
         if self._fleet.num_healthy():
             return ""
         views = self._fleet.view()
-        if any(view.state in (ServerState.UPDATING, ServerState.DRAINING) for view in views):
+        serving = [view for view in views if view.standing is Standing.SERVING]
+        if any(view.state in (ServerState.UPDATING, ServerState.DRAINING) for view in serving):
             return f"weight version {self._parts.pipeline.policy_version} to be live"
-        told = "; ".join(f"{view.url} is {view.state}: {view.reason}" for view in views)
+        told = "; ".join(
+            f"{view.url} is {view.state}: {view.reason}" if view in serving else f"{view.url} is {view.standing}"
+            for view in views
+        )
         return f"a server: {told or 'the fleet has none'}"
 
     def _waits_for_work(self) -> str:

@@ -6,6 +6,7 @@ weight version; whoever waits for one that fails fails with it, so that no queue
 """
 
 import asyncio
+import weakref
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -38,7 +39,7 @@ class PromptCache:
     """Prefills of one run."""
 
     def __init__(self) -> None:
-        self._contents: dict[Server, _Contents] = {}
+        self._contents: weakref.WeakKeyDictionary[Server, _Contents] = weakref.WeakKeyDictionary()
 
     async def hold(
         self, prompt: Prompt, dispatch: Dispatch, at_once: int, prefill: Callable[[], Awaitable[object]]

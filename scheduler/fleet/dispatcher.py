@@ -5,9 +5,9 @@ evaluations go ahead of commits and commits ahead of pilots, each in the order i
 """
 
 import asyncio
+import hashlib
 import heapq
 import time
-import zlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -100,15 +100,21 @@ class Dispatcher:
 def choose(servers: Sequence[Server], key: str) -> Server:
     """The open server, of which there is at least one, for attempts with this key: their home, or the emptiest.
 
-    Without a key there is no home. It is the first open server from the key's own place on, and is left while it is
-    much fuller than others, or has just lost an attempt where another has not.
+    Without a key there is no home. It is the open server that the key rates highest (rendezvous hashing: Thaler and
+    Ravishankar, IEEE/ACM Transactions on Networking 6 (1), 1998), so that a server that comes or goes moves the prompts
+    of its own and no others. It is left while it is much fuller than others, or has just lost an attempt where another
+    has not.
     """
     emptiest = min((server for server in servers if server.is_open), key=_unattractiveness)
-    place = zlib.crc32(key.encode()) % len(servers)
-    home = next(server for server in (*servers[place:], *servers[:place]) if server.is_open)
+    home = max((server for server in servers if server.is_open), key=lambda server: _rating(key, server))
     if not key or home.losses > emptiest.losses == 0:
         return emptiest
     return home if home.load - emptiest.load <= _SPILL_RATE else emptiest
+
+
+def _rating(key: str, server: Server) -> bytes:
+    # Not a checksum: those are linear, and a key would rate two servers alike for every other key.
+    return hashlib.blake2b(f"{server.url} {key}".encode(), digest_size=8).digest()
 
 
 def _unattractiveness(server: Server) -> tuple[bool, float]:

@@ -1,24 +1,27 @@
 """The fleet: every SGLang server, and whether it may be sent requests.
 
-Owns: the state of each server. Never pushes weights and never retries an attempt. Invariants: an attempt only goes to a
-HEALTHY server, whose confirmed version is known; a server that is new, restarted, unconfirmed or found out is STALE,
-one that misses a probe SUSPECT, and neither gets anything; every change of state is a legal move.
+Owns: the state of each server and its place in the fleet. Never pushes weights and never retries an attempt.
+Invariants: an attempt only goes to a HEALTHY server that serves, whose confirmed version is known; a server that is
+new, restarted, unconfirmed or found out is STALE, one that misses a probe SUSPECT, and neither gets anything; every
+change of state and of standing is a legal move.
 """
 
 import asyncio
 import time
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import AbstractAsyncContextManager
 
 import structlog
 
 from inference.client import ServerClient
 from inference.protocol import Score, WeightLabel
-from scheduler.core.errors import ForeignWeights, InferenceError
-from scheduler.core.lifecycle import ServerState, move_server
+from scheduler.core.errors import Aborted, ForeignWeights, InferenceError
+from scheduler.core.lifecycle import ServerState, Standing, move_server, move_standing
 from scheduler.core.types import Completion, Stage
 from scheduler.fleet.concurrency import adapted, is_crowded
 from scheduler.fleet.dispatcher import Dispatch, Dispatcher
+from scheduler.fleet.fitness import ExpectedModel, Fitness, fitness_if_told
+from scheduler.fleet.members import Members
 from scheduler.fleet.server import Server, ServerView
 
 log = structlog.get_logger(__name__)
@@ -34,19 +37,36 @@ class Fleet:
     """Dispatches attempts to servers and watches them."""
 
     def __init__(
-        self, clients: Iterable[ServerClient], *, capacity_per_server: int = 256, probe_interval_s: float = 1.0
+        self,
+        clients: Iterable[ServerClient],
+        *,
+        capacity_per_server: int = 256,
+        probe_interval_s: float = 1.0,
+        model: ExpectedModel | None = None,
     ) -> None:
-        self.servers = [Server(client=client, capacity=capacity_per_server) for client in clients]
+        """`model`: what every server is to serve; None leaves that to the checks of what is pushed."""
+        self._members = Members(Server(client=client, capacity=capacity_per_server) for client in clients)
+        self.servers = self._members.servers
+        self._capacity = capacity_per_server
+        self._model = model
         self._probe_interval_s = probe_interval_s
         self._run_id = ""
         self._dispatcher = Dispatcher(self.servers)
         self._news = asyncio.Condition()
 
     async def watch(self) -> None:
-        """Consumes: the servers' own word. Produces: their states. Waits for: the next probe. Never unblocked."""
+        """Look at every server for as long as it is of the fleet."""
+        await self.attend(self._watch, name="watch")
+
+    async def _watch(self, server: Server) -> None:
+        """Consumes: a server's own word. Produces: its state. Waits for: the next probe. Never unblocked."""
         while True:
-            await asyncio.gather(*(self._probe(server) for server in self.servers))
+            await self._probe(server)
             await asyncio.sleep(self._probe_interval_s)
+
+    async def attend(self, look_after: Callable[[Server], Coroutine[None, None, None]], *, name: str) -> None:
+        """Run a loop for every server, for as long as it is of the fleet; raises what a loop raises."""
+        await self._members.attend(look_after, name=name)
 
     async def own(self, run_id: str) -> None:
         """Hand the fleet to a run: whatever an earlier owner or incarnation left in flight is aborted."""
@@ -57,6 +77,51 @@ class Fleet:
     def disown(self) -> None:
         """No run of this scheduler is at work: another scheduler's may be, so servers are looked at and left alone."""
         self._run_id = ""
+
+    # Who is of the fleet.
+
+    async def fitness(self, client: ServerClient) -> Fitness:
+        """What a server says of itself, told apart from the others; nothing where it does not answer."""
+        others = [server for server in self.servers if server.client is not client]
+        return await fitness_if_told(client, self._model, [(other.url, other.instance) for other in others])
+
+    def admit(self, client: ServerClient, standing: Standing = Standing.SERVING) -> Server:
+        """One more server, STARTING: it gets nothing until it has answered and its weights are confirmed."""
+        server = Server(client=client, capacity=self._capacity)
+        server.stand(standing)
+        self._members.admit(server)
+        log.info("server_admitted", url=server.url, standing=standing)
+        return server
+
+    async def stand(self, server: Server, standing: Standing) -> None:
+        """Give a server another place in the fleet; raises IllegalMove.
+
+        One that serves again may have missed weights: it is STALE until they are confirmed anew.
+        """
+        server.stand(move_standing(server.standing, standing))
+        log.info("server_standing", url=server.url, standing=standing, in_flight=server.in_flight)
+        if standing is Standing.SERVING and server.is_confirmed:
+            await self.set_state(server, ServerState.STALE, reason="it was drained: its weights are confirmed anew")
+        else:
+            await self._announce()
+
+    async def cut(self, server: Server) -> None:
+        """Lose what is in flight on a server now."""
+        server.cut()
+        await self._announce()
+
+    async def dismiss(self, server: Server) -> None:
+        """Take a server that is leaving out of the fleet: its loops end, and it is left running whatever became of it.
+
+        Raises IllegalMove for one that is not leaving.
+        """
+        await self.stand(server, Standing.GONE)
+        await self._members.dismiss(server)
+        async with server.control:
+            if server.state is not ServerState.DEAD:
+                await self._quietly(server, server.client.resume())
+                await self._quietly(server, server.client.abort_all())
+        await server.client.aclose()
 
     # Dispatch.
 
@@ -100,6 +165,8 @@ class Fleet:
         Says whether the server is gone.
         """
         server = dispatch.server
+        if _was_ordered(dispatch, error):
+            return False
         server.losses += 1
         if server.answers:
             # A lost attempt and a probe that fails are enough.
@@ -171,21 +238,11 @@ class Fleet:
 
     def num_healthy(self) -> int:
         """Servers that take requests."""
-        return sum(server.state is ServerState.HEALTHY for server in self.servers)
+        return sum(server.takes_attempts for server in self.servers)
 
     def view(self) -> list[ServerView]:
         """Every server, for people and metrics."""
-        return [
-            ServerView(
-                url=server.url,
-                state=server.state,
-                version=server.version,
-                in_flight=server.in_flight,
-                capacity=server.capacity,
-                reason=server.reason,
-            )
-            for server in self.servers
-        ]
+        return [ServerView.of(server) for server in self.servers]
 
     async def aclose(self) -> None:
         """Close every client."""
@@ -277,21 +334,33 @@ class Fleet:
                 return
             server.version = 0
             server.breaks += 1
-            if not self._run_id:
-                # Another scheduler may be pushing weights to it: `continue` and aborts are for who owns the run.
-                await self.set_state(server, ServerState.STALE, reason=_UNOWNED)
+            # Another scheduler may be pushing weights to it: `continue` and aborts are for who owns the run.
+            if self._run_id and not await self._left_running(server):
                 return
-            await self._quietly(server, server.client.abort_all())
-            try:
-                await server.client.resume()
-            except InferenceError as error:
-                state = ServerState.DEAD if server.answers else server.state
-                await self.set_state(server, state, reason=str(error))
-                return
-            await self.set_state(server, ServerState.STALE, reason="its weights are not confirmed")
+            found = await self.fitness(server.client)
+            server.unfit, server.instance = found.unfit, found.instance
+            waits = "its weights are not confirmed" if self._run_id else _UNOWNED
+            await self.set_state(server, ServerState.STALE, reason=found.unfit or waits)
+
+    async def _left_running(self, server: Server) -> bool:
+        """Abort what it has and tell it to continue; whether it took that."""
+        await self._quietly(server, server.client.abort_all())
+        try:
+            await server.client.resume()
+        except InferenceError as error:
+            await self.set_state(server, ServerState.DEAD if server.answers else server.state, reason=str(error))
+            return False
+        return True
 
     async def _quietly(self, server: Server, call: Awaitable[None]) -> None:
         try:
             await call
         except InferenceError as error:
             log.info("abort_failed", url=server.url, reason=str(error))
+
+
+def _was_ordered(dispatch: Dispatch, error: InferenceError) -> bool:
+    """Whether an attempt was lost by our own doing: aborted for new weights, or with a server that was taken out."""
+    server = dispatch.server
+    updated = server.state is ServerState.UPDATING or server.version != dispatch.version
+    return server.is_cut or (isinstance(error, Aborted) and updated)

@@ -4,14 +4,17 @@ Owns: its state and counts. Never calls it. Invariant: what is in flight is coun
 """
 
 import asyncio
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 from inference.client import ServerClient
-from scheduler.core.lifecycle import CONFIRMED, ServerState
+from scheduler.core.addresses import server_id
+from scheduler.core.errors import ServerUnavailable
+from scheduler.core.lifecycle import CONFIRMED, ServerState, Standing
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
+@dataclass(slots=True, kw_only=True, eq=False, weakref_slot=True)
 class Server:
     """One server as the fleet knows it."""
 
@@ -19,6 +22,11 @@ class Server:
     capacity: int
     """Attempts in flight at most, now: its ceiling to begin with, then as its queue and KV cache allow."""
     state: ServerState = ServerState.STARTING
+    standing: Standing = Standing.SERVING
+    unfit: str = ""
+    """Why it cannot serve this fleet, whatever weights it is given; empty if it can."""
+    instance: str = ""
+    """Tells its process from every other, under whatever address; empty where it does not say."""
     version: int = 0
     """The weight version confirmed last; 0 before any."""
     breaks: int = 0
@@ -34,6 +42,10 @@ class Server:
     """Whether more waited there than it needs, at the last look."""
     control: asyncio.Lock = field(default_factory=asyncio.Lock)
     """One control operation at a time."""
+    attendants: set[asyncio.Task[None]] = field(default_factory=set)
+    """The loops that look after it."""
+    is_cut: bool = False
+    """What was in flight on it is lost by order: that says nothing against it."""
     ceiling: int = field(init=False)
     """The most that its capacity can be."""
     _stood_still_s: float = 0.0
@@ -42,6 +54,8 @@ class Server:
     """Since when it is not confirmed; None while it is."""
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
     """Set while nothing is in flight."""
+    _calls: set[asyncio.Timeout] = field(default_factory=set)
+    _leaving: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
         self.ceiling = self.capacity
@@ -55,7 +69,17 @@ class Server:
     @property
     def is_open(self) -> bool:
         """Whether one more attempt may be sent to it."""
-        return self.state is ServerState.HEALTHY and self.in_flight < self.capacity
+        return self.takes_attempts and self.in_flight < self.capacity
+
+    @property
+    def takes_attempts(self) -> bool:
+        """Whether attempts may be sent to it, room or not."""
+        return self.state is ServerState.HEALTHY and self.standing is Standing.SERVING
+
+    @property
+    def takes_weights(self) -> bool:
+        """Whether it is to be kept at the weights that the run wants."""
+        return self.standing is Standing.SERVING and not self.unfit
 
     @property
     def is_confirmed(self) -> bool:
@@ -95,7 +119,44 @@ class Server:
         if not self.in_flight:
             self._idle.set()
 
-    async def idle(self, within_s: float) -> None:
+    @asynccontextmanager
+    async def call(self) -> AsyncIterator[None]:
+        """For as long as an attempt waits for this server; raises ServerUnavailable in its place once it is cut."""
+        try:
+            async with asyncio.timeout(None) as call:
+                self._calls.add(call)
+                try:
+                    yield
+                finally:
+                    self._calls.discard(call)
+        except TimeoutError as exc:
+            # Nothing else in here raises it: a call's own deadline is a ServerUnavailable by now.
+            raise ServerUnavailable(f"{self.url} was taken out of the fleet") from exc
+
+    def cut(self) -> None:
+        """Give up what is in flight: it is not waited for, and not believed if it has come back."""
+        self.is_cut = True
+        self.breaks += 1
+        now = asyncio.get_running_loop().time()
+        for call in self._calls:
+            call.reschedule(now)
+
+    def stand(self, standing: Standing) -> None:
+        """Take another place in the fleet; the caller has looked whether it may."""
+        self.standing = standing
+        if standing is Standing.LEAVING:
+            self._leaving.set()
+        else:
+            self._leaving.clear()
+            self.is_cut = False
+
+    async def departure(self) -> None:
+        """Return once it is leaving and nothing is in flight."""
+        while not (self.standing is Standing.LEAVING and not self.in_flight):
+            await self._leaving.wait()
+            await self.idle(None)
+
+    async def idle(self, within_s: float | None) -> None:
         """Return once nothing is in flight, or after `within_s`."""
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):
@@ -106,9 +167,25 @@ class Server:
 class ServerView:
     """What an operator sees of a server."""
 
+    server_id: str
     url: str
+    standing: Standing
     state: ServerState
     version: int
     in_flight: int
     capacity: int
     reason: str
+
+    @classmethod
+    def of(cls, server: Server) -> "ServerView":
+        """The server as it is now; what it cannot help outweighs what it is doing."""
+        return cls(
+            server_id=server_id(server.url),
+            url=server.url,
+            standing=server.standing,
+            state=server.state,
+            version=server.version,
+            in_flight=server.in_flight,
+            capacity=server.capacity,
+            reason=server.unfit or server.reason,
+        )

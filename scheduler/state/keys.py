@@ -10,8 +10,8 @@ SCHEMA_VERSION = "1"
 SCHEMA = "pilotcommit:schema"
 RUNS = "pilotcommit:runs"
 POOLS = "pilotcommit:pools"
-FLEET_OWNER = "pilotcommit:fleet:owner"
-INCARNATION = "pilotcommit:incarnation"
+FLEET_ORDERS = "pilotcommit:fleet:orders"
+"""Hash: address of a server → what an operator ordered of it."""
 
 
 @dataclass(frozen=True, slots=True)

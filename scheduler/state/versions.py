@@ -37,7 +37,7 @@ class WeightRecord:
 
     version: int
     path: str
-    """Folder of the checkpoint, readable by every server."""
+    """Folder of the checkpoint, as the learner names it."""
     digest: str
     """Digest of its manifest."""
     step: int

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from inference.control import PauseMode, WeightsUpdate
+from inference.control import WeightsUpdate
 from inference.protocol import WeightLabel
 from scheduler.core.errors import Aborted, ControlFailed, ForeignWeights
-from scheduler.core.types import VersionSpan
+from scheduler.core.roll_out import PauseMode
+from scheduler.core.types import Sampling, VersionSpan
 from tests.contract.recorded import missing, recorded
-from tests.contract.subject import ADMIN_KEY, LONG, SHORT, Subject
+from tests.contract.subject import ADMIN_KEY, LONG, PROMPT, SHORT, Subject
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -188,3 +189,51 @@ async def test_an_update_answers_as_recorded(server: Subject) -> None:
     assert answer.status_code == call.status
     assert answer.json() == call.response
     assert missing(call.response, answer.json()) == []
+
+
+@pytest.mark.parametrize("mode", [PauseMode.RETRACT, PauseMode.IN_PLACE])
+async def test_every_token_keeps_the_log_prob_it_was_sampled_with(server: Subject, mode: PauseMode) -> None:
+    async with server.running(server.request("a", Sampling(max_new_tokens=400, ignore_eos=True))) as (task,):
+        await server.client.pause(mode)
+        await server.client.update_weights(server.new, server.label(2), flush=mode is not PauseMode.IN_PLACE)
+        await server.client.resume()
+        completion = await server.answered(task)
+
+    async def scored(version: int) -> tuple[float, ...]:
+        ids, label = PROMPT + completion.token_ids, server.label(version)
+        score = await server.client.score(ids, rid=f"s{version}", label=label, timeout_s=60.0, start=len(PROMPT))
+        return score.logprobs
+
+    old, new = completion.spans
+    under_new = await scored(2)
+    await server.client.update_weights(server.old, server.label(3))
+    under_old = await scored(3)
+    assert completion.logprobs[: old.end] == pytest.approx(under_old[: old.end], abs=1e-3)
+    # In place, the new weights go on over a cache of the old ones: what they say is theirs, and not what they would say
+    # of the same text by themselves. (A fake has no cache that could matter, and one text for each set of weights: its
+    # first new token follows another than the one before it.)
+    begin = new.start + server.is_fake
+    is_exact = completion.logprobs[begin:] == pytest.approx(under_new[begin:], abs=1e-3)
+    assert is_exact is (server.is_fake or mode is PauseMode.RETRACT)
+
+
+async def test_after_a_pause_by_abort_weights_are_updated_and_the_cache_flushed(server: Subject) -> None:
+    async with server.running(server.request("a", LONG)) as (task,):
+        pause = asyncio.create_task(server.client.pause(PauseMode.ABORT))
+        await server.blocked(pause)
+        server.flow()
+        await pause
+        assert await server.client.update_weights(server.new, server.label(2)) is WeightsUpdate.APPLIED
+        await server.client.resume()
+        with pytest.raises(Aborted):
+            await task
+    assert (await server.client.generate(server.request("b"))).spans == (VersionSpan(version=2, start=0, end=4),)
+
+
+async def test_a_process_is_told_apart_by_how_it_was_launched(server: Subject) -> None:
+    before = await server.client.server_info()
+    await server.client.update_weights(server.new, server.label(2))
+    after = await server.client.server_info()
+    assert before.instance == after.instance != ""
+    assert before.model_path
+    assert (await server.client.model_info()).architectures == ("LlamaForCausalLM",)

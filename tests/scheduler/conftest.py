@@ -8,6 +8,8 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
+from inference.client import ServerClient
+from inference.protocol import ModelLimits
 from scheduler.api.app import create_app
 from scheduler.engine.assembly import EngineSettings
 from scheduler.fleet import Fleet
@@ -22,12 +24,17 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_model(tmp_path_factory.mktemp("model"))
 
 
+def unreachable(url: str) -> ServerClient:
+    """A client for a server that may be listed and is never called."""
+    return ServerClient(url, ModelLimits(vocab_size=128, context_length=2048))
+
+
 @pytest_asyncio.fixture
 async def service(redis: Redis) -> AsyncIterator[Service]:
     """A service on an empty Redis with an empty fleet: no engine of it is at work."""
     # Its workers start when the first reward is checked.
     rewards = RewardPool(1)
-    yield Service(redis, Fleet(()), rewards, EngineSettings())
+    yield Service(redis, Fleet(()), rewards, EngineSettings(), connect=unreachable)
     await rewards.close()
 
 

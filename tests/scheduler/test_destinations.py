@@ -7,8 +7,8 @@ import httpx
 import pytest
 
 from inference.pinned import Pinned
-from scheduler.core.addresses import LOCAL, Address, Place, Reachable
 from scheduler.core.errors import InvalidInput
+from scheduler.core.reachable import LOCAL, Address, Place, Reachable
 from scheduler.destinations import destination
 
 

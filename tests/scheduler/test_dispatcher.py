@@ -6,7 +6,7 @@ import pytest
 
 from inference.client import ServerClient
 from inference.protocol import ModelLimits
-from scheduler.core.lifecycle import ServerState
+from scheduler.core.lifecycle import ServerState, Standing
 from scheduler.fleet import Server
 from scheduler.fleet.dispatcher import choose
 
@@ -48,8 +48,25 @@ def test_only_the_prompts_of_a_server_that_is_closed_move(state: ServerState) ->
     servers = make_servers()
     homes = {key: choose(servers, key) for key in KEYS}
     servers[1].state = state
-    for key, home in homes.items():
-        assert choose(servers, key) is (servers[2] if home is servers[1] else home)
+    moved = Counter(choose(servers, key).url for key, home in homes.items() if home is servers[1])
+    assert all(choose(servers, key) is home for key, home in homes.items() if home is not servers[1])
+    assert len(moved) == 3, "its prompts are spread over the others"
+
+
+def test_a_server_that_joins_or_leaves_moves_the_prompts_of_its_own_alone() -> None:
+    servers = make_servers(5)
+    without = {key: choose(servers[:4], key) for key in KEYS}
+    joined = {key: choose(servers, key) for key in KEYS}
+    moved = [key for key in KEYS if joined[key] is not without[key]]
+    assert all(joined[key] is servers[4] for key in moved)
+    assert len(KEYS) / 5 * 0.6 < len(moved) < len(KEYS) / 5 * 1.4
+
+
+@pytest.mark.parametrize("standing", [standing for standing in Standing if standing is not Standing.SERVING])
+def test_a_server_that_operators_withdrew_gets_nothing(standing: Standing) -> None:
+    servers = make_servers(2)
+    servers[0].stand(standing)
+    assert {choose(servers, key).url for key in KEYS} == {servers[1].url}
 
 
 def test_a_home_that_loses_attempts_is_left_for_one_that_does_not() -> None:

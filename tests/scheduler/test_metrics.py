@@ -16,6 +16,7 @@ from scheduler.core.types import Stage, Verdict
 from scheduler.engine.assembly import EngineSettings
 from scheduler.fleet import Fleet
 from scheduler.service import RunView, Service
+from tests.scheduler.conftest import unreachable
 from tests.scheduler.runs_in_redis import PROMPTS, create_run, end_run, make_busy_run
 
 Samples = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
@@ -200,7 +201,7 @@ async def test_servers_are_on_the_page_by_state_version_and_load(service: Servic
     await fleet.set_state(fleet.servers[0], ServerState.UPDATING)
     await fleet.set_state(fleet.servers[0], ServerState.HEALTHY, version=3)
     async with fleet.slot(Stage.PILOT):
-        samples = await scrape(Service(service.redis, fleet, service.rewards, EngineSettings()))
+        samples = await scrape(Service(service.redis, fleet, service.rewards, EngineSettings(), connect=unreachable))
     await fleet.aclose()
     for state in ServerState:
         wanted = 1 if state in (ServerState.HEALTHY, ServerState.STARTING) else 0

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.core.addresses import LOCAL, Reachable
 from scheduler.core.errors import InvalidInput
 from scheduler.core.imports import Importable
 from scheduler.core.rate import Rate
+from scheduler.core.reachable import LOCAL, Reachable
 from scheduler.rewards.isolation import Confinement, IsolationMode
 from scheduler.settings import EMBEDDED, PREFIX, Settings, load_settings
 from scheduler.token_file import TokenFile
@@ -88,6 +88,11 @@ def test_what_is_missing_is_named() -> None:
         ("SERVERS", "localhost:30000", "http://127.0.0.1:30000"),
         ("SERVERS", "http://", "http://127.0.0.1:30000"),
         ("SERVERS", "http://a,http://a/", "twice"),
+        ("SERVERS", "http://u:p@a", "PILOTCOMMIT_API_KEY"),
+        ("ROLL_OUT", "slowly", "'rolling'"),
+        ("ROLL_OUT_SHARE", "2", "less than or equal to 1"),
+        ("PATH_MAP", "/runs=/mnt/runs", "LEARNER=SCHEDULER=SERVER"),
+        ("PATH_MAP", "/a=/b=/c,/a=/d=/e", "mapped twice"),
         ("REDIS_URL", "localhost:6379", "redis://127.0.0.1:6379/0"),
         ("LOG_LEVEL", "loud", "'INFO'"),
         ("MAX_IN_FLIGHT", "0", "1"),

@@ -14,6 +14,8 @@ from inference.fake import Drop, FailWith, FakeConfig, FakeServer, Fault, Hang, 
 from inference.protocol import GenerateRequest, ModelLimits
 from scheduler.core.errors import Conflict
 from scheduler.core.lifecycle import ServerState
+from scheduler.core.path_map import SAME_EVERYWHERE, PathMap
+from scheduler.core.roll_out import AT_ONCE, PauseMode, RollOut
 from scheduler.core.types import Completion, Sampling, Stage
 from scheduler.fleet import Fleet
 from scheduler.state.versions import WeightRecord, WeightState
@@ -56,7 +58,15 @@ class Pushing:
 
 @asynccontextmanager
 async def pushing(
-    redis: Redis, *, num_servers: int = 1, has_checksums: bool = True, update_s: float = 5.0, drain_s: float = 0.0
+    redis: Redis,
+    *,
+    num_servers: int = 1,
+    has_checksums: bool = True,
+    update_s: float = 5.0,
+    drain_s: float = 0.0,
+    pause_mode: PauseMode = PauseMode.RETRACT,
+    roll_out: RollOut = AT_ONCE,
+    paths: PathMap = SAME_EVERYWHERE,
 ) -> AsyncIterator[Pushing]:
     config = FakeConfig(has_checksums=has_checksums, checkpoints=lambda path: path if path.startswith("/w") else None)
     fakes = [FakeServer(config) for _ in range(num_servers)]
@@ -78,6 +88,9 @@ async def pushing(
         on_live=lambda: lives.append(pusher.live_version),
         retry_s=0.001,
         drain_s=drain_s,
+        pause_mode=pause_mode,
+        roll_out=roll_out,
+        paths=paths,
     )
     await fleet.own("run")
     loops = [asyncio.create_task(fleet.watch()), asyncio.create_task(pusher.run())]

@@ -7,12 +7,12 @@ import pytest
 import uvicorn
 
 from inference.client import ServerClient
-from inference.control import PauseMode
 from inference.fake import Answer, Ask, Drop, FakeConfig, FakeServer, Hang, ScriptedPolicy, create_fake
 from inference.fake.job import Ending, Sampled
 from inference.fake.refusals import ServerGone
 from inference.protocol import GenerateRequest, ModelLimits
 from scheduler.core.errors import ControlFailed, ServerUnavailable
+from scheduler.core.roll_out import PauseMode
 from scheduler.core.types import FinishReason, Sampling
 
 

@@ -85,7 +85,9 @@ async def site(redis: Redis, model_folder: Path) -> AsyncIterator[Site]:
     server = ServerClient("http://fake", limits, transport=httpx.ASGITransport(fake))
     fleet, rewards = Fleet([server], probe_interval_s=0.05), RewardPool(1)
     settings = EngineSettings(tend_s=0.02, end_grace_s=1.0, delivery=DeliverySettings(heartbeat_s=0.1))
-    service = Service(redis, fleet, rewards, settings, model=model_folder)
+    service = Service(
+        redis, fleet, rewards, settings, connect=lambda _: server, servers=[server.base_url], model=model_folder
+    )
     await add_pool(service.pools, model_folder)
     async with served(service) as url, httpx.AsyncClient(base_url=url, trust_env=False) as http:
         await upload(http, *({"id": f"p{number}", "text": "1 + 2 =", "answer": "3"} for number in range(8)))

@@ -18,6 +18,7 @@ BODIES = (
     requests.NewPool,
     requests.NewRun,
     requests.NewEvaluation,
+    requests.NewServer,
     requests.Attach,
     requests.PublishWeights,
     requests.Applied,

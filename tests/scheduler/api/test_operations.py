@@ -14,6 +14,7 @@ from scheduler.rewards.pool import RewardPool
 from scheduler.rewards.spec import parse_spec
 from scheduler.service import Service
 from scheduler.state.connection import connect
+from tests.scheduler.conftest import unreachable
 
 LIMITS = ModelLimits(vocab_size=128, context_length=2048)
 
@@ -21,7 +22,7 @@ LIMITS = ModelLimits(vocab_size=128, context_length=2048)
 def _application(redis_url: str, fleet: Fleet) -> httpx.AsyncClient:
     redis = connect(redis_url)
     redis.set_retry(Retry(NoBackoff(), retries=0))
-    service = Service(redis, fleet, RewardPool(1), EngineSettings())
+    service = Service(redis, fleet, RewardPool(1), EngineSettings(), connect=unreachable)
     return httpx.AsyncClient(transport=httpx.ASGITransport(create_app(service)), base_url="http://scheduler")
 
 

@@ -67,6 +67,10 @@ async def test_no_route_but_the_probes_answers_without_a_token(service: Service,
         ("POST", "/v1/runs/r/cancel", Scope.OPERATE),
         ("POST", "/v1/runs/r/prompts/p/reinstate", Scope.OPERATE),
         ("POST", "/v1/runs/r/evaluations", Scope.OPERATE),
+        ("POST", "/v1/servers", Scope.OPERATE),
+        ("POST", "/v1/servers/s/drain", Scope.OPERATE),
+        ("POST", "/v1/servers/s/resume", Scope.OPERATE),
+        ("DELETE", "/v1/servers/s", Scope.OPERATE),
         ("GET", "/v1/runs/r/groups", Scope.LEARN),
         ("POST", "/v1/runs/r/learner", Scope.LEARN),
         ("POST", "/v1/runs/r/weights", Scope.LEARN),
@@ -88,7 +92,7 @@ async def test_every_route_that_changes_something_is_in_the_table_above(service:
     table = next(mark for mark in test_what_changes_something_needs_its_scope.pytestmark)  # type: ignore[attr-defined]
     tested = {(method, path) for method, path, _ in table.args[1]}
     changing = {
-        (method, path.replace("{pool}", "p").replace("{run}", "r").replace("{prompt}", "p"))
+        (method, path.replace("{pool}", "p").replace("{run}", "r").replace("{prompt}", "p").replace("{server}", "s"))
         for method, path in routes(service)
         if method != "GET"
     }

@@ -158,7 +158,16 @@ def test_a_pool_shows_its_size_and_its_limit() -> None:
 
 
 def _server(*, reason: str) -> Server:
-    return Server(url="http://one:30000", state="stale", version=0, in_flight=1, capacity=256, reason=reason)
+    return Server(
+        server_id="s-1",
+        url="http://one:30000",
+        standing="serving",
+        state="stale",
+        version=0,
+        in_flight=1,
+        capacity=256,
+        reason=reason,
+    )
 
 
 def _weights(version: int, push_s: float | None = None, stats: dict[str, float] | None = None) -> Weights:

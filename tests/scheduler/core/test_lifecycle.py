@@ -11,12 +11,15 @@ from scheduler.core.lifecycle import (
     PROMPT_MOVES,
     RUN_MOVES,
     SERVER_MOVES,
+    STANDING_MOVES,
     PromptState,
     RunState,
     ServerState,
+    Standing,
     move_prompt,
     move_run,
     move_server,
+    move_standing,
 )
 
 
@@ -95,3 +98,12 @@ def test_every_run_state_is_reached_from_the_queue() -> None:
 def test_a_run_drains_before_it_finishes_or_is_exhausted() -> None:
     for end in (RunState.FINISHED, RunState.EXHAUSTED):
         assert {current for current, to in RUN_MOVES if to is end} == {RunState.DRAINING}
+
+
+def test_a_server_is_gone_only_once_it_was_leaving_and_until_then_can_serve_again() -> None:
+    assert {current for current, to in STANDING_MOVES if to is Standing.GONE} == {Standing.LEAVING}
+    assert {current for current, to in STANDING_MOVES if to is Standing.SERVING} == {Standing.DRAINED, Standing.LEAVING}
+    assert not [move for move in STANDING_MOVES if move[0] is Standing.GONE]
+    assert move_standing(Standing.SERVING, Standing.DRAINED) is Standing.DRAINED
+    with pytest.raises(IllegalMove, match="cannot go from gone to serving"):
+        move_standing(Standing.GONE, Standing.SERVING)

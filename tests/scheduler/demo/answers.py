@@ -90,7 +90,7 @@ def make_facts(
     *, elapsed_s: float = 1.0, step: int = 0, state: str = "running", evaluations: list[Json] | None = None
 ) -> Facts:
     """Facts of a small run."""
-    server = {"url": "http://s", "state": "healthy", "version": 1, "in_flight": 3, "capacity": 8, "reason": ""}
+    server = {"url": "http://s", "standing": "serving", "state": "healthy", "version": 1, "in_flight": 3, "reason": ""}
     return Facts.read(
         elapsed_s, run_answer(state=state, step=step), ledger_answer(TRAINED), evaluations or [], [server]
     )

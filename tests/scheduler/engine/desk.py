@@ -8,6 +8,7 @@ from contextlib import aclosing
 from pathlib import Path
 
 from scheduler.core.allocators.pilot_commit import PilotCommit
+from scheduler.core.path_map import SAME_EVERYWHERE
 from scheduler.core.run import RunConfig
 from scheduler.engine.batches import Batches
 from scheduler.engine.delivery import Delivery, DeliverySettings
@@ -85,6 +86,7 @@ class Desk:
             checkpointed_step=int(meta.get("checkpointed_step", 0)),
             incarnation=meta.get("incarnation", ""),
             last_weights=newest[0] if newest else None,
+            paths=SAME_EVERYWHERE,
             settings=QUICK,
         )
         desk = cls(stores, folder, config, delivery, batches, rule)

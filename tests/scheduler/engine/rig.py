@@ -21,7 +21,7 @@ from scheduler.core.lifecycle import ENDED, RunState
 from scheduler.core.run import RunConfig
 from scheduler.core.types import Prompt
 from scheduler.engine.assembly import EngineSettings
-from scheduler.fleet import Fleet
+from scheduler.fleet import Fleet, ServerView
 from scheduler.rewards.pool import RewardPool
 from scheduler.service import RunView, Service
 from scheduler.state.connection import connect
@@ -63,9 +63,13 @@ class Rig:
         capacity: int,
         rewards: RewardPool,
         limits: ModelLimits,
+        policy: Policy,
     ) -> None:
         self.redis = redis
         self.fakes = list(fakes)
+        self.configured = tuple(f"http://fake{index}" for index in range(len(fakes)))
+        """Addresses in the settings of every scheduler process."""
+        self._policy = policy
         self.folder = folder
         self._settings = settings
         self._capacity = capacity
@@ -82,11 +86,12 @@ class Rig:
     def start(self) -> None:
         """Start a scheduler process."""
         self.connection = self._connect()
-        self.fleet = self.make_fleet(self.connection)
-        self.service = Service(self.connection, self.fleet, self._rewards, self._settings, lease_ttl_s=self.lease_ttl_s)
+        self.fleet = self.make_fleet()
+        self.service = self._make_service(self.connection, self.fleet)
         self._loops = [
+            asyncio.create_task(self._conduct(), name="conduct"),
             asyncio.create_task(self.fleet.watch(), name="fleet-watch"),
-            asyncio.create_task(self.service.conduct(), name="conduct"),
+            asyncio.create_task(self.service.roster.run(), name="fleet-roster"),
         ]
 
     def _connect(self) -> MortalRedis:
@@ -94,25 +99,37 @@ class Rig:
         address = f"redis://{url['host']}:{url['port']}/{url.get('db', 0)}"
         return cast(MortalRedis, MortalRedis.from_pool(connect(address).connection_pool))
 
-    def make_fleet(self, process: MortalRedis) -> Fleet:
-        """The fakes as one scheduler process sees them."""
-        clients = [
-            ServerClient(
-                f"http://fake{index}",
-                self._limits,
-                transport=MortalTransport(fake, process),
-                timeouts=Timeouts(connect_s=1.0, probe_s=1.0, control_s=1.0, update_s=1.0),
-            )
-            for index, fake in enumerate(self.fakes)
-        ]
-        return Fleet(clients, capacity_per_server=self._capacity, probe_interval_s=0.01)
+    def make_fleet(self) -> Fleet:
+        """The fleet of one scheduler process; its roster seats the fakes."""
+        return Fleet((), capacity_per_server=self._capacity, probe_interval_s=0.01)
+
+    def _make_service(self, process: MortalRedis, fleet: Fleet) -> Service:
+        return Service(
+            process,
+            fleet,
+            self._rewards,
+            self._settings,
+            connect=lambda url: self.client_of(url, process),
+            servers=self.configured,
+            lease_ttl_s=self.lease_ttl_s,
+        )
+
+    def client_of(self, url: str, process: MortalRedis) -> ServerClient:
+        """A fake as one scheduler process reaches it."""
+        return ServerClient(
+            url,
+            self._limits,
+            transport=MortalTransport(self.fakes[int(url.removeprefix("http://fake"))], process),
+            timeouts=Timeouts(connect_s=1.0, probe_s=1.0, control_s=1.0, update_s=1.0),
+        )
 
     @asynccontextmanager
     async def standing_by(self) -> AsyncIterator[Service]:
         """A second scheduler process beside the first."""
         connection = self._connect()
-        fleet = self.make_fleet(connection)
-        service = Service(connection, fleet, self._rewards, self._settings, lease_ttl_s=self.lease_ttl_s)
+        fleet = self.make_fleet()
+        service = self._make_service(connection, fleet)
+        await service.roster.load()
         loops = [asyncio.create_task(fleet.watch()), asyncio.create_task(service.conduct())]
         try:
             yield service
@@ -122,6 +139,25 @@ class Rig:
             await asyncio.gather(*loops, return_exceptions=True)
             await fleet.aclose()
             await connection.aclose()
+
+    async def _conduct(self) -> None:
+        await self.service.roster.load()
+        await self.service.conduct()
+
+    def launch(self) -> str:
+        """One more fake server that no scheduler knows of; returns its address."""
+        first = self.fakes[0]
+        self.fakes.append(FakeServer(first.config, policy=self._policy))
+        return f"http://fake{len(self.fakes) - 1}"
+
+    def server(self, url: str) -> ServerView:
+        """A server of the fleet as an operator sees it."""
+        [view] = [view for view in self.service.view_servers() if view.url == url]
+        return view
+
+    def members(self) -> list[str]:
+        """Addresses of the servers that are of the fleet."""
+        return [view.url for view in self.service.view_servers()]
 
     async def stop(self) -> None:
         """Stop the process in order."""
@@ -153,8 +189,8 @@ class Rig:
 
     async def conduct_ended(self) -> BaseException | None:
         """Wait for the service's loop to end by itself, and say with what."""
-        await asyncio.wait(self._loops[1:], timeout=DEADLINE_S)
-        return self._loops[1].exception()
+        await asyncio.wait(self._loops[:1], timeout=DEADLINE_S)
+        return self._loops[0].exception()
 
     # Runs.
 
@@ -279,20 +315,24 @@ async def open_rig(
     config = FakeConfig(
         model_path=str(launch), vocab_size=VOCAB_SIZE, context_length=CONTEXT_LENGTH, has_checksums=has_checksums
     )
+    policy = policy or Coin()
     rig = Rig(
         redis,
-        [FakeServer(config, policy=policy or Coin()) for _ in range(num_servers)],
+        [FakeServer(config, policy=policy) for _ in range(num_servers)],
         folder=folder,
         settings=settings or make_settings(),
         capacity=capacity,
         rewards=rewards or InstantRewards(),
         limits=limits or ModelLimits(vocab_size=VOCAB_SIZE, context_length=CONTEXT_LENGTH),
+        policy=policy,
     )
     await rig.create_pool("sums", make_prompts(rates))
     rig.start()
     try:
         if started:
-            await rig.until(lambda: all(server.answers for server in rig.fleet.servers))
+            await rig.until(
+                lambda: len(rig.fleet.servers) == num_servers and all(server.answers for server in rig.fleet.servers)
+            )
         yield rig
     finally:
         await rig.stop()

@@ -1,0 +1,97 @@
+"""Whether a server can serve this fleet: the model that it was launched with, and whether it is a member already.
+
+Owns: the questions and the judgement. Never changes a server. Invariant: only what a server says and what differs makes
+it unfit; what it does not say is let through, and weights are checked tensor by tensor before they are pushed.
+
+Two addresses of one process are worse than a wrong one: two updates at once, each within its own lock, kill SGLang.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import structlog
+
+from inference.client import ServerClient
+from inference.control import ModelInfo, ServerInfo
+from scheduler.core.errors import InferenceError, InvalidInput
+from scheduler.tokenizers import model_limits
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpectedModel:
+    """The model that this fleet serves."""
+
+    folder: Path
+    model_type: str | None
+    architectures: tuple[str, ...]
+    vocab_size: int
+    context_length: int
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """From a model's config.json; raises InvalidInput for what it lacks."""
+        limits = model_limits(folder)
+        config = json.loads((folder / "config.json").read_text())
+        return cls(
+            folder=folder,
+            model_type=config.get("model_type"),
+            architectures=tuple(config.get("architectures") or ()),
+            vocab_size=limits.vocab_size,
+            context_length=limits.context_length,
+        )
+
+    def why_not(self, info: ModelInfo, launched: ServerInfo) -> str:
+        """Empty if a server may serve this model, else what differs. Pushed weights change `info.model_path`."""
+        folder = launched.model_path or info.model_path
+        kinds = (("model type", info.model_type, self.model_type),)
+        lists = (("architecture", ", ".join(info.architectures), ", ".join(self.architectures)),)
+        for name, theirs, ours in (*kinds, *lists, ("vocabulary", _vocab_size(folder), self.vocab_size)):
+            if theirs and ours and theirs != ours:
+                return f"it serves another model: {folder} has {name} {theirs}, {self.folder} has {ours}"
+        if launched.context_length is not None and launched.context_length < self.context_length:
+            log.warning("context_shorter", folder=folder, theirs=launched.context_length, ours=self.context_length)
+        return ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitness:
+    """What was found out about a server."""
+
+    unfit: str = ""
+    """Why it cannot serve; empty if it can."""
+    instance: str = ""
+    """Tells its process from every other; empty where it does not say."""
+
+
+async def fitness(client: ServerClient, expected: ExpectedModel | None, known: Iterable[tuple[str, str]]) -> Fitness:
+    """Ask a server what it is; `known` has the address and instance of every other one. Raises InferenceError."""
+    info, launched = await client.model_info(), await client.server_info()
+    twin = next((url for url, instance in known if instance and instance == launched.instance), "")
+    if twin:
+        return Fitness(unfit=f"it is the same process as {twin}", instance=launched.instance)
+    unfit = expected.why_not(info, launched) if expected is not None else ""
+    return Fitness(unfit=unfit, instance=launched.instance)
+
+
+async def fitness_if_told(
+    client: ServerClient, expected: ExpectedModel | None, known: Iterable[tuple[str, str]]
+) -> Fitness:
+    """As `fitness`; a server that does not tell is let through, and its weights are checked all the same."""
+    try:
+        return await fitness(client, expected, known)
+    except InferenceError as error:
+        log.info("model_unchecked", url=client.base_url, reason=str(error))
+        return Fitness()
+
+
+def _vocab_size(folder: str) -> int | None:
+    """Of a model that this host sees under the same path; None where it does not."""
+    try:
+        return model_limits(Path(folder)).vocab_size
+    except InvalidInput:
+        return None

@@ -1,0 +1,169 @@
+"""Who is of the fleet, by settings and by operators' orders.
+
+Owns: adding, draining, resuming and removing servers, and what of it outlives this process. Never pushes weights.
+Invariants: an order is in Redis before it is carried out; a server is taken out only once nothing is in flight on it.
+
+Where settings and orders disagree, the later word counts, and an order is the later one: a server that was added is a
+member though the settings do not name it, one that was removed is none though they do, until it is added again.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+
+import structlog
+
+from inference.client import ServerClient
+from scheduler.core.addresses import server_address, server_id
+from scheduler.core.errors import Conflict, InvalidInput, NotFound
+from scheduler.core.lifecycle import STANDING_MOVES, Standing
+from scheduler.fleet.fleet import Fleet
+from scheduler.fleet.server import Server, ServerView
+from scheduler.state.fleet_orders import FleetOrder, FleetOrders
+
+log = structlog.get_logger(__name__)
+
+Connect = Callable[[str], ServerClient]
+"""A client for a server's address."""
+ConnectNamed = Callable[[str], Awaitable[ServerClient]]
+"""Likewise, for an address that came over the API; raises InvalidInput where it leads to where nobody is to be sent."""
+
+
+class Roster:
+    """The operators' hand on the fleet."""
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        orders: FleetOrders,
+        *,
+        connect: Connect,
+        connect_named: ConnectNamed,
+        configured: Sequence[str] = (),
+    ) -> None:
+        """`configured`: addresses that the settings name; `connect_named` judges those of anybody else."""
+        self._fleet = fleet
+        self._orders = orders
+        self._connect = connect
+        self._connect_named = connect_named
+        self._configured = frozenset(configured)
+        self._ordering = asyncio.Lock()
+        """One order at a time, from the look at what is there to the last step."""
+
+    async def load(self) -> None:
+        """Bring the fleet in line with settings and orders: at the start, and before a run is taken up.
+
+        Another scheduler may have been given orders while this one waited for the run's lease.
+        """
+        async with self._ordering:
+            orders = await self._orders.all()
+            added = {url for url, order in orders.items() if order.added and order.standing is not Standing.GONE}
+            for url in sorted(self._configured | added):
+                await self._seat(url, orders[url].standing if url in orders else Standing.SERVING)
+            for server in [server for server in self._fleet.servers if server.url not in self._configured | added]:
+                await self._move(server, Standing.LEAVING)
+            for url in [url for url, order in orders.items() if order.standing is Standing.GONE]:
+                if url not in self._configured:
+                    await self._orders.forget(url)
+
+    async def _seat(self, url: str, standing: Standing) -> None:
+        server = next((server for server in self._fleet.servers if server.url == url), None)
+        if standing is Standing.GONE:
+            log.warning("server_removed_before", url=url, remedy="`pilotcommit server add` takes it back")
+            standing = Standing.LEAVING
+        elif server is None:
+            await self._admit(url, standing)
+        if server is not None:
+            await self._move(server, standing)
+
+    async def _admit(self, url: str, standing: Standing) -> None:
+        if url in self._configured:
+            self._fleet.admit(self._connect(url), standing)
+            return
+        try:
+            self._fleet.admit(await self._connect_named(url), standing)
+        except InvalidInput as error:
+            # The order stays: what it names may be reachable, or allowed, the next time.
+            log.warning("server_not_admitted", url=url, reason=str(error))
+
+    async def _move(self, server: Server, standing: Standing) -> None:
+        if (server.standing, standing) in STANDING_MOVES:
+            await self._fleet.stand(server, standing)
+
+    async def run(self) -> None:
+        """See off every server that leaves; raises what ends its loop."""
+        await self._fleet.attend(self._see_off, name="see-off")
+
+    async def _see_off(self, server: Server) -> None:
+        """Consumes: one server that leaves. Produces: its removal. Waits for: what it has in flight to end."""
+        await server.departure()
+        await self._fleet.dismiss(server)
+        async with self._ordering:
+            # It may have been added anew meanwhile.
+            if all(member.url != server.url for member in self._fleet.servers):
+                await self._note(server.url, Standing.GONE)
+
+    async def add(self, url: str) -> ServerView:
+        """One more server; it gets nothing until it has answered and its weights are confirmed.
+
+        Raises InvalidInput for what is no address, may not be reached or serves another model, Conflict for a member.
+        """
+        address = server_address(url)
+        async with self._ordering:
+            self._refuse_member(address)
+            client = await self._connect_named(address)
+            unfit = (await self._fleet.fitness(client)).unfit
+            if unfit:
+                await client.aclose()
+                raise InvalidInput(f"{address} cannot serve here: {unfit}", field="url")
+            await self._note(address, Standing.SERVING)
+            return ServerView.of(self._fleet.admit(client))
+
+    def _refuse_member(self, address: str) -> None:
+        for server in self._fleet.servers:
+            if server.url == address:
+                remedy = "" if server.standing is Standing.SERVING else f", {server.standing}: resume it instead"
+                raise Conflict(f"{address} is of the fleet already{remedy}", field="url")
+
+    async def drain(self, server: str) -> ServerView:
+        """Let what it has in flight end and send it nothing new, weights neither; raises NotFound, Conflict."""
+        return await self._order(server, Standing.DRAINED)
+
+    async def resume(self, server: str) -> ServerView:
+        """Undo a drain, or a removal that has not come to its end; raises NotFound, Conflict."""
+        return await self._order(server, Standing.SERVING)
+
+    async def remove(self, server: str, *, now: bool) -> ServerView:
+        """Drain a server, then take it out; `now` loses what it has in flight. Raises NotFound."""
+        async with self._ordering:
+            found = self._found(server)
+            await self._note(found.url, Standing.LEAVING)
+            await self._move(found, Standing.LEAVING)
+            if now:
+                await self._fleet.cut(found)
+            return ServerView.of(found)
+
+    async def _order(self, server: str, standing: Standing) -> ServerView:
+        async with self._ordering:
+            found = self._found(server)
+            if (found.standing, standing) not in STANDING_MOVES and found.standing is not standing:
+                raise Conflict(f"{found.url} is {found.standing}: it cannot become {standing}, resume it first")
+            await self._note(found.url, standing)
+            await self._move(found, standing)
+            return ServerView.of(found)
+
+    def _found(self, server: str) -> Server:
+        """A member by its id; raises NotFound."""
+        for member in self._fleet.servers:
+            if server_id(member.url) == server and member.standing is not Standing.GONE:
+                return member
+        raise NotFound(f"there is no server {server}: `pilotcommit server list` has their ids", field="server")
+
+    async def _note(self, url: str, standing: Standing) -> None:
+        """Write where a server is to stand; nothing is kept where the settings alone say so."""
+        by_settings = Standing.SERVING if url in self._configured else Standing.GONE
+        if standing is by_settings:
+            await self._orders.forget(url)
+        else:
+            order = FleetOrder(standing=standing, added=url not in self._configured, at=time.time())
+            await self._orders.put(url, order)
