@@ -25,6 +25,7 @@ from inference.control import (
     read_checksum,
     read_loads,
     read_model_info,
+    read_num_ranks,
     read_server_info,
     read_update,
 )
@@ -42,6 +43,7 @@ from inference.protocol import (
     score_body,
     wire_rid,
 )
+from scheduler.core.broadcast import BroadcastBackend, Bucket, Rendezvous
 from scheduler.core.errors import ControlFailed, InferenceError, ServerRefused, ServerUnavailable
 from scheduler.core.roll_out import PauseMode
 from scheduler.core.types import Completion
@@ -167,6 +169,65 @@ class ServerClient:
         )
         return read_update(answer.status, answer.body)
 
+    async def num_ranks(self) -> int:
+        """How many ranks of it join a weight group. Raises ControlFailed if it cannot take weights by broadcast."""
+        return read_num_ranks((await self._ask("/server_info")).body)
+
+    async def join_weight_group(
+        self,
+        group: str,
+        rendezvous: Rendezvous,
+        *,
+        first_rank: int,
+        world_size: int,
+        backend: BroadcastBackend,
+        timeout_s: float,
+    ) -> None:
+        """Have it join a group in which the learner is rank 0; answered once everybody is in it.
+
+        A server whose learner does not listen, or hangs, does nothing else until torch gives up, after many minutes.
+        """
+        body: dict[str, object] = {
+            "master_address": rendezvous.address,
+            "master_port": rendezvous.port,
+            "rank_offset": first_rank,
+            "world_size": world_size,
+            "group_name": group,
+            "backend": backend.value,
+        }
+        await self._command("/init_weights_update_group", body, timeout_s=timeout_s)
+
+    async def leave_weight_group(self, group: str) -> None:
+        """Have it leave a group; ControlFailed if it is not in it."""
+        await self._command("/destroy_weights_update_group", {"group_name": group}, timeout_s=self._timeouts.probe_s)
+
+    async def begin_weights(self) -> None:
+        """Open the session that buckets need; ControlFailed if one is open."""
+        await self._command("/begin_weight_update", {}, timeout_s=self._timeouts.probe_s)
+
+    async def end_weights(self) -> None:
+        """Close the session; ControlFailed if none is open."""
+        await self._command("/end_weight_update", {}, timeout_s=self._timeouts.probe_s)
+
+    async def receive_weights(
+        self, group: str, bucket: Bucket, label: WeightLabel | None, *, timeout_s: float, flush: bool = True
+    ) -> WeightsUpdate:
+        """Have it take one bucket that the learner broadcasts; `label` names the weights and comes with the last one.
+
+        Raises as `update_weights` does: after a failure part of the weights may be new.
+        """
+        body: dict[str, object] = {
+            "names": [tensor.name for tensor in bucket],
+            "dtypes": [tensor.dtype for tensor in bucket],
+            "shapes": [tensor.shape for tensor in bucket],
+            "group_name": group,
+            "load_format": "flattened_bucket",
+            "flush_cache": flush and label is not None,
+            "weight_version": None if label is None else str(label),
+        }
+        answer = await self._control("POST", "/update_weights_from_distributed", body, timeout_s=timeout_s)
+        return read_update(answer.status, answer.body)
+
     async def flush_cache(self, timeout_s: float = 0.0) -> bool:
         """Drop the KV cache; False if requests were at it for all of `timeout_s` (the server waits)."""
         answer = await self._control(
@@ -233,8 +294,8 @@ class ServerClient:
             raise generation_error(answer.status, answer.body)
         return answer.body
 
-    async def _command(self, path: str, body: dict[str, object]) -> None:
-        answer = await self._control("POST", path, body, timeout_s=self._timeouts.control_s)
+    async def _command(self, path: str, body: dict[str, object], *, timeout_s: float | None = None) -> None:
+        answer = await self._control("POST", path, body, timeout_s=timeout_s or self._timeouts.control_s)
         if answer.status != _OK:
             raise _failed(path, answer)
 

@@ -11,6 +11,7 @@ import msgspec
 
 from inference.protocol import decode, error_message
 from scheduler.core.errors import ControlFailed
+from scheduler.core.unreadable import UNREADABLE
 
 _OK = 200
 _NOT_FLUSHED = "Weights were updated, but"
@@ -81,6 +82,9 @@ class _ServerInfoReply(msgspec.Struct, frozen=True):
     port: int | None = None
     random_seed: int | None = None
     startup_time: _StartupTime = _StartupTime()
+    tp_size: int = 1
+    pp_size: int = 1
+    dp_size: int = 1
 
 
 class _RankLoad(msgspec.Struct, frozen=True):
@@ -114,14 +118,18 @@ def read_model_info(body: bytes) -> ModelInfo:
 
 def read_server_info(body: bytes) -> ServerInfo:
     """The answer of GET /server_info."""
-    try:
-        reply = msgspec.json.decode(body, type=_ServerInfoReply)
-    except msgspec.MsgspecError as exc:
-        # The answer is not repeated: it has the server's keys in it.
-        raise ControlFailed(f"unreadable answer of /server_info: {exc}") from exc
+    reply = _server_info(body)
     took_s = reply.startup_time.tokenizer_e2e
     instance = "" if took_s is None else f"{reply.port}:{reply.random_seed}:{took_s!r}"
     return ServerInfo(model_path=reply.model_path, context_length=reply.context_length, instance=instance)
+
+
+def _server_info(body: bytes) -> _ServerInfoReply:
+    try:
+        return msgspec.json.decode(body, type=_ServerInfoReply)
+    except UNREADABLE as exc:
+        # The answer is not repeated: it has the server's keys in it.
+        raise ControlFailed(f"unreadable answer of /server_info: {exc}") from exc
 
 
 def read_loads(body: bytes) -> Load:
@@ -135,6 +143,19 @@ def read_loads(body: bytes) -> Load:
     )
 
 
+def read_num_ranks(body: bytes) -> int:
+    """The ranks that join a weight group, in the answer of GET /server_info.
+
+    Raises ControlFailed for a server that cannot take weights by broadcast.
+    """
+    reply = _server_info(body)
+    if reply.pp_size != 1 or reply.dp_size != 1:
+        raise ControlFailed(
+            f"pp_size {reply.pp_size}, dp_size {reply.dp_size}: SGLang takes a broadcast with tensor parallelism only"
+        )
+    return reply.tp_size
+
+
 def read_checksum(body: bytes) -> str:
     """The checksum over all parameters in the answer of /weights_checker."""
     reply = decode(body, _ChecksumReply, ControlFailed)
@@ -144,7 +165,7 @@ def read_checksum(body: bytes) -> str:
 
 
 def read_update(status: int, body: bytes) -> WeightsUpdate:
-    """How POST /update_weights_from_disk ended. Raises ControlFailed where the weights were not replaced."""
+    """How an update from disk, or of a last bucket, ended. Raises ControlFailed where the weights were not replaced."""
     message = error_message(body)
     if message.startswith(_NOT_FLUSHED):
         return WeightsUpdate.APPLIED_NOT_FLUSHED

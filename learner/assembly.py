@@ -10,16 +10,18 @@ import structlog
 import torch
 from transformers.utils import logging as transformers_logging
 
+from learner.broadcast import Broadcaster, BroadcastLink
 from learner.checkpoint import Checkpoint, CheckpointWriter, Progress, latest
 from learner.fault import Fault
 from learner.loss import Objective
 from learner.metrics import LearnerMetrics
 from learner.model_files import CompanionFiles, load_model
 from learner.session import Workshop
-from learner.settings import FloatFormat, Settings
+from learner.settings import FloatFormat, Settings, Transport
 from learner.trainer import Computation, Optimisation, Trainer
 from learner.weight_publish import WeightPublisher
 from learner.work_dir import WorkDir
+from scheduler.core.broadcast import BroadcastBackend
 from scheduler.core.errors import LearnerError
 from scheduler.processor import has_native_bf16
 
@@ -80,6 +82,20 @@ def assemble(settings: Settings, work_dir: WorkDir, *, incarnation: str, fault: 
         checkpoint_every=settings.checkpoint_every,
     )
     return Start(workshop=workshop, progress=_progress(settings.run_id, checkpoint, trainer))
+
+
+def broadcaster_of(settings: Settings, start: Start, link: BroadcastLink, *, incarnation: str) -> Broadcaster | None:
+    """What broadcasts the weights, where that is how they travel."""
+    if settings.transport is Transport.DISK:
+        return None
+    on_gpu = start.workshop.trainer.model.device.type == "cuda"
+    return Broadcaster(
+        link,
+        incarnation=incarnation,
+        backend=BroadcastBackend.NCCL if on_gpu else BroadcastBackend.GLOO,
+        address=settings.broadcast_address,
+        port=settings.broadcast_port,
+    )
 
 
 def _progress(run_id: str, checkpoint: Checkpoint | None, trainer: Trainer) -> Progress:

@@ -71,12 +71,14 @@ def _run(settings: Settings, fault: Fault) -> None:
 
 
 async def _train(settings: Settings, start: "Start", incarnation: str) -> None:
+    from learner.assembly import broadcaster_of
     from learner.session import Session
 
     tls = ClientTls(ca_file=settings.ca_file, cert_file=settings.cert_file, key_file=settings.key_file).context()
     token = settings.token.get_secret_value() if settings.token is not None else None
     async with LearnerLink(settings.scheduler_url, settings.run_id, token=token, tls=tls) as link:
-        session = Session(link, start.workshop, start.progress, incarnation=incarnation)
+        broadcaster = broadcaster_of(settings, start, link, incarnation=incarnation)
+        session = Session(link, start.workshop, start.progress, incarnation=incarnation, broadcaster=broadcaster)
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, session.request_stop)
         await session.run()

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import structlog
 
+from learner.broadcast import Broadcaster
 from learner.checkpoint import CheckpointWriter, Progress
 from learner.fault import Fault, FaultPoint
 from learner.metrics import LearnerMetrics
@@ -59,8 +60,18 @@ class Workshop:
 class Session:
     """Trains one run until it ends or the process is asked to stop."""
 
-    def __init__(self, link: SchedulerLink, workshop: Workshop, progress: Progress, *, incarnation: str) -> None:
+    def __init__(
+        self,
+        link: SchedulerLink,
+        workshop: Workshop,
+        progress: Progress,
+        *,
+        incarnation: str,
+        broadcaster: Broadcaster | None = None,
+    ) -> None:
+        """Without a broadcaster servers read published weights from disk."""
         self._link = link
+        self._broadcaster = broadcaster
         self._workshop = workshop
         self._incarnation = incarnation
         self._run_id = progress.run_id
@@ -97,8 +108,10 @@ class Session:
                 if attached is None:
                     return Ending.STOPPED
                 reading = tasks.create_task(self._read_stream(), name="group-stream")
+                sending = tasks.create_task(self._broadcast(), name="broadcasts")
                 ending = await self._train(attached)
                 reading.cancel()
+                sending.cancel()
                 return ending
         finally:
             self._torch.shutdown()
@@ -122,6 +135,9 @@ class Session:
     async def _attach(self) -> Attached:
         attached = await self._link.attach(incarnation=self._incarnation, step=self._step, trained=self._trained)
         weights = await self._publish()
+        if self._broadcaster is not None:
+            # Before they are announced: servers would go to the disk at once.
+            await self._broadcaster.offer(weights.path)
         self._version = await self._link.publish(
             incarnation=self._incarnation,
             step=self._step,
@@ -131,6 +147,10 @@ class Session:
         self._workshop.metrics.at(step=self._step, version=self._version)
         _log.info("attached", run=self._run_id, incarnation=self._incarnation, step=self._step, version=self._version)
         return attached
+
+    async def _broadcast(self) -> None:
+        if self._broadcaster is not None:
+            await self._broadcaster.run()
 
     async def _read_stream(self) -> None:
         """Move frames from the stream to the queue, also while a step is computed, so that it never looks dead.

@@ -31,6 +31,15 @@ class FloatFormat(StrEnum):
     """Half the memory and, on hardware that has it, twice to three times the speed."""
 
 
+class Transport(StrEnum):
+    """How published weights travel to servers."""
+
+    DISK = "disk"
+    """Each server reads the folder."""
+    BROADCAST = "broadcast"
+    """The learner sends them to all servers at once: NCCL from a GPU, gloo from a processor."""
+
+
 class Settings(BaseSettings):
     """Everything the learner process is told."""
 
@@ -94,6 +103,12 @@ class Settings(BaseSettings):
     """Arithmetic of forward and backward; the weights themselves stay float32."""
     publish_format: FloatFormat = FloatFormat.AUTO
     """Floating type of published weights: what the servers compute in, so that they round nothing further."""
+    transport: Transport = Transport.DISK
+    """How servers get published weights; those that a broadcast does not reach load them from `work_dir`."""
+    broadcast_address: str = "127.0.0.1"
+    """Address of this host at which servers and scheduler reach it, for transport=broadcast."""
+    broadcast_port: int = Field(default=0, ge=0, le=65535)
+    """Port at which it listens for a broadcast; 0 takes a free one each time. Anybody who reaches it can join in."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute; auto takes a GPU where there is one."""
     num_threads: int = Field(default=1, ge=1)

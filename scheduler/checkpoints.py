@@ -1,7 +1,8 @@
 """Whether published weights are those of the run's model.
 
-Owns: the comparison of a checkpoint's tensors with the model's, by name and shape. Reads headers only, never a tensor.
-Invariant: what is let through can be loaded; a folder that this host cannot see is let through unread.
+Owns: the comparison of a checkpoint's tensors, or a broadcast's, with the model's, by name and shape. Reads headers
+only, never a tensor. Invariant: what is let through can be loaded; a folder that this host cannot see is let through
+unread.
 
 A server that loads a tensor of another shape dies, and one that loads a checkpoint with tensors missing says that all
 is well and goes on with part of its old weights (measured, SGLang 0.5.23): neither is to be tried out on a fleet.
@@ -15,6 +16,7 @@ from pathlib import Path
 import structlog
 from safetensors import SafetensorError, safe_open
 
+from scheduler.core.broadcast import BroadcastOffer
 from scheduler.core.errors import InvalidInput
 
 log = structlog.get_logger(__name__)
@@ -43,24 +45,38 @@ class Checkpoints:
         if self._model is not None:
             await asyncio.to_thread(self._check, self._model, Path(path))
 
-    def _check(self, model: Path, folder: Path) -> None:
+    async def check_offer(self, offer: BroadcastOffer) -> None:
+        """Raises InvalidInput for tensors that no server is to receive; a broadcast of them would hang or kill it."""
+        shapes = {tensor.name: tensor.shape for bucket in offer.buckets for tensor in bucket}
+        num_tensors = sum(len(bucket) for bucket in offer.buckets)
+        if len(shapes) != num_tensors:
+            raise InvalidInput(f"{num_tensors - len(shapes)} tensors are named twice", field="buckets")
+        if self._model is not None and (expected := await asyncio.to_thread(self._of, self._model)):
+            _compare(shapes, expected, self._model, what="the broadcast", field="buckets")
+
+    def _of(self, model: Path) -> Shapes:
         if self._expected is None:
             self._expected = shapes_of(model)
-        if not self._expected or not folder.is_dir():
+        return self._expected
+
+    def _check(self, model: Path, folder: Path) -> None:
+        expected = self._of(model)
+        if not expected or not folder.is_dir():
             log.info("weights_unchecked", path=str(folder), seen=folder.is_dir(), model=str(model))
             return
         found = shapes_of(folder)
         if not found:
             raise InvalidInput(f"{folder} holds no safetensors file", field="path")
-        optional = {_HEAD} if _HEAD not in self._expected or _is_tied(model) else frozenset[str]()
-        _refuse(folder, "lacks", sorted(self._expected.keys() - found.keys() - optional))
-        _refuse(folder, "has what the model has not:", sorted(found.keys() - self._expected.keys() - optional))
-        both = {name: (found[name], self._expected[name]) for name in sorted(found.keys() & self._expected.keys())}
-        _refuse(
-            folder,
-            "has tensors of another shape:",
-            [f"{name} {list(given)} for {list(wanted)}" for name, (given, wanted) in both.items() if given != wanted],
-        )
+        _compare(found, expected, model, what=str(folder), field="path")
+
+
+def _compare(found: Shapes, expected: Shapes, model: Path, *, what: str, field: str) -> None:
+    optional = {_HEAD} if _HEAD not in expected or _is_tied(model) else frozenset[str]()
+    both = {name: (found[name], expected[name]) for name in sorted(found.keys() & expected.keys())}
+    others = [f"{name} {list(given)} for {list(wanted)}" for name, (given, wanted) in both.items() if given != wanted]
+    _refuse(f"{what} lacks", sorted(expected.keys() - found.keys() - optional), field)
+    _refuse(f"{what} has what the model has not:", sorted(found.keys() - expected.keys() - optional), field)
+    _refuse(f"{what} has tensors of another shape:", others, field)
 
 
 def _check_place(folder: Path, roots: Sequence[Path]) -> None:
@@ -93,7 +109,7 @@ def _is_tied(model: Path) -> bool:
     return bool(config.get("tie_word_embeddings", False))
 
 
-def _refuse(folder: Path, what: str, names: list[str]) -> None:
+def _refuse(what: str, names: list[str], field: str) -> None:
     if names:
         rest = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-        raise InvalidInput(f"{folder} {what} {', '.join(names[:_NAMED])}{rest}", field="path")
+        raise InvalidInput(f"{what} {', '.join(names[:_NAMED])}{rest}", field=field)

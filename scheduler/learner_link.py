@@ -18,6 +18,7 @@ import msgspec
 import structlog
 
 from scheduler.client import bearer, error_of
+from scheduler.core.broadcast import BroadcastOffer, BroadcastOrder, Rendezvous
 from scheduler.core.errors import NotAtWork, ServerUnavailable, StreamEnded, TooManyRequests
 from scheduler.frames import MSGPACK, Attached, FinalFrame, Frame, FrameDecoder
 
@@ -36,6 +37,14 @@ class _Version(msgspec.Struct, frozen=True):
 
 class _Versions(msgspec.Struct, frozen=True):
     weights: tuple[_Version, ...]
+
+
+class _Orders(msgspec.Struct, frozen=True):
+    order: BroadcastOrder | None
+
+
+class _Round(msgspec.Struct, frozen=True):
+    over: bool
 
 
 class LearnerLink:
@@ -125,6 +134,25 @@ class LearnerLink:
         answer = await self._patiently("GET", "weights", None)
         versions = msgspec.json.decode(answer, type=_Versions).weights
         return frozenset(version.path for version in versions if version.state in _IN_USE)
+
+    async def offer_broadcast(self, *, incarnation: str, offer: BroadcastOffer) -> None:
+        """Say what can be broadcast; saying it again changes nothing."""
+        body = {"incarnation": incarnation, "backend": offer.backend, "buckets": offer.buckets}
+        await self._report("broadcaster", body)
+
+    async def broadcast_order(self, *, incarnation: str, rendezvous: Rendezvous) -> BroadcastOrder | None:
+        """The next order for a learner that listens at `rendezvous`; None if there was none for a while."""
+        body = {"incarnation": incarnation, "address": rendezvous.address, "port": rendezvous.port}
+        return msgspec.json.decode(await self._report("broadcasts", body), type=_Orders).order
+
+    async def is_broadcast_over(self, *, incarnation: str, group: str) -> bool:
+        """Whether a round is over; a scheduler that does not answer has given it up. Not asked again."""
+        body = msgspec.json.encode({"incarnation": incarnation})
+        try:
+            answer = await self._once("POST", f"broadcasts/{group}", body)
+        except (ServerUnavailable, NotAtWork):
+            return True
+        return msgspec.json.decode(answer, type=_Round).over
 
     async def stream(self, *, incarnation: str) -> AsyncGenerator[Frame, None]:
         """The group stream until its final frame; after a reconnect frames may come again.

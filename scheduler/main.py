@@ -19,6 +19,7 @@ from pydantic import SecretStr
 from inference.client import ServerClient
 from scheduler import embedded_redis, logs
 from scheduler.api.app import create_app
+from scheduler.broadcast import BroadcastSettings
 from scheduler.core.errors import InvalidInput, PilotCommitError
 from scheduler.core.path_map import PathMap
 from scheduler.core.roll_out import RollOut
@@ -80,6 +81,7 @@ async def build_service(settings: Settings) -> AsyncIterator[Service]:
             roll_out=RollOut(order=settings.roll_out, share=settings.roll_out_share),
             paths=PathMap(settings.path_map),
             delivery=DeliverySettings(heartbeat_s=settings.heartbeat_s),
+            broadcast=BroadcastSettings(step_s=settings.broadcast_step_s),
         )
         service = Service(
             redis,

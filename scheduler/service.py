@@ -18,12 +18,13 @@ import structlog
 from inference.client import ServerClient
 from scheduler.checkpoints import Checkpoints
 from scheduler.core.breaker import Breaker
+from scheduler.core.broadcast import BroadcastOffer, BroadcastOrder, Rendezvous
 from scheduler.core.errors import Conflict, InvalidInput, NotAtWork
 from scheduler.core.evaluation import DEFAULT_TARGET, EvaluationMeasure
 from scheduler.core.ledger import Ledger
 from scheduler.core.lifecycle import ENDED, RUN_MOVES, PromptState, RunState
 from scheduler.core.run import RunConfig
-from scheduler.engine.assembly import EngineSettings, Surroundings
+from scheduler.engine.assembly import EngineSettings, Parts, Surroundings
 from scheduler.engine.circuit import Circuit
 from scheduler.engine.engine import Engine
 from scheduler.fleet import Connect, ConnectNamed, Fleet, Roster, ServerView
@@ -344,6 +345,27 @@ class Service:
         return await (await self._at_work(run_id)).parts.delivery.publish(
             incarnation=incarnation, step=step, path=path, digest=digest
         )
+
+    async def offer_broadcast(self, run_id: str, *, incarnation: str, offer: BroadcastOffer) -> None:
+        """A learner can broadcast its weights; raises StaleIncarnation, InvalidInput for tensors not of the model."""
+        await self._checkpoints.check_offer(offer)
+        (await self._heard(run_id, incarnation)).broadcasts.offer(offer)
+
+    async def broadcast_order(self, run_id: str, *, incarnation: str, rendezvous: Rendezvous) -> BroadcastOrder | None:
+        """What a learner that listens is to broadcast, within a heartbeat; raises StaleIncarnation."""
+        parts = await self._heard(run_id, incarnation)
+        return await parts.broadcasts.next_order(rendezvous, wait_s=self._settings.delivery.heartbeat_s)
+
+    async def is_broadcast_over(self, run_id: str, *, incarnation: str, group: str) -> bool:
+        """Whether a round is over, within a heartbeat; raises StaleIncarnation."""
+        parts = await self._heard(run_id, incarnation)
+        return await parts.broadcasts.is_over(group, wait_s=self._settings.delivery.heartbeat_s)
+
+    async def _heard(self, run_id: str, incarnation: str) -> Parts:
+        """The parts of a run at work, for the learner that is attached to it."""
+        parts = (await self._at_work(run_id)).parts
+        parts.delivery.check(incarnation)
+        return parts
 
     async def stream(self, run_id: str, *, incarnation: str) -> AsyncIterator[Frame]:
         """Groups and batches for the learner, heartbeats between, a final frame at the end."""

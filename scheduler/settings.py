@@ -111,6 +111,8 @@ class Settings(BaseModel):
     """With rolling, the share of the fleet that is closed at a time; one server at least."""
     path_map: tuple[MappedFolder, ...] = ()
     """Folders that hosts see under different names: LEARNER=SCHEDULER=SERVER, separated by commas."""
+    broadcast_step_s: Annotated[float, Field(gt=0)] = 60.0
+    """How long one bucket of a broadcast of weights may take before it is given up and the disk serves."""
     pilot_cap: Annotated[int, Field(ge=1)] = 256
     """Prompts in their pilots at once, at most."""
     lease_ttl_s: Annotated[float, Field(gt=0)] = 15.0

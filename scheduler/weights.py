@@ -8,7 +8,7 @@ server whose version is not confirmed stays STALE; while a version is pinned by 
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import structlog
 from inference.client import ServerClient
 from inference.control import WeightsUpdate
 from inference.protocol import GenerateRequest, WeightLabel
+from scheduler.broadcast import Broadcasts
 from scheduler.core.errors import Conflict, ControlFailed, InferenceError
 from scheduler.core.lifecycle import ServerState
 from scheduler.core.path_map import SAME_EVERYWHERE, PathMap
@@ -45,6 +46,7 @@ class WeightPusher:
         pause_mode: PauseMode = PauseMode.RETRACT,
         roll_out: RollOut = AT_ONCE,
         paths: PathMap = SAME_EVERYWHERE,
+        broadcasts: Broadcasts | None = None,
     ) -> None:
         """`drain_s`: what a server has in flight at a push gets this long to end before `pause_mode` is its fate."""
         self._fleet = fleet
@@ -58,6 +60,7 @@ class WeightPusher:
         self._pause_mode = pause_mode
         self._roll_out = roll_out
         self._paths = paths
+        self._broadcasts = broadcasts or Broadcasts(run_id=run_id)
         self._records: dict[int, WeightRecord] = {}
         """Versions that are not superseded."""
         self._first = 0
@@ -263,7 +266,9 @@ class WeightPusher:
         try:
             try:
                 await client.pause(mode)
-                if await client.update_weights(path, label, flush=flush) is WeightsUpdate.APPLIED_NOT_FLUSHED:
+                among = sum(version == record.version for version in self._pushing.values())
+                update = await self._broadcasts.load(server, record, label, path, among=among, flush=flush)
+                if update is WeightsUpdate.APPLIED_NOT_FLUSHED:
                     # New weights over the old KV cache; once what is in flight is aborted, the next try can flush.
                     raise ControlFailed(f"{server.url} loaded {label} without flushing its cache")
                 has_checksum = await self._confirm(server, record, label)
@@ -272,8 +277,12 @@ class WeightPusher:
                 server.breaks += 1
                 await client.abort_all()
                 raise
-        finally:
-            await _resumed(client)
+        except BaseException:
+            # Also when it is stopped: a server that does not answer must not take the stop's place.
+            with suppress(InferenceError):
+                await _resumed(client)
+            raise
+        await _resumed(client)
         if suspect or not has_checksum:
             await self._probe(server, label)
 

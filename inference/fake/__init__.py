@@ -9,8 +9,10 @@ from inference.fake.faults import Drop, FailWith, Fault, Faults, Hang, Mislabel
 from inference.fake.launch_config import FakeConfig, fingerprint
 from inference.fake.policy import Answer, Ask, BigramPolicy, Policy, ScriptedPolicy
 from inference.fake.server import FakeServer
+from inference.fake.weight_groups import Air, Leader
 
 __all__ = [
+    "Air",
     "Answer",
     "Ask",
     "BigramPolicy",
@@ -21,6 +23,7 @@ __all__ = [
     "Fault",
     "Faults",
     "Hang",
+    "Leader",
     "Mislabel",
     "Policy",
     "ScriptedPolicy",

@@ -18,10 +18,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from inference.fake import wire
+from inference.fake import group_calls, wire
 from inference.fake.faults import Drop, FailWith, Fault, Hang, Mislabel
 from inference.fake.refusals import ContractBroken, QueueFull, Refused, ServerGone
-from inference.fake.server import FakeServer
+from inference.fake.server import FakeServer, Updated
+from scheduler.core.broadcast import TensorSpec
 
 _Body = TypeVar("_Body", bound=BaseModel)
 _Result = TypeVar("_Result")
@@ -64,6 +65,33 @@ class _Update(_Strict):
     abort_all_requests: bool = False
 
 
+class _Group(_Strict):
+    master_address: str
+    master_port: int
+    rank_offset: int
+    world_size: int
+    group_name: str = "weight_update_group"
+    backend: str = "nccl"
+
+
+class _Leave(_Strict):
+    group_name: str = "weight_update_group"
+
+
+class _Bucket(_Strict):
+    names: list[str]
+    dtypes: list[str]
+    shapes: list[list[int]]
+    group_name: str = "weight_update_group"
+    flush_cache: bool = True
+    weight_version: str | None = None
+    load_format: Literal["flattened_bucket"]
+
+
+class _Nothing(_Strict):
+    pass
+
+
 class _Broken(Response):
     """An answer that never arrives: the connection closes while it is awaited."""
 
@@ -99,6 +127,11 @@ def create_fake(server: FakeServer) -> FastAPI:
     add("/abort_request", "POST", _Access.ADMIN, routes.abort)
     add("/flush_cache", "GET POST", _Access.ADMIN, routes.flush)
     add("/update_weights_from_disk", "POST", _Access.ADMIN, routes.update)
+    add("/init_weights_update_group", "POST", _Access.ADMIN, routes.init_group)
+    add("/destroy_weights_update_group", "POST", _Access.ADMIN, routes.destroy_group)
+    add("/begin_weight_update", "POST", _Access.ADMIN, routes.begin)
+    add("/end_weight_update", "POST", _Access.ADMIN, routes.end)
+    add("/update_weights_from_distributed", "POST", _Access.ADMIN, routes.receive)
     if server.config.has_checksums:
         add("/weights_checker", "GET POST", _Access.ADMIN, routes.checksum)
     return app
@@ -187,8 +220,47 @@ class _Routes:
         content = {"success": updated.success, "message": updated.message, "num_paused_requests": 0}
         return JSONResponse(content, 200 if updated.success else 400)
 
+    async def init_group(self, request: Request, fault: Fault | None) -> Response:
+        body = await _read(request, _Group)
+        joining = group_calls.init(
+            self._server,
+            address=body.master_address,
+            port=body.master_port,
+            world_size=body.world_size,
+            name=body.group_name,
+        )
+        return _updated(await _to_its_end(joining))
+
+    async def destroy_group(self, request: Request, fault: Fault | None) -> Response:
+        return _updated(await group_calls.destroy(self._server, (await _read(request, _Leave)).group_name))
+
+    async def begin(self, request: Request, fault: Fault | None) -> Response:
+        await _read(request, _Nothing)
+        return _updated(await group_calls.begin(self._server))
+
+    async def end(self, request: Request, fault: Fault | None) -> Response:
+        await _read(request, _Nothing)
+        return _updated(await group_calls.end(self._server))
+
+    async def receive(self, request: Request, fault: Fault | None) -> Response:
+        body = await _read(request, _Bucket)
+        tensors = zip(body.names, body.dtypes, body.shapes, strict=True)
+        bucket = tuple(TensorSpec(name=name, dtype=dtype, shape=tuple(shape)) for name, dtype, shape in tensors)
+        label, flush = body.weight_version, body.flush_cache
+        return _updated(
+            await _to_its_end(
+                group_calls.receive(self._server, name=body.group_name, bucket=bucket, label=label, flush=flush)
+            )
+        )
+
     async def checksum(self, request: Request, fault: Fault | None) -> Response:
         return JSONResponse(wire.checksum(self._server))
+
+
+def _updated(updated: Updated) -> Response:
+    return JSONResponse(
+        {"success": updated.success, "message": updated.message}, status_code=200 if updated.success else 400
+    )
 
 
 async def _read(request: Request, kind: type[_Body]) -> _Body:
@@ -207,6 +279,11 @@ async def _translated(answer: Awaitable[Response]) -> Response:
         return JSONResponse({"error": {"message": str(exc)}}, 400)
     except QueueFull:
         return JSONResponse(wire.queue_full(), 503)
+
+
+async def _to_its_end(call: Coroutine[None, None, _Result]) -> _Result:
+    """What a server that waits in a group does goes on, whether or not its caller still listens."""
+    return await asyncio.shield(asyncio.ensure_future(call))
 
 
 async def _unless_gone(request: Request, work: Coroutine[None, None, _Result]) -> _Result | None:

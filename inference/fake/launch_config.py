@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from inference.fake.weight_groups import Air
+
 
 def fingerprint(path: str) -> str | None:
     """Identity of the weights in a checkpoint directory (a hash over its safetensors); None if there are none."""
@@ -17,8 +19,18 @@ def fingerprint(path: str) -> str | None:
         return None
     digest = hashlib.sha256()
     for file in files:
-        digest.update(file.read_bytes())
+        digest.update(_without_header(file.read_bytes()))
     return digest.hexdigest()
+
+
+def _without_header(content: bytes) -> bytes:
+    """The tensors of a safetensors file: what a learner broadcasts of it."""
+    start = 8 + int.from_bytes(content[:8], "little")
+    return content[start:] if start <= len(content) else content
+
+
+def _fingerprint_of(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,5 +50,11 @@ class FakeConfig:
     admin_api_key: str | None = None
     has_checksums: bool = True
     """Whether /weights_checker exists."""
+    num_ranks: int = 1
+    """Of tensor parallelism."""
+    air: Air | None = None
+    """Where it finds learners that broadcast; None is a place of its own, with nobody in it."""
+    received: Callable[[bytes], str] = _fingerprint_of
+    """Fingerprint of weights that were broadcast."""
     checkpoints: Callable[[str], str | None] = fingerprint
     """Fingerprint of the weights at a path, or None where there is no checkpoint. The launch path may have none."""

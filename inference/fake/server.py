@@ -20,6 +20,7 @@ from inference.fake.launch_config import FakeConfig
 from inference.fake.policy import BigramPolicy, Policy
 from inference.fake.refusals import QueueFull, Refused, ServerGone
 from inference.fake.traffic import Traffic
+from inference.fake.weight_groups import Air, WeightGroups
 
 PAUSE_ABORT, PAUSE_RETRACT, PAUSE_IN_PLACE = "abort", "retract", "in_place"
 NOT_FLUSHED = (
@@ -48,6 +49,8 @@ class FakeServer:
         self._policy = policy or BigramPolicy(vocab_size=self.config.vocab_size)
         self._held = False
         self._changed = asyncio.Event()
+        self._air = self.config.air or Air()
+        self._air.watch(self._announce)
         self._boot(self.config.model_path, self.config.weight_version)
 
     def _boot(self, model_path: str, weight_version: str) -> None:
@@ -66,6 +69,7 @@ class FakeServer:
         self._traffic = Traffic()
         self.started_s = random.random()
         """How long the start took: no two take the same time."""
+        self.weight_groups = WeightGroups(self._air, self.config.num_ranks)
 
     # Time, life and death.
 
@@ -88,6 +92,7 @@ class FakeServer:
     def die(self) -> None:
         """Drop every connection and answer nothing any more."""
         self.dead = True
+        self.weight_groups.die()
         self._announce()
 
     def restart(self, *, model_path: str | None = None, weight_version: str | None = None) -> None:
@@ -250,12 +255,34 @@ class FakeServer:
             await self.until(lambda: traffic.updates == 1)
         finally:
             traffic.updates -= 1
+        updated = self.replace_weights(weights, label, message="Succeeded to update model weights.", flush=flush)
+        self.model_path = model_path if updated.success else self.model_path
+        return updated
+
+    def replace_weights(self, weights: str, label: str | None, *, message: str, flush: bool) -> Updated:
+        """Other weights from the next token on; what an update answers."""
         self.decoder.weights, self.decoder.label = weights, label or self.decoder.label
         if flush and not self.decoder.flush():
             return Updated(success=False, message=NOT_FLUSHED)
-        self.model_path, self.weight_version = model_path, label or self.weight_version
+        self.weight_version = label or self.weight_version
         suffix = f" Weight version updated to {label}." if label is not None else ""
-        return Updated(success=True, message=f"Succeeded to update model weights.{suffix}")
+        return Updated(success=True, message=f"{message}{suffix}")
+
+    @asynccontextmanager
+    async def updating(self) -> AsyncIterator[None]:
+        """Hold what an update that waits for a learner holds: nobody pauses or continues meanwhile."""
+        await self._settled()
+        if self.paused is None:
+            async with self._writing():
+                yield
+            return
+        traffic = self._traffic
+        traffic.pausing = True
+        try:
+            yield
+        finally:
+            traffic.pausing = False
+            self._announce()
 
     # Machinery.
 

@@ -21,4 +21,4 @@ class Traffic:
     updates: int = 0
     """Updates that are loading right now."""
     pausing: bool = False
-    """A pause is still aborting."""
+    """A pause is still aborting, or an update waits for a learner."""

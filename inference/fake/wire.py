@@ -196,6 +196,9 @@ def server_info(server: FakeServer) -> dict[str, object]:
         "max_req_input_len": config.context_length - 6,
         "startup_time": {"tokenizer_e2e": server.started_s},
         "version": "0.5.23",
+        "tp_size": config.num_ranks,
+        "pp_size": 1,
+        "dp_size": 1,
     }
 
 

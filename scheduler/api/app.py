@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from scheduler.api import explanations, learners, operations, pools, problems, runs, servers
+from scheduler.api import broadcasts, explanations, learners, operations, pools, problems, runs, servers
 from scheduler.api.body_limit import BodyLimit
 from scheduler.api.guard import Guard
 from scheduler.api.rate_limit import RateLimit
@@ -52,4 +52,5 @@ def create_app(
     app.include_router(runs.router(service, guard, importable))
     app.include_router(explanations.router(service, guard))
     app.include_router(learners.router(service, guard))
+    app.include_router(broadcasts.router(service, guard))
     return app

@@ -1,6 +1,6 @@
 """What the API answers to learners.
 
-Owns: the response models of attaching and of weight versions. Never computes.
+Owns: the response models of attaching, of weight versions and of broadcasts. Never computes.
 """
 
 from typing import Self
@@ -65,3 +65,31 @@ class WeightVersions(Response):
     """Weight versions, newest first."""
 
     weights: list[Weights]
+
+
+class Order(Response):
+    """One round of a broadcast."""
+
+    group: str
+    """Names the process group, and the round."""
+    path: str
+    """The published weights to send."""
+    world_size: int
+    """The learner, which is rank 0, and every rank of every server in the round."""
+    join_s: float
+    """How long joining may take."""
+    step_s: float
+    """How long each bucket may take."""
+
+
+class Orders(Response):
+    """What a learner that listens is to do."""
+
+    order: Order | None
+    """None where nothing was to be done for a heartbeat."""
+
+
+class Round(Response):
+    """How a round stands."""
+
+    over: bool

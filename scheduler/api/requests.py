@@ -3,11 +3,12 @@
 Owns: the request models. Invariant: an unknown field is refused, so that a typing mistake never runs with a default.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
 from scheduler.core.breaker import BreakerLimits
+from scheduler.core.broadcast import BroadcastBackend, BroadcastOffer, Rendezvous, TensorSpec
 from scheduler.core.budget import Budget
 from scheduler.core.evaluation import DEFAULT_TARGET, EvaluationMeasure
 from scheduler.core.incomplete import IncompletePolicy
@@ -296,3 +297,55 @@ class Checkpointed(_Request):
 
     incarnation: Text
     step: int = Field(ge=0)
+
+
+class Tensor(_Request):
+    """One tensor of a bucket."""
+
+    name: Text = Field(min_length=1)
+    """As in the checkpoint."""
+    dtype: Literal["float32", "bfloat16", "float16"]
+    shape: tuple[Annotated[int, Field(ge=0, le=_MOST)], ...]
+
+
+class OfferBroadcast(_Request):
+    """How a learner's weights are cut for a broadcast."""
+
+    model_config = _example(
+        incarnation="3f2a",
+        backend="gloo",
+        buckets=[[{"name": "model.norm.weight", "dtype": "float32", "shape": [64]}]],
+    )
+
+    incarnation: Text
+    backend: BroadcastBackend
+    buckets: tuple[Annotated[tuple[Tensor, ...], Field(min_length=1)], ...] = Field(min_length=1)
+    """Messages in the order in which they are sent, each with its tensors back to back."""
+
+    def offer(self) -> BroadcastOffer:
+        """The offer as the core knows it."""
+        buckets = tuple(tuple(TensorSpec(**tensor.model_dump()) for tensor in bucket) for bucket in self.buckets)
+        return BroadcastOffer(backend=self.backend, buckets=buckets)
+
+
+class AskOrder(_Request):
+    """A learner that listens asks what to broadcast."""
+
+    model_config = _example(incarnation="3f2a", address="10.0.0.5", port=29600)
+
+    incarnation: Text
+    address: Text = Field(min_length=1)
+    """Where servers, and the scheduler, reach it."""
+    port: int = Field(ge=1, le=65535)
+
+    def rendezvous(self) -> Rendezvous:
+        """The place as the core knows it."""
+        return Rendezvous(address=self.address, port=self.port)
+
+
+class AskRound(_Request):
+    """A learner in a round asks whether it is over."""
+
+    model_config = _example(incarnation="3f2a")
+
+    incarnation: Text

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from scheduler.broadcast import Broadcasts, BroadcastSettings
 from scheduler.core.allocators.catalogue import build_allocator
 from scheduler.core.allocators.interface import Allocator
 from scheduler.core.path_map import SAME_EVERYWHERE, PathMap
@@ -72,6 +73,7 @@ class EngineSettings:
     end_grace_s: float = 60.0
     """How long a cancelled run waits for its learner to save what it has applied."""
     delivery: DeliverySettings = field(default_factory=DeliverySettings)
+    broadcast: BroadcastSettings = field(default_factory=BroadcastSettings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +107,7 @@ class Parts:
     flights: Flights
     circuit: Circuit
     weights: WeightPusher
+    broadcasts: Broadcasts
     batches: Batches
     delivery: Delivery
     evaluator: Evaluator
@@ -153,6 +156,7 @@ async def assemble(
         step=record.step,
     )
     pipeline.change(policy_version=record.version)
+    broadcasts = Broadcasts(run_id=record.run_id, settings=settings.broadcast)
     weights = WeightPusher(
         around.fleet,
         versions,
@@ -163,6 +167,7 @@ async def assemble(
         pause_mode=config.pause_mode,
         roll_out=settings.roll_out,
         paths=settings.paths,
+        broadcasts=broadcasts,
     )
     batches = Batches(
         run_id=record.run_id,
@@ -216,6 +221,7 @@ async def assemble(
         flights=flights,
         circuit=circuit,
         weights=weights,
+        broadcasts=broadcasts,
         batches=batches,
         delivery=Delivery(
             run_id=record.run_id,

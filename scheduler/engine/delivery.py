@@ -147,7 +147,7 @@ class Delivery:
     async def publish(self, *, incarnation: str, step: int, path: str, digest: str) -> WeightRecord:
         """Initial or restored weights become the next version."""
         async with self._changing:
-            self._check(incarnation)
+            self.check(incarnation)
             last = self._last_weights
             if last is not None and (last.path, last.digest) == (path, digest):
                 return last
@@ -174,7 +174,7 @@ class Delivery:
     ) -> WeightRecord:
         """The learner stepped on a batch; its groups are applied and its weights are the next version."""
         async with self._changing:
-            self._check(incarnation)
+            self.check(incarnation)
             last = self._last_weights
             if last is not None and step == self.step and (last.path, last.digest) == (path, digest):
                 return last
@@ -204,7 +204,7 @@ class Delivery:
     async def checkpointed(self, *, incarnation: str, step: int) -> None:
         """The learner saved `step`: what it applied up to it is trained."""
         async with self._changing:
-            self._check(incarnation)
+            self.check(incarnation)
             if step > self.step:
                 raise Conflict(f"step {step} was never reported as applied; the last one is {self.step}", field="step")
             if step > self.checkpointed_step:
@@ -230,13 +230,13 @@ class Delivery:
         delivered, silent_since = 0, time.monotonic()
         while True:
             moment = self._pipeline.moment
-            self._check(incarnation)
+            self.check(incarnation)
             if self.last_word is not None:
                 yield self.last_word
                 return
             step = self.step + 1
             batch = await self._batch(step) if delivered < step else []
-            self._check(incarnation)
+            self.check(incarnation)
             if batch:
                 async for frame in self._deliver(step, batch):
                     yield frame
@@ -290,7 +290,8 @@ class Delivery:
             if entries:
                 await uninterrupted(self._batches.drop(entries, outcome))
 
-    def _check(self, incarnation: str) -> None:
+    def check(self, incarnation: str) -> None:
+        """Raise StaleIncarnation for a learner that is not the one attached."""
         if incarnation != self.incarnation:
             raise StaleIncarnation(f"learner {incarnation} is not the one that is attached: attach first, or stop it")
 

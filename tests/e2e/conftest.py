@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
 
@@ -25,13 +25,13 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_model(tmp_path_factory.mktemp("e2e") / "model", seed=3)
 
 
-@pytest_asyncio.fixture(scope="package", loop_scope="session")
-async def sglang(model: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Supervisor]:
+@asynccontextmanager
+async def supervised(model: Path, folder: Path) -> AsyncIterator[Supervisor]:
     """A supervised server that computes in float32, as the learners do."""
     supervisor = Supervisor(
         ServerSpec(model_path=model, port=free_port(), dtype="float32", max_running=64),
         python=sglang_python(),
-        log_path=tmp_path_factory.mktemp("sglang") / "server.log",
+        log_path=folder / "server.log",
         current_model=lambda: model,
         pacing=RestartPacing(first_s=0.1, start_timeout_s=150.0),
     )
@@ -41,12 +41,21 @@ async def sglang(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Async
     if running.done():
         ready.cancel()
         running.result()
-    yield supervisor
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    try:
+        yield supervisor
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
+async def sglang(model: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Supervisor]:
+    """The server that all tests share."""
+    async with supervised(model, tmp_path_factory.mktemp("sglang")) as supervisor:
+        yield supervisor
 
 
 @pytest.fixture
 def start_service(sglang: Supervisor, model: Path, tmp_path: Path) -> StartService:
     """Starts the service of one test."""
-    return partial(started, tmp_path / "state", model=model, server=sglang.base_url)
+    return partial(started, tmp_path / "state", model=model, servers=(sglang.base_url,))

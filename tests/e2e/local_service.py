@@ -146,14 +146,19 @@ def _run_request(config: Mapping[str, object]) -> Json:
 
 @asynccontextmanager
 async def started(
-    folder: Path, *, model: Path, server: str, learners: bool = True, learning_rate: str = _LEARNER["LEARNING_RATE"]
+    folder: Path,
+    *,
+    model: Path,
+    servers: tuple[str, ...],
+    learners: bool = True,
+    learning_rate: str = _LEARNER["LEARNING_RATE"],
 ) -> AsyncIterator[LocalService]:
     """The service in a folder of its own; every process is gone when the block ends."""
     plan = StackPlan(
         model=model,
         folder=folder,
         port=0,
-        servers=(server,),
+        servers=servers,
         learners=learners,
         learner_settings=_LEARNER | {"LEARNING_RATE": learning_rate},
         scheduler_settings=_SCHEDULER,

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from learner.assembly import Start, assemble
+from learner.broadcast import Broadcaster
 from learner.checkpoint import latest
 from learner.fault import Fault
 from learner.model_files import load_model
@@ -17,6 +18,7 @@ from learner.sealed_directory import read_manifest, verify
 from learner.session import Ending, Session
 from learner.settings import FloatFormat, Settings
 from learner.work_dir import WorkDir
+from scheduler.core.broadcast import BroadcastBackend
 from scheduler.core.errors import (
     Conflict,
     InvalidCheckpoint,
@@ -30,6 +32,7 @@ from scheduler.frames import BatchFrame, GroupFrame
 from tests.factories import make_group
 from tests.learner.random_groups import random_group
 from tests.learner.scripted_link import ScriptedLink
+from tests.learner.scripted_orders import ScriptedOrders
 
 RUN = "run-1"
 
@@ -323,3 +326,28 @@ async def test_diverged_weights_are_never_announced(begin: Begin) -> None:
     with raises_in_group(InvalidCheckpoint, "not finite"):
         await session.run()
     assert link.published == []
+
+
+class OfferedFirst(ScriptedLink):
+    """Keeps what had been offered for a broadcast when the first weights were announced."""
+
+    def watch(self, orders: ScriptedOrders) -> None:
+        self.orders, self.offered = orders, -1
+
+    async def publish(self, *, incarnation: str, step: int, path: str, manifest_digest: str) -> int:
+        self.offered = len(self.orders.offers)
+        return await super().publish(incarnation=incarnation, step=step, path=path, manifest_digest=manifest_digest)
+
+
+async def test_a_learner_offers_a_broadcast_before_its_first_weights_and_trains_though_it_fails(
+    begin: Begin,
+) -> None:
+    link, orders = OfferedFirst(batches(2)), ScriptedOrders()
+    link.watch(orders)
+    _, start = begin(link)
+    orders.orders.put_nowait(ServerUnavailable("no scheduler"))
+    broadcaster = Broadcaster(orders, incarnation="b", backend=BroadcastBackend.GLOO, address="127.0.0.1", retry_s=0.0)
+    session = Session(link, start.workshop, start.progress, incarnation="b", broadcaster=broadcaster)
+    assert await session.run() is Ending.FINISHED
+    assert link.offered == 1
+    assert [applied.step for applied in link.applied_steps] == [1, 2]

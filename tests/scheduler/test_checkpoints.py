@@ -9,6 +9,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from scheduler.checkpoints import Checkpoints
+from scheduler.core.broadcast import BroadcastBackend, BroadcastOffer, TensorSpec
 from scheduler.core.errors import InvalidInput
 
 SHAPES = {"embed.weight": (8, 4), "layer.0.weight": (4, 4), "layer.1.weight": (4, 4)}
@@ -119,3 +120,37 @@ async def test_weights_lie_where_the_operator_says_wherever_links_lead(tmp_path:
 
 async def test_without_roots_weights_lie_anywhere(tmp_path: Path) -> None:
     await Checkpoints(None).check(str(tmp_path / "anywhere"))
+
+
+def offer_of(*buckets: Mapping[str, tuple[int, ...]]) -> BroadcastOffer:
+    return BroadcastOffer(
+        backend=BroadcastBackend.GLOO,
+        buckets=tuple(
+            tuple(TensorSpec(name=name, dtype="float32", shape=shape) for name, shape in bucket.items())
+            for bucket in buckets
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("buckets", "message"),
+    [
+        (({**SHAPES, "layer.1.weight": (4, 5)},), r"the broadcast has tensors of another shape: layer\.1\.weight"),
+        (({"embed.weight": (8, 4)}, {"layer.0.weight": (4, 4)}), r"the broadcast lacks layer\.1\.weight$"),
+        ((SHAPES, {"embed.weight": (8, 4)}), "1 tensors are named twice"),
+    ],
+    ids=["shape", "missing", "twice"],
+)
+async def test_a_broadcast_of_other_tensors_is_refused_by_name(
+    tmp_path: Path, buckets: tuple[Mapping[str, tuple[int, ...]], ...], message: str
+) -> None:
+    checkpoints = Checkpoints(write(tmp_path / "model", SHAPES))
+    with pytest.raises(InvalidInput, match=message) as refused:
+        await checkpoints.check_offer(offer_of(*buckets))
+    assert refused.value.field == "buckets"
+
+
+async def test_a_broadcast_of_the_models_tensors_is_let_through_however_it_is_cut(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(write(tmp_path / "model", SHAPES))
+    await checkpoints.check_offer(offer_of(*({name: shape} for name, shape in SHAPES.items())))
+    await Checkpoints(None).check_offer(offer_of({"anything": (1,)}))

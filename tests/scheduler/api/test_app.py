@@ -72,6 +72,9 @@ async def test_these_routes_and_no_others_are_there(document: Json) -> None:
         "POST /v1/runs/{run}/weights",
         "GET /v1/runs/{run}/weights",
         "POST /v1/runs/{run}/applied",
+        "POST /v1/runs/{run}/broadcaster",
+        "POST /v1/runs/{run}/broadcasts",
+        "POST /v1/runs/{run}/broadcasts/{group}",
         "POST /v1/runs/{run}/checkpointed",
     }
 

@@ -5,7 +5,7 @@ import json
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
@@ -18,7 +18,9 @@ from safetensors.numpy import save_file
 from inference.client import ServerClient
 from inference.fake import Answer, Ask, FakeServer, ScriptedPolicy, create_fake
 from inference.protocol import ModelLimits
-from scheduler.core.errors import Conflict, StaleIncarnation
+from scheduler.checkpoints import shapes_of
+from scheduler.core.broadcast import BroadcastBackend, BroadcastOffer, Rendezvous, TensorSpec
+from scheduler.core.errors import Conflict, InvalidInput, StaleIncarnation
 from scheduler.engine.assembly import EngineSettings
 from scheduler.engine.delivery import DeliverySettings
 from scheduler.fleet import Fleet
@@ -204,3 +206,34 @@ async def test_a_cancelled_run_ends_its_stream_with_the_reason(site: Site) -> No
         await site.http.post("/v1/runs/run/cancel")
         [*_, last] = [frame async for frame in link.stream(incarnation="one")]
     assert last == FinalFrame(state="cancelled", reason="cancelled by an operator")
+
+
+async def test_a_learner_that_broadcasts_is_answered_within_a_heartbeat(site: Site) -> None:
+    bucket = tuple(
+        TensorSpec(name=name, dtype="float32", shape=shape) for name, shape in shapes_of(site.weights).items()
+    )
+    offer = BroadcastOffer(backend=BroadcastBackend.GLOO, buckets=(bucket,))
+    adapter = (TensorSpec(name="adapter", dtype="float32", shape=(1,)),)
+    place = Rendezvous(address="127.0.0.1", port=29600)
+    async with site.learner("one") as old:
+        await old.offer_broadcast(incarnation="one", offer=offer)
+        await old.offer_broadcast(incarnation="one", offer=offer)
+        assert await old.broadcast_order(incarnation="one", rendezvous=place) is None
+        assert await old.is_broadcast_over(incarnation="one", group="of an earlier scheduler")
+        with pytest.raises(InvalidInput, match="adapter") as refused:
+            await old.offer_broadcast(incarnation="one", offer=replace(offer, buckets=(bucket, adapter)))
+        assert refused.value.field == "buckets"
+        async with site.learner("two"):
+            for call in (
+                old.offer_broadcast(incarnation="one", offer=offer),
+                old.broadcast_order(incarnation="one", rendezvous=place),
+                old.is_broadcast_over(incarnation="one", group="any"),
+            ):
+                with pytest.raises(StaleIncarnation):
+                    await call
+
+
+async def test_a_scheduler_that_is_gone_has_given_up_its_rounds() -> None:
+    """The learner drops its group, which frees the servers in it."""
+    async with LearnerLink("http://127.0.0.1:1", "run", patience_s=60.0) as link:
+        assert await link.is_broadcast_over(incarnation="one", group="any")

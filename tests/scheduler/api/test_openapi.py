@@ -23,6 +23,9 @@ BODIES = (
     requests.PublishWeights,
     requests.Applied,
     requests.Checkpointed,
+    requests.OfferBroadcast,
+    requests.AskOrder,
+    requests.AskRound,
 )
 
 

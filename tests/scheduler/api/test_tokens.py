@@ -1,5 +1,6 @@
 """What the API lets each token do."""
 
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -75,6 +76,9 @@ async def test_no_route_but_the_probes_answers_without_a_token(service: Service,
         ("POST", "/v1/runs/r/learner", Scope.LEARN),
         ("POST", "/v1/runs/r/weights", Scope.LEARN),
         ("POST", "/v1/runs/r/applied", Scope.LEARN),
+        ("POST", "/v1/runs/r/broadcaster", Scope.LEARN),
+        ("POST", "/v1/runs/r/broadcasts", Scope.LEARN),
+        ("POST", "/v1/runs/r/broadcasts/g", Scope.LEARN),
         ("POST", "/v1/runs/r/checkpointed", Scope.LEARN),
     ],
 )
@@ -92,7 +96,8 @@ async def test_every_route_that_changes_something_is_in_the_table_above(service:
     table = next(mark for mark in test_what_changes_something_needs_its_scope.pytestmark)  # type: ignore[attr-defined]
     tested = {(method, path) for method, path, _ in table.args[1]}
     changing = {
-        (method, path.replace("{pool}", "p").replace("{run}", "r").replace("{prompt}", "p").replace("{server}", "s"))
+        # Each parameter by its first letter.
+        (method, re.sub(r"\{(\w)\w*\}", r"\1", path))
         for method, path in routes(service)
         if method != "GET"
     }

@@ -1,0 +1,151 @@
+"""A learner broadcasts what it is ordered to, over real gloo, and nobody waits for it longer than it leads."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from learner.broadcast import Broadcaster
+from learner.buckets import stretches
+from learner.model_files import WEIGHTS
+from scheduler.core.broadcast import BroadcastBackend, BroadcastOrder
+from scheduler.core.errors import ServerUnavailable, StaleIncarnation
+from tests.learner.peers import Peer
+from tests.learner.scripted_orders import ScriptedOrders
+
+BUCKET_BYTES = 40_000
+
+
+@asynccontextmanager
+async def broadcasting(link: ScriptedOrders) -> AsyncIterator[Broadcaster]:
+    broadcaster = Broadcaster(
+        link,
+        incarnation="i",
+        backend=BroadcastBackend.GLOO,
+        address="127.0.0.1",
+        bucket_bytes=BUCKET_BYTES,
+        retry_s=0.0,
+    )
+    running = asyncio.create_task(broadcaster.run())
+    try:
+        yield broadcaster
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+def order_of(weights: Path, number: int = 1, *, world_size: int = 3, join_s: float = 20.0) -> BroadcastOrder:
+    return BroadcastOrder(group=f"g{number}", path=str(weights), world_size=world_size, join_s=join_s, step_s=20.0)
+
+
+@pytest.fixture
+def sizes(tiny_checkpoint: Path) -> list[int]:
+    return [stretch.num_bytes for stretch in stretches(tiny_checkpoint, BUCKET_BYTES)]
+
+
+async def ended(peer: Peer) -> bool:
+    return await asyncio.to_thread(peer.ended)
+
+
+async def test_every_server_gets_every_bucket_round_after_round(tiny_checkpoint: Path, sizes: list[int]) -> None:
+    link = ScriptedOrders()
+    expected = [bytes(stretch.read(tiny_checkpoint)) for stretch in stretches(tiny_checkpoint, BUCKET_BYTES)]
+    assert len(expected) > 2
+    async with broadcasting(link) as broadcaster:
+        await broadcaster.offer(tiny_checkpoint)
+        for number in (1, 2):
+            order = order_of(tiny_checkpoint, number)
+            link.orders.put_nowait(order)
+            place = await link.met.get()
+            peers = [Peer(place, order, rank=rank, sizes=sizes) for rank in (1, 2)]
+            assert all([await ended(peer) for peer in peers])
+            assert [peer.failure for peer in peers] == ["", ""]
+            assert [peer.taken for peer in peers] == [expected, expected]
+            link.over.set()
+        link.orders.put_nowait(order_of(tiny_checkpoint, 3, join_s=0.1))
+        await link.met.get()
+        assert broadcaster.num_sent == 2
+    assert {len(offer.buckets) for offer in link.offers} == {len(expected)}
+
+
+async def test_who_waits_in_a_round_is_freed_when_the_scheduler_ends_it(
+    tiny_checkpoint: Path, sizes: list[int]
+) -> None:
+    link = ScriptedOrders()
+    async with broadcasting(link):
+        order = order_of(tiny_checkpoint, world_size=2)
+        link.orders.put_nowait(order)
+        place = await link.met.get()
+        # It waits for one bucket more than there is.
+        peer = Peer(place, order, rank=1, sizes=[*sizes, 8])
+        assert await asyncio.to_thread(peer.took, len(sizes))
+        link.over.set()
+        assert await ended(peer)
+        assert "closed" in peer.failure
+
+
+async def test_who_waits_for_a_server_that_never_joins_is_freed_at_the_deadline(
+    tiny_checkpoint: Path, sizes: list[int]
+) -> None:
+    link = ScriptedOrders()
+    async with broadcasting(link) as broadcaster:
+        order = order_of(tiny_checkpoint, world_size=3, join_s=2.0)
+        link.orders.put_nowait(order)
+        peer = Peer(await link.met.get(), order, rank=1, sizes=sizes)
+        assert await ended(peer)
+        assert peer.failure
+        assert broadcaster.num_sent == 0
+        # The next round is none the worse for it.
+        again = order_of(tiny_checkpoint, 2, world_size=2)
+        link.orders.put_nowait(again)
+        peer = Peer(await link.met.get(), again, rank=1, sizes=sizes)
+        assert await ended(peer)
+        assert not peer.failure
+
+
+async def test_weights_that_are_not_cut_as_offered_are_not_sent(
+    tiny_checkpoint: Path, tmp_path: Path, sizes: list[int]
+) -> None:
+    link = ScriptedOrders()
+    save_file({"weight": torch.zeros(10, dtype=torch.bfloat16)}, tmp_path / WEIGHTS)
+    async with broadcasting(link) as broadcaster:
+        await broadcaster.offer(tiny_checkpoint)
+        other, order = order_of(tmp_path, 1, world_size=2), order_of(tiny_checkpoint, 2, world_size=2)
+        link.orders.put_nowait(other)
+        peer = Peer(await link.met.get(), other, rank=1, sizes=[20])
+        assert await ended(peer)
+        assert peer.failure, "it was freed, with nothing taken"
+        assert not peer.taken
+        link.orders.put_nowait(order)
+        peer = Peer(await link.met.get(), order, rank=1, sizes=sizes)
+        assert await ended(peer)
+        assert not peer.failure
+
+
+@pytest.mark.parametrize("make_path", [lambda path: path / "gone", lambda path: path], ids=["pruned", "there"])
+async def test_nothing_that_goes_wrong_ends_the_learner(
+    tiny_checkpoint: Path, make_path: Callable[[Path], Path], sizes: list[int]
+) -> None:
+    link = ScriptedOrders()
+    async with broadcasting(link) as broadcaster:
+        link.orders.put_nowait(ServerUnavailable("the scheduler restarts"))
+        link.orders.put_nowait(order_of(make_path(tiny_checkpoint), world_size=2, join_s=0.5))
+        await link.met.get()
+        order = order_of(tiny_checkpoint, 2, world_size=2)
+        link.orders.put_nowait(order)
+        peer = Peer(await link.met.get(), order, rank=1, sizes=sizes)
+        assert await ended(peer)
+        assert not peer.failure
+        assert broadcaster.num_sent <= 1
+
+
+async def test_a_learner_that_was_replaced_stops_broadcasting() -> None:
+    link = ScriptedOrders()
+    link.orders.put_nowait(StaleIncarnation("another one is attached"))
+    broadcaster = Broadcaster(link, incarnation="i", backend=BroadcastBackend.GLOO, address="127.0.0.1")
+    async with asyncio.timeout(10):
+        await broadcaster.run()
