@@ -102,8 +102,9 @@ def actor(
     folder: Path,
     environment: dict[str, str] | None = None,
     shifts: bool = True,
+    pause_s: float = 0.2,
 ) -> Actor:
-    """A module of ours as an actor; `shifts` gives it a clock that can be moved."""
+    """A module of ours as an actor; `shifts` gives it a clock that can be moved, `pause_s` is between two lives."""
     clock = folder / f"{name}.clock"
     if shifts:
         set_offset(clock, 0.0)
@@ -115,7 +116,7 @@ def actor(
         log_path=folder / "logs" / f"{name}.log",
         # It is killed for as long as the plan goes on: each life counts as the first.
         steady_s=0.0,
-        first_pause_s=0.2,
+        first_pause_s=pause_s,
         stop_grace_s=5.0,
     )
     return Actor(

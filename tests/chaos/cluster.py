@@ -174,10 +174,12 @@ class Cluster:
 
 
 @asynccontextmanager
-async def running(folder: Path, model: Path, *, is_real: bool) -> AsyncIterator[Cluster]:
-    """A cluster; every process of it is gone when the block ends."""
+async def running(
+    folder: Path, model: Path, *, is_real: bool, schedulers_pause_s: float = 0.2
+) -> AsyncIterator[Cluster]:
+    """A cluster; every process of it is gone when the block ends. A scheduler that died stays so for the pause."""
     async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
-        cluster = await _wired(stack, folder, model, is_real=is_real)
+        cluster = await _wired(stack, folder, model, is_real=is_real, pause_s=schedulers_pause_s)
         actors = [cluster.redis, *cluster.servers, *cluster.schedulers]
         running = [tasks.create_task(one.run(), name=one.name) for one in actors]
         running.append(tasks.create_task(cluster.watch(), name="watch"))
@@ -190,7 +192,7 @@ async def running(folder: Path, model: Path, *, is_real: bool) -> AsyncIterator[
             await asyncio.gather(*running, return_exceptions=True)
 
 
-async def _wired(stack: AsyncExitStack, folder: Path, model: Path, *, is_real: bool) -> Cluster:
+async def _wired(stack: AsyncExitStack, folder: Path, model: Path, *, is_real: bool, pause_s: float) -> Cluster:
     redis_port, scheduler_ports = free_port(), [free_port(), free_port()]
     server_ports = [free_port() for _ in range(1 if is_real else NUM_SERVERS)]
     redis_links = [_to(redis_port) for _ in scheduler_ports]
@@ -211,7 +213,7 @@ async def _wired(stack: AsyncExitStack, folder: Path, model: Path, *, is_real: b
         redis=_redis(redis_port, folder),
         redis_port=redis_port,
         schedulers=[
-            _scheduler(index, port, redis_links[index].port, urls, folder, model)
+            _scheduler(index, port, redis_links[index].port, urls, folder, model, pause_s=pause_s)
             for index, port in enumerate(scheduler_ports)
         ],
         scheduler_ports=scheduler_ports,
@@ -235,7 +237,9 @@ def _redis(port: int, folder: Path) -> Actor:
     return actor("redis", "tests.chaos.processes.redis", *command, folder=folder, shifts=False)
 
 
-def _scheduler(index: int, port: int, redis_port: int, servers: str, folder: Path, model: Path) -> Actor:
+def _scheduler(
+    index: int, port: int, redis_port: int, servers: str, folder: Path, model: Path, *, pause_s: float
+) -> Actor:
     settings: Mapping[str, str] = {
         "PORT": str(port),
         "REDIS_URL": f"redis://127.0.0.1:{redis_port}/0",
@@ -244,7 +248,7 @@ def _scheduler(index: int, port: int, redis_port: int, servers: str, folder: Pat
         **_SCHEDULER,
     }
     environment = {f"PILOTCOMMIT_{name}": value for name, value in settings.items()}
-    return actor(f"scheduler-{index}", "scheduler.main", folder=folder, environment=environment)
+    return actor(f"scheduler-{index}", "scheduler.main", folder=folder, environment=environment, pause_s=pause_s)
 
 
 def _server(index: int, port: int, folder: Path, model: Path, *, is_real: bool) -> Actor:
