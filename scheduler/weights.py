@@ -1,6 +1,6 @@
 """Weights on their way to the servers.
 
-Owns: the order of control calls that gives a server new weights, and which version is live. Never touches weight bytes.
+Owns: which version goes to which server when, and which is live. Never calls a server (`scheduler.weight_load` does).
 Invariants: one control operation at a time per server, with the intent in Redis first; `continue` is always sent; a
 server whose version is not confirmed stays STALE; while a version is pinned by an evaluation, no newer one is pushed.
 """
@@ -8,27 +8,20 @@ server whose version is not confirmed stays STALE; while a version is pinned by 
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import structlog
 
-from inference.client import ServerClient
-from inference.control import WeightsUpdate
-from inference.protocol import GenerateRequest, WeightLabel
-from scheduler.broadcast import Broadcasts
-from scheduler.core.errors import Conflict, ControlFailed, InferenceError
+from inference.protocol import WeightLabel
+from scheduler.core.errors import Conflict, InferenceError
 from scheduler.core.lifecycle import ServerState
-from scheduler.core.path_map import SAME_EVERYWHERE, PathMap
-from scheduler.core.roll_out import AT_ONCE, PauseMode, RollOut
-from scheduler.core.types import Sampling
+from scheduler.core.roll_out import AT_ONCE, RollOut
 from scheduler.fleet import Fleet, Server
 from scheduler.state.versions import VersionStore, WeightRecord, WeightState
+from scheduler.weight_load import Loader
 
 log = structlog.get_logger(__name__)
-
-_PROBE_IDS = (0, 1)
 
 
 class WeightPusher:
@@ -41,14 +34,12 @@ class WeightPusher:
         *,
         run_id: str,
         on_live: Callable[[], None],
+        loader: Loader,
         retry_s: float = 2.0,
         drain_s: float = 0.0,
-        pause_mode: PauseMode = PauseMode.RETRACT,
         roll_out: RollOut = AT_ONCE,
-        paths: PathMap = SAME_EVERYWHERE,
-        broadcasts: Broadcasts | None = None,
     ) -> None:
-        """`drain_s`: what a server has in flight at a push gets this long to end before `pause_mode` is its fate."""
+        """`drain_s`: what a server has in flight at a push gets this long to end before the loader pauses it."""
         self._fleet = fleet
         self._versions = versions
         self._run_id = run_id
@@ -57,10 +48,8 @@ class WeightPusher:
         self._on_live = on_live
         self._retry_s = retry_s
         self._drain_s = drain_s
-        self._pause_mode = pause_mode
         self._roll_out = roll_out
-        self._paths = paths
-        self._broadcasts = broadcasts or Broadcasts(run_id=run_id)
+        self._loader = loader
         self._records: dict[int, WeightRecord] = {}
         """Versions that are not superseded."""
         self._first = 0
@@ -216,11 +205,14 @@ class WeightPusher:
         async with self._drained(server), server.control:
             if not self._is_behind(server) or self._wanted() != record.version:
                 return True
-            suspect, started, mode = server.losses > 0, time.monotonic(), self._mode_for(server)
+            suspect, in_doubt, started = server.losses > 0, not server.is_confirmed, time.monotonic()
             await self._fleet.set_state(server, ServerState.UPDATING, reason=f"loading {label}")
             try:
-                await self._load(server, record, label, mode=mode, suspect=suspect)
-                self._learn(record, push_s=round(time.monotonic() - started, 3))
+                among = sum(version == record.version for version in self._pushing.values())
+                checksum = await self._loader.load(
+                    server, record, label, among=among, suspect=suspect, in_doubt=in_doubt
+                )
+                self._learn(record, checksum=checksum, push_s=round(time.monotonic() - started, 3))
                 # Others may have gone on meanwhile: nothing is sampled with less than what is live.
                 if record.version >= self.live_version:
                     await self._fleet.set_state(server, ServerState.HEALTHY, version=record.version)
@@ -254,86 +246,8 @@ class WeightPusher:
                 self._fleet.note_state(server, ServerState.HEALTHY)
                 self._fleet.dispatch()
 
-    def _mode_for(self, server: Server) -> PauseMode:
-        # What a STALE server has in its cache, under any label, is of weights that nobody vouches for: it is flushed.
-        unknown = self._pause_mode is PauseMode.IN_PLACE and not server.is_confirmed
-        return PauseMode.RETRACT if unknown else self._pause_mode
-
-    async def _load(
-        self, server: Server, record: WeightRecord, label: WeightLabel, *, mode: PauseMode, suspect: bool
-    ) -> None:
-        client, path, flush = server.client, Path(self._paths.at_servers(record.path)), mode is not PauseMode.IN_PLACE
-        try:
-            try:
-                await client.pause(mode)
-                among = sum(version == record.version for version in self._pushing.values())
-                update = await self._broadcasts.load(server, record, label, path, among=among, flush=flush)
-                if update is WeightsUpdate.APPLIED_NOT_FLUSHED:
-                    # New weights over the old KV cache; once what is in flight is aborted, the next try can flush.
-                    raise ControlFailed(f"{server.url} loaded {label} without flushing its cache")
-                has_checksum = await self._confirm(server, record, label)
-            except InferenceError:
-                # What is in flight may sample from half-loaded weights: aborted here, and not believed if it answers.
-                server.breaks += 1
-                await client.abort_all()
-                raise
-        except BaseException:
-            # Also when it is stopped: a server that does not answer must not take the stop's place.
-            with suppress(InferenceError):
-                await _resumed(client)
-            raise
-        await _resumed(client)
-        if suspect or not has_checksum:
-            await self._probe(server, label)
-
-    async def _confirm(self, server: Server, record: WeightRecord, label: WeightLabel) -> bool:
-        """Whether the server has a checksum to show; ControlFailed if it or the label is another's."""
-        held = (await server.client.model_info()).weight_version
-        if held != str(label):
-            raise ControlFailed(f"{server.url} says it serves {held}, not {label}")
-        checksum = await server.client.checksum() or ""
-        known = self._records.get(record.version, record).checksum
-        if known and checksum and checksum != known:
-            raise ControlFailed(f"{server.url} loaded {label} with checksum {checksum}, others with {known}")
-        self._learn(record, checksum=checksum or known)
-        return bool(checksum)
-
-    def _learn(self, record: WeightRecord, *, checksum: str = "", push_s: float | None = None) -> None:
+    def _learn(self, record: WeightRecord, *, checksum: str, push_s: float) -> None:
         """Keep what a server said of a version; it is written when the version goes live."""
         record = self._records.get(record.version, record)
         if record.version in self._records:
-            self._records[record.version] = replace(
-                record, checksum=checksum or record.checksum, push_s=record.push_s if push_s is None else push_s
-            )
-
-    async def _probe(self, server: Server, label: WeightLabel) -> None:
-        """One token under the new label: proof that it generates, and the only one a server without checksums has."""
-        request = GenerateRequest(
-            rid=f"probe-{label.run}-{label.version}-{time.monotonic_ns()}",
-            run=label.run,
-            version=label.version,
-            input_ids=_PROBE_IDS,
-            sampling=Sampling(max_new_tokens=1, ignore_eos=True),
-            sampling_seed=0,
-            timeout_s=60.0,
-        )
-        try:
-            completion = await server.client.generate(request)
-            if completion.spans[-1].version != label.version:
-                raise ControlFailed(f"{server.url} answered a probe with version {completion.spans[-1].version}")
-        except InferenceError:
-            server.breaks += 1
-            raise
-
-
-async def _resumed(client: ServerClient) -> None:
-    """`continue`, seen through also where the pusher is stopped while it is being sent."""
-    resuming = asyncio.ensure_future(client.resume())
-    try:
-        await asyncio.shield(resuming)
-    except asyncio.CancelledError:
-        await asyncio.wait({resuming})
-        if not resuming.cancelled():
-            # Looked at, so that it is not reported as lost.
-            resuming.exception()
-        raise
+            self._records[record.version] = replace(record, checksum=checksum or record.checksum, push_s=push_s)

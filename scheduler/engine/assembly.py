@@ -45,6 +45,7 @@ from scheduler.state.transaction import Transactor
 from scheduler.state.versions import VersionStore, WeightRecord, recent_versions
 from scheduler.state.visits import Visit, VisitStore
 from scheduler.tokenizers import Tokenizer, Tokenizers
+from scheduler.weight_load import Loader
 from scheduler.weights import WeightPusher
 
 
@@ -164,10 +165,8 @@ async def assemble(
         on_live=on_live,
         retry_s=settings.push_retry_s,
         drain_s=settings.drain_s,
-        pause_mode=config.pause_mode,
         roll_out=settings.roll_out,
-        paths=settings.paths,
-        broadcasts=broadcasts,
+        loader=Loader(broadcasts, pause_mode=config.pause_mode, paths=settings.paths),
     )
     batches = Batches(
         run_id=record.run_id,

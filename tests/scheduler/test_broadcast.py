@@ -17,6 +17,7 @@ from scheduler.core.broadcast import BroadcastBackend, BroadcastOffer, Broadcast
 from scheduler.core.lifecycle import ServerState
 from scheduler.fleet import Fleet
 from scheduler.state.versions import WeightRecord
+from scheduler.weight_load import Loader
 from scheduler.weights import WeightPusher
 from tests.scheduler.state.stores import Stores
 
@@ -144,7 +145,7 @@ async def broadcasting(
     settings = BroadcastSettings(gather_s=0.3, order_s=0.3, join_s=step_s, step_s=step_s, margin_s=0.1)
     broadcasts = Broadcasts(run_id="run", settings=settings)
     pusher = WeightPusher(
-        fleet, stores.versions, run_id="run", on_live=lambda: None, retry_s=0.001, broadcasts=broadcasts
+        fleet, stores.versions, run_id="run", on_live=lambda: None, loader=Loader(broadcasts), retry_s=0.001
     )
     await fleet.own("run")
     work = Work(fleet, fakes, stores, pusher, broadcasts, air)

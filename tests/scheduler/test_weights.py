@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from inference.client import ServerClient, Timeouts
 from inference.fake import Drop, FailWith, FakeConfig, FakeServer, Fault, Hang, create_fake
 from inference.protocol import GenerateRequest, ModelLimits
+from scheduler.broadcast import Broadcasts
 from scheduler.core.errors import Conflict
 from scheduler.core.lifecycle import ServerState
 from scheduler.core.path_map import SAME_EVERYWHERE, PathMap
@@ -19,6 +20,7 @@ from scheduler.core.roll_out import AT_ONCE, PauseMode, RollOut
 from scheduler.core.types import Completion, Sampling, Stage
 from scheduler.fleet import Fleet
 from scheduler.state.versions import WeightRecord, WeightState
+from scheduler.weight_load import Loader
 from scheduler.weights import WeightPusher
 from tests.scheduler.state.stores import Stores
 
@@ -88,9 +90,8 @@ async def pushing(
         on_live=lambda: lives.append(pusher.live_version),
         retry_s=0.001,
         drain_s=drain_s,
-        pause_mode=pause_mode,
         roll_out=roll_out,
-        paths=paths,
+        loader=Loader(Broadcasts(run_id="run"), pause_mode=pause_mode, paths=paths),
     )
     await fleet.own("run")
     loops = [asyncio.create_task(fleet.watch()), asyncio.create_task(pusher.run())]
