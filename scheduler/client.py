@@ -43,11 +43,11 @@ def error_of(response: httpx.Response) -> PilotCommitError:
         problem = msgspec.json.decode(response.content, type=Problem)
     except UNREADABLE:
         return ServerUnavailable(f"{response.request.url} answered {response.status_code}: {response.text[:300]}")
-    message = problem.detail or problem.title
-    if response.is_server_error or response.status_code == httpx.codes.TOO_MANY_REQUESTS:
+    message, kind = problem.detail or problem.title, getattr(errors, problem.type.rpartition(":")[2], None)
+    impatient = response.status_code == httpx.codes.TOO_MANY_REQUESTS and kind is None
+    if response.is_server_error or impatient:
         # Whatever stands before the scheduler may ask for patience: nothing is wrong with what was asked.
         return ServerUnavailable(f"{response.request.url} answered {response.status_code}: {message}")
-    kind = getattr(errors, problem.type.rpartition(":")[2], None)
     if isinstance(kind, type) and issubclass(kind, InvalidInput):
         return kind(message, field=problem.field)
     if isinstance(kind, type) and issubclass(kind, PilotCommitError):

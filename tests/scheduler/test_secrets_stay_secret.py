@@ -22,6 +22,7 @@ from scheduler.rewards.pool import RewardPool
 from scheduler.service import Service
 from scheduler.settings import load_settings
 from scheduler.token_file import TokenFile
+from tests.scheduler.conftest import unreachable
 from tests.scheduler.test_main import scheduler_process
 
 KEY, ADMIN_KEY, TOKEN = "canary-key-271828", "canary-admin-161803", "canary-token-141421"
@@ -92,7 +93,7 @@ async def test_no_error_of_a_client_says_its_key(said: list[str], status: int) -
 async def test_no_answer_of_ours_says_a_key_or_a_token(said: list[str], redis: Redis, tmp_path: Path) -> None:
     clients = [_client(status) for status in (200, 401, 500)]
     fleet = Fleet(clients, probe_interval_s=0.001)
-    service = Service(redis, fleet, RewardPool(1), EngineSettings())
+    service = Service(redis, fleet, RewardPool(1), EngineSettings(), connect=unreachable)
     tokens = TokenFile(tmp_path / "tokens.ndjson")
     good = tokens.create("ci", [])
     watching = asyncio.create_task(fleet.watch())
