@@ -145,6 +145,7 @@ async def assemble(
         runs=runs,
         run_id=record.run_id,
         step=record.step,
+        batch_size=config.batch_size,
         foresight=Foresight(pools, pool=config.pool, discount=config.discount) if allocator.foresees else None,
     )
     pipeline = Pipeline(

@@ -13,12 +13,22 @@ from scheduler.core.types import Prompt, Rollout, Verdict
 from scheduler.engine.foresight import Foresight
 from scheduler.state.runs import RunStore
 
+_EARLY = 8
+"""Visits for each group of a batch after which a rule that adapts early does: a fair share of commits is one in two."""
+
 
 class RuleInForce:
     """One run's rule."""
 
     def __init__(
-        self, allocator: Allocator, *, runs: RunStore, run_id: str, step: int, foresight: Foresight | None = None
+        self,
+        allocator: Allocator,
+        *,
+        runs: RunStore,
+        run_id: str,
+        step: int,
+        batch_size: int,
+        foresight: Foresight | None = None,
     ) -> None:
         self.allocator = allocator
         self.prior = Prior()
@@ -30,6 +40,9 @@ class RuleInForce:
         self._runs = runs
         self._run_id = run_id
         self._step = step
+        self._patience = _EARLY * batch_size
+        self._num_visits = 0
+        """Visits that have ended since it last adapted."""
         self._seen: dict[str, int] = {}
 
     async def recover(self) -> None:
@@ -48,13 +61,16 @@ class RuleInForce:
 
     def saw(self, prompt: Prompt, rollouts: Sequence[Rollout], *, version: int) -> None:
         """A visit has ended with these rollouts, at a weight version."""
+        self._num_visits += 1
         if self.foresight and rollouts:
             self.foresight.saw(prompt, rollouts, version=version)
 
     async def follow(self, step: int, *, version: int) -> None:
-        """Adapt, if the learner has stepped since the last call; `version` is that of its weights."""
-        if step <= self._step:
+        """Adapt, if the learner has stepped since, or early; `version` is that of the learner's weights."""
+        is_early = self.allocator.adapts_early and self._num_visits >= self._patience
+        if step <= self._step and not is_early:
             return
+        self._num_visits = 0
         before, now = self._seen, await self._runs.counters(self._run_id)
 
         def grown(name: str) -> int:

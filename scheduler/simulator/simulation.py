@@ -5,7 +5,8 @@ an allocator nothing that the engine would not. Invariants: the same seed gives 
 once, and trained at most once an epoch; a group is no larger than the setting allows.
 
 Differences from the engine, which is asynchronous: a batch is sampled and trained before the next one begins, with one
-weight version each, and whatever is asked for comes back at once.
+weight version each, and whatever is asked for comes back at once. A rule adapts once a batch, never earlier, and
+nothing is foreseen: modelled prompts have no wording.
 """
 
 from collections import Counter

@@ -137,6 +137,11 @@ class Adaptive(Rule):
         return self.rounds
 
     @property
+    def adapts_early(self) -> bool:
+        """A price that nothing fetches any more ends all commits, and with them the steps that would correct it."""
+        return True
+
+    @property
     def foresees(self) -> bool:
         """As told; there is nothing to learn from without memory."""
         return bool(self.foresee and self.remember)

@@ -15,7 +15,7 @@ from scheduler.core.allocators.interface import Allocator
 from scheduler.core.allocators.parameters import Number, check_parameters, signature_of
 from scheduler.core.errors import InvalidInput
 
-_PROPERTIES = ("name", "largest_group", "round_batches", "discards_surplus", "foresees")
+_PROPERTIES = ("name", "largest_group", "round_batches", "discards_surplus", "adapts_early", "foresees")
 _METHODS = ("rank", "decide", "select", "adapted")
 _FIELD = "allocator"
 

@@ -142,10 +142,10 @@ class Selection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Experience:
-    """What a run has seen since its rule was last asked to adapt: once per training step."""
+    """What a run has seen since its rule was last asked to adapt: once per step, or earlier if it adapts so."""
 
     step: int
-    """Training steps applied."""
+    """Training steps applied; the same again where it adapts early."""
     epoch: int
     """Visits that every claimable prompt has had at least."""
     prior: Prior = field(default_factory=Prior)
@@ -191,6 +191,14 @@ class Allocator(Protocol):
     @property
     def discards_surplus(self) -> bool:
         """Whether a finished group that finds no slot is discarded; else it waits for one."""
+        ...
+
+    @property
+    def adapts_early(self) -> bool:
+        """Whether it is to adapt before the next step too where that takes many visits to come.
+
+        For a rule that can be wrong in a way that keeps steps from coming: it would never hear of it.
+        """
         ...
 
     @property

@@ -29,6 +29,11 @@ class Rule:
         return False
 
     @property
+    def adapts_early(self) -> bool:
+        """Once a step."""
+        return False
+
+    @property
     def foresees(self) -> bool:
         """One prior for all prompts."""
         return False

@@ -60,7 +60,11 @@ class Desk:
         )
         pipeline.change(put=await stores.groups.entries(), policy_version=int(meta.get("version", 0)))
         rule = RuleInForce(
-            PilotCommit(pilots=2, commits=2, rounds=None), runs=stores.runs, run_id=stores.keys.run_id, step=0
+            PilotCommit(pilots=2, commits=2, rounds=None),
+            runs=stores.runs,
+            run_id=stores.keys.run_id,
+            step=0,
+            batch_size=4,
         )
         batches = Batches(
             run_id="run",

@@ -143,7 +143,7 @@ async def test_a_prompt_that_history_passes_over_is_considered_and_costs_nothing
         run_id="by-hand",
         config=config,
         fence=stores.lease.fence,
-        rule=RuleInForce(Choosy(pilots=4, commits=4), runs=stores.runs, run_id="by-hand", step=0),
+        rule=RuleInForce(Choosy(pilots=4, commits=4), runs=stores.runs, run_id="by-hand", step=0, batch_size=4),
         pipeline=pipeline,
         circuit=Circuit(config.breaker, run_id="by-hand", runs=stores.runs, transactor=stores.transactor),
         table=stores.table,

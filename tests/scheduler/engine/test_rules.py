@@ -15,7 +15,7 @@ from scheduler.core.ledger import Outcome
 from scheduler.core.lifecycle import RunState
 from scheduler.core.prior import Prior
 from scheduler.core.spend import first_visits
-from scheduler.core.types import Rollout, Stage, Verdict
+from scheduler.core.types import Prompt, Rollout, Stage, Verdict
 from scheduler.engine.pipeline import Pipeline, Slot
 from scheduler.engine.rule_in_force import RuleInForce
 from tests.scheduler.engine.factories import ALWAYS, NEVER, SOMETIMES, Coin, make_config, make_entry
@@ -171,7 +171,7 @@ class Listener(Rule):
 async def test_a_rule_hears_once_a_step_what_happened_since(redis: Redis) -> None:
     stores = await Stores.open(redis, "by-hand")
     listener: Allocator = Listener()
-    rule = RuleInForce(listener, runs=stores.runs, run_id="by-hand", step=0)
+    rule = RuleInForce(listener, runs=stores.runs, run_id="by-hand", step=0, batch_size=4)
     await stores.seed("a", "b", "c")
     await stores.settle(await stores.claim("a", rollouts=8))
     await rule.follow(0, version=0)
@@ -191,6 +191,37 @@ async def test_a_rule_hears_once_a_step_what_happened_since(redis: Redis) -> Non
     assert second.signal == counters["signal:milli"] / 1000
 
 
+class EarlyListener(Listener):
+    """Wants to hear before the next step."""
+
+    adapts_early = True
+
+    def adapted(self, experience: Experience) -> "EarlyListener":
+        return EarlyListener((*self.heard, experience))
+
+
+@pytest.mark.parametrize("listener", [Listener(), EarlyListener()])
+async def test_a_rule_that_adapts_early_hears_of_visits_that_bring_no_step_near(
+    redis: Redis, listener: Listener
+) -> None:
+    stores = await Stores.open(redis, "by-hand")
+    rule = RuleInForce(listener, runs=stores.runs, run_id="by-hand", step=0, batch_size=1)
+    ids = [f"p{index}" for index in range(8)]
+    await stores.seed(*ids)
+    for prompt_id in ids:
+        await rule.follow(0, version=1)
+        assert rule.allocator is listener
+        await stores.settle(await stores.claim(prompt_id, rollouts=4))
+        rule.saw(Prompt(prompt_id=prompt_id, input_ids=(1,)), [], version=1)
+    await rule.follow(0, version=1)
+    await rule.follow(0, version=1)
+    assert isinstance(rule.allocator, Listener)
+    heard = rule.allocator.heard
+    assert [one.step for one in heard] == ([0] if listener.adapts_early else [])
+    await rule.follow(1, version=2)
+    assert rule.allocator.heard[-1].step == 1
+
+
 async def test_the_prior_outlives_a_scheduler(rig: Rig, learner: Learner) -> None:
     await rig.create_run(make_config(max_steps=3))
     await learner.attach()
@@ -201,7 +232,7 @@ async def test_the_prior_outlives_a_scheduler(rig: Rig, learner: Learner) -> Non
     assert seen
     assert all(0 <= right <= pilots == 4 for right, pilots in seen)
     stores = rig.stores(make_config())
-    rule = RuleInForce(Listener(), runs=stores.runs, run_id="run", step=3)
+    rule = RuleInForce(Listener(), runs=stores.runs, run_id="run", step=3, batch_size=4)
     await rule.recover()
     assert rule.prior != Prior()
     await rule.follow(3, version=3)

@@ -97,7 +97,10 @@ def test_parameters_are_passed_on_though_their_types_are_written_as_text(build: 
         ("someones_rules:demanding", "missing a required argument: 'must'"),
         ("someones_rules:broken", "ZeroDivisionError"),
         ("someones_rules:unreadable", "cannot be read"),
-        ("someones_rules:nothing", "name, largest_group, round_batches, discards_surplus, foresees, rank, decide"),
+        (
+            "someones_rules:nothing",
+            "name, largest_group, round_batches, discards_surplus, adapts_early, foresees, rank, decide",
+        ),
         ("someones_rules:Half", "largest_group, decide missing"),
         ("someones_rules:Lonely", "at least 2 rollouts"),
     ],
