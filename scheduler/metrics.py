@@ -41,7 +41,11 @@ async def render(service: Service) -> tuple[bytes, str]:
 
 async def _read(service: Service) -> Reading:
     runs = [
-        RunReading(view=view, evaluations=tuple(await service.view_evaluations(view.record.run_id)))
+        RunReading(
+            view=view,
+            evaluations=tuple(await service.view_evaluations(view.record.run_id)),
+            spread=await service.view_spread(view),
+        )
         for view in shown(await service.view_runs())
     ]
     return Reading(runs=tuple(runs), servers=tuple(service.view_servers()), now=time.time())

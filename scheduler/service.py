@@ -40,6 +40,7 @@ from scheduler.state.runs import RunRecord, RunStore
 from scheduler.state.table import PromptView, Table
 from scheduler.state.transaction import Transactor
 from scheduler.state.versions import WeightRecord, recent_versions
+from scheduler.table_sample import TableSample
 from scheduler.tokenizers import Tokenizers
 
 log = structlog.get_logger(__name__)
@@ -74,6 +75,8 @@ class RunView:
     """What the learner measured in its last step; empty before the first of this scheduler's life."""
     breaker: BreakerView | None = None
     """None while no engine is at work on the run."""
+    idle_s: float | None = None
+    """Seconds since a visit ended or new weights came; None while no engine is at work on the run."""
 
 
 class Service:
@@ -111,6 +114,7 @@ class Service:
         self.pools = PoolStore(redis)
         self.runs = RunStore(redis)
         self.tokenizers = Tokenizers()
+        self._table_sample = TableSample(redis)
         self._checkpoints = Checkpoints(model, weight_roots)
         self._paths = settings.paths
         self._settings = settings
@@ -238,11 +242,16 @@ class Service:
             staleness=engine.parts.pipeline.staleness() if engine else {},
             learner_stats=engine.parts.delivery.stats if engine else {},
             breaker=_breaker(engine.parts.circuit) if engine else None,
+            idle_s=engine.idle_s if engine else None,
         )
 
     async def view_runs(self) -> list[RunView]:
         """All runs, oldest first."""
         return [await self.view_run(run_id) for run_id in await self.runs.ids()]
+
+    async def view_spread(self, view: RunView) -> Mapping[float, float]:
+        """A run's visited prompts at or below each edge of informativeness, estimated from some of them."""
+        return await self._table_sample.spread(view.record, view.counters)
 
     async def pause(self, run_id: str) -> RunRecord:
         """Claim nothing new; open visits finish. Raises Conflict if the run does not claim anyway."""

@@ -120,6 +120,7 @@ def create_fake(server: FakeServer) -> FastAPI:
     add("/model_info", "GET", _Access.NORMAL, routes.model_info)
     add("/server_info", "GET", _Access.NORMAL, routes.server_info)
     add("/v1/loads", "GET", _Access.NORMAL, routes.loads)
+    add("/metrics", "GET", _Access.OPEN, routes.metrics)
     add("/ready", "GET", _Access.OPEN, routes.ready)
     add("/health", "GET", _Access.OPEN, routes.health)
     add("/pause_generation", "POST", _Access.ADMIN, routes.pause)
@@ -184,6 +185,9 @@ class _Routes:
 
     async def loads(self, request: Request, fault: Fault | None) -> Response:
         return JSONResponse(wire.loads(self._server))
+
+    async def metrics(self, request: Request, fault: Fault | None) -> Response:
+        return PlainTextResponse(wire.metrics(self._server))
 
     async def ready(self, request: Request, fault: Fault | None) -> Response:
         return Response(status_code=200 if self._server.ready else 503)

@@ -111,6 +111,11 @@ class FakeServer:
         """Rids of all requests not yet answered, those blocked by a pause included."""
         return tuple(self._traffic.jobs)
 
+    @property
+    def num_generated(self) -> int:
+        """Tokens of the requests it has answered in this life."""
+        return self._traffic.num_generated
+
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until `condition` holds of this server; raises ServerGone if it dies first."""
         decoder = self.decoder
@@ -142,6 +147,7 @@ class FakeServer:
                 finally:
                     if job.ending is None:
                         decoder.abort(job.rid)
+                traffic.num_generated += len(job.token_ids)
         finally:
             del traffic.jobs[request.rid]
             self._advance()

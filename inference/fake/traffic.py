@@ -20,5 +20,7 @@ class Traffic:
     """Updates that wait for the readers or run without them."""
     updates: int = 0
     """Updates that are loading right now."""
+    num_generated: int = 0
+    """Tokens of the requests that were answered."""
     pausing: bool = False
     """A pause is still aborting, or an update waits for a learner."""

@@ -227,6 +227,20 @@ def loads(server: FakeServer) -> dict[str, object]:
     }
 
 
+def metrics(server: FakeServer) -> str:
+    """The answer of GET /metrics: of the real one's hundreds of metrics those that somebody looks at."""
+    labels = f'{{model_name="{server.config.model_path}"}}'
+    numbers = {
+        "num_running_reqs gauge": len(server.decoder.running),
+        "num_queue_reqs gauge": len(server.decoder.waiting),
+        "token_usage gauge": 0.0,
+        "generation_tokens_total counter": server.num_generated,
+    }
+    return "".join(
+        f"# TYPE sglang:{name}\nsglang:{name.split()[0]}{labels} {number}\n" for name, number in numbers.items()
+    )
+
+
 def checksum(server: FakeServer) -> dict[str, object]:
     """The answer of /weights_checker."""
     weights = server.decoder.weights

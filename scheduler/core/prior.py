@@ -7,7 +7,8 @@ Shape suffixes: G points of a search grid, I successive integers from 0.
 """
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,13 +54,18 @@ def fit_prior(counts: Sequence[tuple[int, int]]) -> Prior:
     and a log-normal around 2 (one e-fold wide) on the strength a0 + b0: without counts that is Prior(1, 1), and a few
     or degenerate counts move it only a little. Raises InvalidInput unless 0 <= successes <= total.
     """
-    for successes, total in counts:
+    return fit_counted_prior(Counter(counts))
+
+
+def fit_counted_prior(prompts: Mapping[tuple[int, int], int]) -> Prior:
+    """Likewise to how many prompts had each (successes, total): as cheap for ten million prompts as for ten."""
+    for successes, total in prompts:
         if not 0 <= successes <= total:
             raise InvalidInput(f"{successes} successes out of {total}: needs 0 <= successes <= total")
-    seen = np.array([pair for pair in counts if pair[1] > 0], dtype=np.int64).reshape(-1, 2)
+    seen = np.array([(*pair, count) for pair, count in prompts.items() if pair[1]], dtype=np.int64).reshape(-1, 3)
     if not seen.size:
         return Prior()
-    a, b = _most_likely(_Tails.of(seen[:, 0], seen[:, 1]))
+    a, b = _most_likely(_Tails.of(seen[:, 0], seen[:, 1], seen[:, 2]))
     return Prior(a0=max(_FLOOR, a), b0=max(_FLOOR, b))
 
 
@@ -70,14 +76,16 @@ class _Tails:
     Γ(a+s)/Γ(a) is the product of a+i over i < s, so the likelihood needs only these counts and no gamma function.
     """
 
-    successes: NDArray[np.int64]
-    failures: NDArray[np.int64]
-    totals: NDArray[np.int64]
+    successes: NDArray[np.float64]
+    failures: NDArray[np.float64]
+    totals: NDArray[np.float64]
 
     @classmethod
-    def of(cls, successes: NDArray[np.int64], totals: NDArray[np.int64]) -> "_Tails":
+    def of(cls, successes: NDArray[np.int64], totals: NDArray[np.int64], prompts: NDArray[np.int64]) -> "_Tails":
         return cls(
-            successes=_exceedances(successes), failures=_exceedances(totals - successes), totals=_exceedances(totals)
+            successes=_exceedances(successes, prompts),
+            failures=_exceedances(totals - successes, prompts),
+            totals=_exceedances(totals, prompts),
         )
 
     def log_likelihood(self, a_G: NDArray[np.float64], b_G: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -85,13 +93,14 @@ class _Tails:
         return _rising(a_G, self.successes) + _rising(b_G, self.failures) - _rising(a_G + b_G, self.totals)
 
 
-def _exceedances(values: NDArray[np.int64]) -> NDArray[np.int64]:
-    return np.bincount(values)[::-1].cumsum()[::-1][1:]
+def _exceedances(values: NDArray[np.int64], prompts: NDArray[np.int64]) -> NDArray[np.float64]:
+    exceedances: NDArray[np.float64] = np.bincount(values, weights=prompts)[::-1].cumsum()[::-1][1:]
+    return exceedances
 
 
-def _rising(base_G: NDArray[np.float64], tails_I: NDArray[np.int64]) -> NDArray[np.float64]:
+def _rising(base_G: NDArray[np.float64], tails_I: NDArray[np.float64]) -> NDArray[np.float64]:
     logs_GI: NDArray[np.float64] = np.log(base_G[:, None] + np.arange(len(tails_I)))
-    return logs_GI @ tails_I.astype(np.float64)
+    return logs_GI @ tails_I
 
 
 def _most_likely(tails: _Tails) -> tuple[float, float]:

@@ -137,7 +137,12 @@ class Ending:
         self.pipeline.published_group(entry)
 
     def _trace(self) -> Trace:
-        return Trace(attempts=self.gathered.attempts, rollouts=self.gathered.rollouts)
+        gathered = self.gathered
+        return Trace(
+            attempts=gathered.attempts,
+            rollouts=gathered.rollouts,
+            last_verdict=gathered.row.evidence.last_verdict,
+        )
 
     def _shortfall(self) -> Shortfall | None:
         gathered = self.gathered

@@ -69,6 +69,11 @@ class Engine:
         engine._watchdog = Watchdog(engine._parts, engine._phases, patience_s=around.settings.stall_s)
         return engine
 
+    @property
+    def idle_s(self) -> float:
+        """Seconds since a visit ended or new weights came."""
+        return self._watchdog.idle_s
+
     @staticmethod
     def check(config: RunConfig) -> None:
         """Raise InvalidInput if the run's allocator cannot be built."""

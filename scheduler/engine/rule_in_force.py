@@ -7,7 +7,7 @@ engine ask here, so that none follows an older rule than another.
 from collections.abc import Sequence
 
 from scheduler.core.allocators.interface import Allocator, Experience
-from scheduler.core.prior import Prior, fit_prior
+from scheduler.core.prior import Prior, fit_counted_prior
 from scheduler.core.spend import GROUPED, MIXED, first_visits, signal, visits_judged
 from scheduler.core.types import Prompt, Rollout, Verdict
 from scheduler.engine.foresight import Foresight
@@ -48,7 +48,7 @@ class RuleInForce:
     async def recover(self) -> None:
         """Begin where the run stands: what an earlier scheduler has seen shapes the prior, but adapts nothing."""
         self._seen = await self._runs.counters(self._run_id)
-        self.prior = fit_prior(first_visits(self._seen))
+        self.prior = fit_counted_prior(first_visits(self._seen))
 
     def prior_of(self, prompt: Prompt) -> Prior:
         """What is expected of a prompt's success rate before its first visit."""
@@ -76,7 +76,7 @@ class RuleInForce:
         def grown(name: str) -> int:
             return now.get(name, 0) - before.get(name, 0)
 
-        self.prior = fit_prior(first_visits(now))
+        self.prior = fit_counted_prior(first_visits(now))
         self.allocator = self.allocator.adapted(
             Experience(
                 step=step,

@@ -23,25 +23,31 @@ class Watchdog:
         self._parts = parts
         self._phases = phases
         self._patience_s = patience_s
-        self._last_progress = time.monotonic()
+        self._progressed_at = self._looked_at = time.monotonic()
         self._told = ""
+
+    @property
+    def idle_s(self) -> float:
+        """Seconds since anything progressed."""
+        return time.monotonic() - self._progressed_at
 
     def progressed(self) -> None:
         """A visit has ended, or new weights have come."""
-        self._last_progress, self._told = time.monotonic(), ""
+        self._progressed_at = self._looked_at = time.monotonic()
+        self._told = ""
 
     async def look(self) -> None:
         """Say what the run waits for, if it has stood still for too long."""
-        idle_s = time.monotonic() - self._last_progress
-        if idle_s < self._patience_s or self._phases.state is RunState.PAUSED:
+        now = time.monotonic()
+        if now - self._looked_at < self._patience_s or self._phases.state is RunState.PAUSED:
             return
-        self._last_progress = time.monotonic()
+        self._looked_at = now
         parts, pipeline = self._parts, self._parts.pipeline
         waiting_for = self._phases.stalled_on()
         log.warning(
             "stalled",
             run=parts.run_id,
-            idle_s=round(idle_s, 3),
+            idle_s=round(self.idle_s, 3),
             waiting_for=waiting_for,
             visits=pipeline.num_visits,
             held=len(pipeline.held),

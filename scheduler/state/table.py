@@ -99,6 +99,14 @@ class Table:
         """The first `limit` claimable prompts: a bounded sample, never the whole pool."""
         return [text(member) for member in await self._redis.zrange(self._keys.ready, 0, limit - 1)]
 
+    async def some_rows(self, limit: int) -> tuple[list[Row], int]:
+        """At most `limit` rows drawn evenly, all of a table that has no more; and how many rows there are."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.hrandfield(self._keys.table, limit)
+            pipe.hlen(self._keys.table)
+            names, num_rows = await pipe.execute()
+        return list((await self.rows([text(name) for name in names])).values()), num_rows
+
     async def sizes(self) -> Mapping[PromptState, int]:
         """Prompts by state."""
         async with self._redis.pipeline(transaction=False) as pipe:

@@ -16,7 +16,16 @@ from scheduler.core.errors import Conflict, IllegalMove
 from scheduler.core.incomplete import Shortfall, shortfall_counter
 from scheduler.core.ledger import Move, OpenState, Outcome, Status
 from scheduler.core.lifecycle import PromptState, move_prompt
-from scheduler.core.spend import GROUPED, MIXED, SIGNAL, STRAGGLERS, TOO_STALE, first_visit_counter
+from scheduler.core.spend import (
+    GROUPED,
+    MIXED,
+    MIXED_GROUPS,
+    SIGNAL,
+    STRAGGLERS,
+    TOO_STALE,
+    first_visit_counter,
+    revisit_counter,
+)
 from scheduler.core.types import Group, Rollout, Stage, Verdict
 from scheduler.state.groups import GroupEntry
 from scheduler.state.keys import RunKeys
@@ -70,12 +79,14 @@ class Landing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trace:
-    """What is kept of a visit beside its books, for explanations."""
+    """What is kept of a visit beside its books, for explanations and counts."""
 
     attempts: tuple[Attempt, ...] = ()
     """Every attempt made so far."""
     rollouts: tuple[Rollout, ...] = ()
     """Every rollout that came back."""
+    last_verdict: Verdict | None = None
+    """How the prompt was judged last, before this visit; None if it never was."""
 
 
 _NO_TRACE = Trace()
@@ -217,6 +228,7 @@ class VisitStore:
         transaction.count(f"verdict:{event.what}", 1)
         if event.what in _REASONED:
             transaction.count(f"reason:{event.what}:{event.reason}", 1)
+            _count_revisit(transaction, trace, Verdict(event.what))
         await self._transactor.apply(transaction)
 
     async def publish(
@@ -244,8 +256,10 @@ class VisitStore:
             )
         )
         transaction.count("verdict:commit", 1)
+        _count_revisit(transaction, trace, Verdict.COMMIT)
         transaction.count(GROUPED, entry.num_rollouts)
         transaction.count(MIXED, entry.num_rollouts if entry.reward_std else 0)
+        transaction.count(MIXED_GROUPS, 1 if entry.reward_std else 0)
         transaction.count(SIGNAL, round(1000 * entry.num_rollouts * entry.reward_std**2))
         transaction.run("HSET", self._keys.groups, group.group_id, msgspec.msgpack.encode(group))
         transaction.run("HSET", self._keys.index, group.group_id, msgspec.json.encode(entry))
@@ -314,6 +328,11 @@ async def open_visits_of(redis: "Redis", keys: RunKeys, prompt_id: str) -> list[
     """The open visit to a prompt, if there is one; costs a look at every open visit of the run."""
     visits = [msgspec.json.decode(raw(visit), type=Visit) for visit in await redis.hvals(keys.visits)]
     return [visit for visit in visits if visit.prompt_id == prompt_id]
+
+
+def _count_revisit(transaction: Transaction, trace: Trace, verdict: Verdict) -> None:
+    if trace.last_verdict is not None:
+        transaction.count(revisit_counter(trace.last_verdict, verdict), 1)
 
 
 def _present(counts: Mapping[Stage, int]) -> dict[Stage, int]:

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.contract.recorded import Recorded, missing, recorded
-from tests.contract.subject import ADMIN_KEY, API_KEY, Subject
+from tests.contract.subject import ADMIN_KEY, API_KEY, SHORT, Subject
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -91,3 +92,14 @@ async def test_readiness_is_open_to_everybody(server: Subject) -> None:
 async def test_an_unknown_route_is_a_404(server: Subject) -> None:
     answer = await server.get("/no_such_route")
     assert (answer.status_code, answer.json()) == (404, {"detail": "Not Found"})
+
+
+async def test_what_dashboards_ask_for_is_on_the_metrics_page_that_asks_for_no_key(server: Subject) -> None:
+    await server.client.generate(server.request("scraped"))
+    answer = await server.http.get("/metrics", follow_redirects=True)
+    samples = {
+        sample.name: sample.value for family in text_string_to_metric_families(answer.text) for sample in family.samples
+    }
+    wanted = {f"sglang:{name}" for name in ("num_running_reqs", "num_queue_reqs", "token_usage")}
+    assert wanted <= samples.keys()
+    assert samples["sglang:generation_tokens_total"] >= SHORT.max_new_tokens

@@ -30,41 +30,41 @@ def make_report(*, num_updates: int = 2, loss: float = 0.25) -> StepReport:
 
 
 def test_counters_add_up_and_gauges_say_what_was_last() -> None:
-    metrics = LearnerMetrics()
+    metrics = LearnerMetrics("run")
     metrics.stepped(make_report(loss=0.5), step=1, version=2, num_refused=1)
     metrics.stepped(make_report(loss=0.25), step=2, version=3, num_refused=0)
     value = metrics.registry.get_sample_value
-    assert value("pilotcommit_learner_loss") == 0.25
-    assert value("pilotcommit_learner_mismatch_mean") == pytest.approx(0.1)
-    assert value("pilotcommit_learner_clipped_high_rate") == pytest.approx(0.05)
-    assert value("pilotcommit_learner_step") == 2
-    assert value("pilotcommit_learner_weight_version") == 3
-    assert value("pilotcommit_learner_updates_total", {"clipped": "true"}) == 2
-    assert value("pilotcommit_learner_updates_total", {"clipped": "false"}) == 2
-    assert value("pilotcommit_learner_tokens_total", {"kind": "completion"}) == 160
-    assert value("pilotcommit_learner_tokens_total", {"kind": "prompt"}) == 200
-    assert value("pilotcommit_learner_groups_total", {"fate": "uniform"}) == 10
-    assert value("pilotcommit_learner_groups_total", {"fate": "refused"}) == 1
-    assert value("pilotcommit_learner_seconds_total", {"part": "backward"}) == 8
+    assert value("pilotcommit_learner_loss", {"run": "run"}) == 0.25
+    assert value("pilotcommit_learner_mismatch_mean", {"run": "run"}) == pytest.approx(0.1)
+    assert value("pilotcommit_learner_clipped_high_rate", {"run": "run"}) == pytest.approx(0.05)
+    assert value("pilotcommit_learner_step", {"run": "run"}) == 2
+    assert value("pilotcommit_learner_weight_version", {"run": "run"}) == 3
+    assert value("pilotcommit_learner_updates_total", {"run": "run", "clipped": "true"}) == 2
+    assert value("pilotcommit_learner_updates_total", {"run": "run", "clipped": "false"}) == 2
+    assert value("pilotcommit_learner_tokens_total", {"run": "run", "kind": "completion"}) == 160
+    assert value("pilotcommit_learner_tokens_total", {"run": "run", "kind": "prompt"}) == 200
+    assert value("pilotcommit_learner_groups_total", {"run": "run", "fate": "uniform"}) == 10
+    assert value("pilotcommit_learner_groups_total", {"run": "run", "fate": "refused"}) == 1
+    assert value("pilotcommit_learner_seconds_total", {"run": "run", "part": "backward"}) == 8
 
 
 def test_two_learners_in_one_process_keep_their_metrics_apart() -> None:
-    first, second = LearnerMetrics(), LearnerMetrics()
+    first, second = LearnerMetrics("run"), LearnerMetrics("run")
     first.at(step=5, version=1)
-    assert second.registry.get_sample_value("pilotcommit_learner_step") == 0
+    assert second.registry.get_sample_value("pilotcommit_learner_step", {"run": "run"}) == 0
 
 
 def test_the_endpoint_answers_while_serving_and_is_gone_afterwards(tmp_path: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    metrics = LearnerMetrics()
+    metrics = LearnerMetrics("run")
     with metrics.serving(port), urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
-        assert b"pilotcommit_learner_step 0.0" in answer.read()
+        assert b'pilotcommit_learner_step{run="run"} 0.0' in answer.read()
     with pytest.raises(urllib.error.URLError):
         urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5)
 
 
 def test_port_0_serves_nothing() -> None:
-    with LearnerMetrics().serving(0):
+    with LearnerMetrics("run").serving(0):
         pass

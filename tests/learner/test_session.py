@@ -135,7 +135,7 @@ async def test_a_group_too_stale_is_refused_and_reported_not_trained(begin: Begi
     assert applied.group_ids == (young.group_id,)
     assert applied.stats["num_mixed_groups"] == 1
     text = start.workshop.metrics.registry.get_sample_value
-    assert text("pilotcommit_learner_groups_total", {"fate": "refused"}) == 1
+    assert text("pilotcommit_learner_groups_total", {"run": RUN, "fate": "refused"}) == 1
 
 
 async def test_a_step_without_a_mixed_group_announces_the_same_weights_again(begin: Begin) -> None:

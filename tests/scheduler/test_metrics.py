@@ -1,5 +1,6 @@
 """The Prometheus page agrees with the ledger, and its labels stay few."""
 
+import math
 from collections.abc import Mapping
 
 import httpx
@@ -12,6 +13,7 @@ from scheduler.core.budget import Budget
 from scheduler.core.incomplete import Shortfall
 from scheduler.core.ledger import OpenState, Outcome
 from scheduler.core.lifecycle import PromptState, RunState, ServerState
+from scheduler.core.spend import first_visit_counter
 from scheduler.core.types import Stage, Verdict
 from scheduler.engine.assembly import EngineSettings
 from scheduler.fleet import Fleet
@@ -111,6 +113,40 @@ async def test_verdicts_are_counted_by_what_they_rest_on_and_by_reason(service: 
     for settled, reason in (("skip", "too_easy"), ("defer", "too_hard"), ("evict", "solved")):
         counted = of_run(samples, "verdict_reasons_total", verdict=settled, reason=reason)
         assert counted == view.counters[f"reason:{settled}:{reason}"] == 1
+
+
+async def test_a_revisit_is_counted_by_the_verdict_before_and_the_new_one(service: Service) -> None:
+    stores = await make_busy_run(service.redis)
+    for outcome, verdict in ((Outcome.SKIPPED, Verdict.SKIP), (Outcome.DEFERRED, Verdict.DEFER)):
+        visit = await stores.ask(await stores.claim("sum-2"), Stage.PILOT, 2)
+        await stores.settle(visit, outcome, what=verdict, last_verdict=Verdict.SKIP)
+    samples = await scrape(service)
+    counted = {
+        labels["before"] + labels["verdict"]: value
+        for name, pairs in samples
+        if name == "revisits_total" and (labels := dict(pairs)) and (value := samples[name, pairs])
+    }
+    assert counted == {"skipskip": 1, "skipdefer": 1}
+    assert of_run(samples, "revisits_total", before="skip", verdict="skip", changed="false") == 1
+    assert of_run(samples, "revisits_total", before="skip", verdict="defer", changed="true") == 1
+
+
+async def test_visited_prompts_are_spread_over_their_informativeness(service: Service) -> None:
+    samples, _ = await busy(service)
+    at_most = {float(dict(pairs)["le"]): samples[name, pairs] for name, pairs in samples if "le" in dict(pairs)}
+    visited = 7
+    assert at_most[math.inf] == at_most[0.25] == visited
+    assert at_most[0.01] == 0
+    assert sorted(at_most.values()) == [at_most[edge] for edge in sorted(at_most)]
+
+
+async def test_what_uniform_would_have_cost_is_there_once_pilots_have_looked_at_the_pool(service: Service) -> None:
+    stores = await make_busy_run(service.redis)
+    samples = await scrape(service)
+    assert "uniform_rollouts" not in {name for name, _ in samples}
+    assert of_run(samples, "mixed_groups_total") == 2
+    await stores.runs.count(stores.transactor, first_visit_counter(2, 4))
+    assert of_run(await scrape(service), "uniform_rollouts") > 2 * 4
 
 
 async def test_a_visit_without_a_verdict_is_counted_by_its_end_and_never_by_its_free_text(service: Service) -> None:

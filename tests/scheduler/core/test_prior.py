@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler.core.errors import InvalidInput
-from scheduler.core.prior import Prior, fit_prior
+from scheduler.core.prior import Prior, fit_counted_prior, fit_prior
 
 
 @st.composite
@@ -33,6 +33,11 @@ def test_the_fit_recovers_how_a_large_pool_is_spread(a: float, b: float) -> None
     fitted = fit_prior(sample_counts(a, b, prompts=4000, pilots=16))
     assert fitted.a0 == pytest.approx(a, rel=0.12)
     assert fitted.b0 == pytest.approx(b, rel=0.12)
+
+
+@given(st.lists(counts(), max_size=20))
+def test_counted_prompts_are_fitted_as_listed_ones_are(pool: list[tuple[int, int]]) -> None:
+    assert fit_counted_prior(dict.fromkeys(pool, 3)) == fit_prior([pair for pair in set(pool) for _ in range(3)])
 
 
 @given(st.lists(counts(), max_size=40))

@@ -307,7 +307,12 @@ async def test_the_watchdog_names_a_stall(redis: Redis, tmp_path: Path) -> None:
             # The learner never takes a batch.
             said = "the learner to apply step 1"
             await rig.until(lambda: len([entry for entry in logs if entry.get("waiting_for") == said]) >= 2)
-        assert {entry["event"] for entry in logs if entry.get("waiting_for") == said} == {"stalled"}
+            idle_s = (await rig.view()).idle_s
+        told = [entry for entry in logs if entry.get("waiting_for") == said]
+        assert {entry["event"] for entry in told} == {"stalled"}
+        # It goes on growing from the last progress, however often that was said.
+        assert idle_s is not None
+        assert 0.05 <= told[0]["idle_s"] < told[1]["idle_s"] <= idle_s
         stalls = [event.reason for event in await course(redis, RunKeys("run")) if event.what is Turn.STALL]
         assert stalls.count(said) == 1, "the course of a run is not filled with one stall"
 

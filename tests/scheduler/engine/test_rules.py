@@ -10,11 +10,12 @@ from redis.asyncio import Redis
 from scheduler.core.allocators.catalogue import AllocatorName
 from scheduler.core.allocators.interface import Allocator, Commit, Decision, Experience, More, Settle
 from scheduler.core.allocators.rule import Rule
+from scheduler.core.budget import Budget
 from scheduler.core.informativeness import Evidence
 from scheduler.core.ledger import Outcome
 from scheduler.core.lifecycle import RunState
 from scheduler.core.prior import Prior
-from scheduler.core.spend import first_visits
+from scheduler.core.spend import first_visits, uniform_rollouts, visits_judged
 from scheduler.core.types import Prompt, Rollout, Stage, Verdict
 from scheduler.engine.pipeline import Pipeline, Slot
 from scheduler.engine.rule_in_force import RuleInForce
@@ -238,3 +239,37 @@ async def test_the_prior_outlives_a_scheduler(rig: Rig, learner: Learner) -> Non
     await rule.follow(3, version=3)
     assert isinstance(rule.allocator, Listener)
     assert rule.allocator.heard == ()
+
+
+async def test_every_verdict_on_a_prompt_judged_before_is_counted_with_that_before_it(
+    rig: Rig, learner: Learner
+) -> None:
+    await rig.create_run(make_config(budget=Budget(rollouts=600)))
+    await learner.attach()
+    await learner.train()
+    counters = (await rig.ended()).counters
+    revisits = {name: count for name, count in counters.items() if name.startswith("revisits:")}
+    judged = sum(visits_judged(counters, verdict) for verdict in Verdict)
+    rows = [(await rig.service.view_prompt("run", f"q{index}")).row for index in range(40)]
+    ever_judged = sum(row is not None and row.evidence.last_verdict is not None for row in rows)
+    assert sum(revisits.values()) == judged - ever_judged > 0
+    for verdict in Verdict:
+        assert sum(count for name, count in revisits.items() if name.endswith(f":{verdict}")) <= visits_judged(
+            counters, verdict
+        )
+
+
+async def test_a_run_that_samples_whole_groups_of_whatever_comes_costs_what_uniform_is_said_to_cost(
+    redis: Redis, tmp_path: Path
+) -> None:
+    async with open_rig(redis, tmp_path, rates=range(1, 100)) as rig:
+        await rig.create_run(make_config(allocator="dapo", budget=Budget(rollouts=960), max_staleness=0))
+        learner = Learner(at=lambda: rig.service, folder=rig.folder, max_staleness=0)
+        await learner.attach()
+        await learner.train()
+        view = await rig.ended()
+        surplus = view.ledger.stages[Stage.PILOT].outcomes[Outcome.SURPLUS] // 8
+        mixed = view.counters["mixed:groups"] + surplus
+        uniform = uniform_rollouts({**view.counters, "mixed:groups": mixed}, view.record.config.group_size)
+        assert surplus
+        assert uniform == pytest.approx(view.ledger.spent_rollouts, rel=0.06)

@@ -26,7 +26,7 @@ from scheduler.state.runs import RunStore
 from scheduler.state.table import Event, Row, Table
 from scheduler.state.transaction import Transactor
 from scheduler.state.versions import VersionStore, WeightRecord
-from scheduler.state.visits import Landing, Visit, VisitStore
+from scheduler.state.visits import Landing, Trace, Visit, VisitStore
 from scheduler.state.wire import text
 from tests.factories import make_rollout
 
@@ -169,10 +169,11 @@ class Stores:
         reason: str = "too_easy",
         state: PromptState = PromptState.READY,
         row: Row | None = None,
+        last_verdict: Verdict | None = None,
     ) -> None:
         """End a visit without a group."""
-        event = make_event(what, reason=reason)
-        await self.visits.settle(visit, outcome, row=row or make_row(), state=state, event=event)
+        event, trace = make_event(what, reason=reason), Trace(last_verdict=last_verdict)
+        await self.visits.settle(visit, outcome, row=row or make_row(), state=state, event=event, trace=trace)
 
     async def publish(
         self, visit: Visit, *, version: int = 1, pilots: int | None = None, commits: int | None = None

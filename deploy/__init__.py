@@ -1,0 +1,1 @@
+"""What it takes to run and watch the service elsewhere: Prometheus rules, Grafana dashboards. Nothing imports it."""

@@ -1,0 +1,1 @@
+"""Prometheus: what it scrapes, what it computes, what it warns of."""
