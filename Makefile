@@ -17,7 +17,7 @@ export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= passive
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help setup setup-sglang setup-prometheus model demo dashboards dashboards-test bench-target bench-tune chaos test test-fast check format coverage wheel audit clean
+.PHONY: help setup setup-sglang setup-prometheus model browser browser-test screenshots demo dashboards dashboards-test bench-target bench-tune chaos test test-fast check format coverage wheel audit clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -40,6 +40,19 @@ setup-prometheus: $(STAMP) ## Prometheus for the tests of dashboards: the system
 
 model: $(STAMP) ## SmolLM2-135M-Instruct as a safetensors checkpoint, once per machine
 	@$(BIN)/python -m learner.pretrained >/dev/null
+
+browser: $(STAMP) ## A Chromium for the browser tests: the one that is there, Debian's as root, or Playwright's own
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null \
+	  || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+	       && apt-get -o DPkg::Lock::Timeout=600 install -y --no-install-recommends chromium fonts-dejavu-core; } \
+	  || $(BIN)/playwright install chromium \
+	  || echo "make browser: no Chromium could be installed; the browser tests will be skipped" >&2
+
+browser-test: browser ## The console in a headless Chromium, against a scheduler over fake servers
+	$(BIN)/pytest -m browser $(ARGS)
+
+screenshots: setup browser ## Pictures of the console into docs/images, from a run on a real model: a quarter of an hour; ARGS="--steps 4" for less
+	@$(BIN)/python -m tests.browser.screenshots $(ARGS)
 
 demo: setup ## Pilot-Commit RL on a real model; ARGS="--allocator grpo --json" and the like are passed on
 	@$(BIN)/pilotcommit demo $(ARGS)
@@ -69,7 +82,7 @@ test: setup ## The whole test suite, real SGLang included
 	$(BIN)/pytest $(ARGS)
 
 test-fast: $(STAMP) ## The tests that need no SGLang and start no processes of ours
-	$(BIN)/pytest -m "not sglang and not e2e" $(ARGS)
+	$(BIN)/pytest -m "not sglang and not e2e and not browser" $(ARGS)
 
 coverage: $(STAMP) ## Branch coverage of the pure core
 	$(BIN)/pytest tests/scheduler/core --cov=scheduler.core --cov-branch --cov-fail-under=100 $(ARGS)

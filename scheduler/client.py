@@ -143,6 +143,10 @@ class Client:
         """End a run now."""
         return self._post(f"/v1/runs/{_part(run_id)}/cancel")
 
+    def raise_budget(self, run_id: str, limits: Mapping[str, object]) -> Json:
+        """Raise limits of a run's budget, by name."""
+        return self._post(f"/v1/runs/{_part(run_id)}/budget", dict(limits))
+
     def ledger(self, run_id: str) -> Json:
         """What became of every attempt."""
         return self._get(f"/v1/runs/{_part(run_id)}/ledger")

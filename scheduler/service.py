@@ -19,6 +19,7 @@ from inference.client import ServerClient
 from scheduler.checkpoints import Checkpoints
 from scheduler.core.breaker import Breaker
 from scheduler.core.broadcast import BroadcastOffer, BroadcastOrder, Rendezvous
+from scheduler.core.budget import Budget
 from scheduler.core.errors import Conflict, InvalidInput, NotAtWork
 from scheduler.core.evaluation import DEFAULT_TARGET, EvaluationMeasure
 from scheduler.core.ledger import Ledger
@@ -36,6 +37,7 @@ from scheduler.state.fleet_orders import FleetOrders
 from scheduler.state.keys import RunKeys
 from scheduler.state.leases import Lease, holder_of
 from scheduler.state.pools import PoolStore
+from scheduler.state.prompt_pages import PromptPages
 from scheduler.state.runs import RunRecord, RunStore
 from scheduler.state.table import PromptView, Table
 from scheduler.state.transaction import Transactor
@@ -276,6 +278,21 @@ class Service:
         self._news.set()
         return await self.runs.get(run_id)
 
+    async def raise_budget(self, run_id: str, to: Budget) -> RunRecord:
+        """Raise a run's budget to the limits that `to` has.
+
+        Raises InvalidInput for a lower one, Conflict if the run is ending. A scheduler that is at work on the run
+        elsewhere takes it up within a quarter of its lease.
+        """
+        async with self._ordering:
+            engine, record = self._working(run_id), await self.runs.get(run_id)
+            transactor = engine.parts.transactor if engine else Transactor(self.redis, RunKeys(run_id), None)
+            await self.runs.raise_budget(transactor, record, to, now=time.time())
+            record = await self.runs.get(run_id)
+            if engine is not None:
+                engine.phases.take_up_budget(record)
+        return record
+
     async def cancel(self, run_id: str) -> RunRecord:
         """End a run now: what is in flight is aborted and accounted as cancelled. Raises Conflict if it has ended."""
         async with self._ordering:
@@ -321,6 +338,11 @@ class Service:
         record = await self.runs.get(run_id)
         await self.pools.prompts(record.config.pool, [prompt_id])
         return await Table(self.redis, RunKeys(run_id), seed=record.config.seed).view(prompt_id)
+
+    async def prompt_pages(self, run_id: str) -> PromptPages:
+        """A run's prompts to look through; raises NotFound."""
+        config = (await self.runs.get(run_id)).config
+        return PromptPages(self.redis, RunKeys(run_id), pool=config.pool, seed=config.seed)
 
     async def reinstate(self, run_id: str, prompt_id: str) -> PromptView:
         """Make a waiting or quarantined prompt claimable now; raises Conflict if it is neither."""

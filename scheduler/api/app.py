@@ -6,11 +6,25 @@ Owns: which routers there are. Invariant: built from a service, without module s
 from importlib.metadata import version
 
 from fastapi import FastAPI
+from fastapi.responses import RedirectResponse
 
-from scheduler.api import broadcasts, explanations, learners, operations, pools, problems, runs, servers
+from scheduler.api import (
+    broadcasts,
+    events,
+    explanations,
+    learners,
+    operations,
+    pools,
+    problems,
+    prompt_pages,
+    runs,
+    servers,
+)
 from scheduler.api.body_limit import BodyLimit
 from scheduler.api.guard import Guard
+from scheduler.api.pulse import Pulse
 from scheduler.api.rate_limit import RateLimit
+from scheduler.console.pages import PATH, Pages
 from scheduler.core.imports import EVERYTHING, Importable
 from scheduler.core.rate import Rate
 from scheduler.intake import Intake
@@ -50,7 +64,20 @@ def create_app(
         pools.router(service, Intake(service.pools, service.rewards, service.tokenizers, importable), guard)
     )
     app.include_router(runs.router(service, guard, importable))
+    app.include_router(prompt_pages.router(service, guard))
     app.include_router(explanations.router(service, guard))
     app.include_router(learners.router(service, guard))
     app.include_router(broadcasts.router(service, guard))
+    app.include_router(events.router(Pulse(service), guard))
+    _add_console(app)
     return app
+
+
+def _add_console(app: FastAPI) -> None:
+    """Its files are public: they hold no data, and ask for a token before they can show any."""
+
+    @app.get("/", include_in_schema=False)
+    async def home() -> RedirectResponse:
+        return RedirectResponse(f"{PATH}/")
+
+    app.mount(PATH, Pages(), name="console")

@@ -34,10 +34,10 @@ class Evaluation(Response):
     """Share of right rollouts, or the mean probability of the reference answer."""
     created_at: float
     results: dict[str, Measured]
-    """By prompt id."""
+    """By prompt id; empty where they were not asked for."""
 
     @classmethod
-    def of(cls, record: EvaluationRecord) -> Self:
+    def of(cls, record: EvaluationRecord, *, results: bool = True) -> Self:
         """The evaluation's record."""
         return cls(
             evaluation_id=record.evaluation_id,
@@ -55,7 +55,7 @@ class Evaluation(Response):
             judged=record.judged,
             accuracy=record.accuracy,
             created_at=record.created_at,
-            results=dict(record.results),
+            results=dict(record.results) if results else {},
         )
 
 

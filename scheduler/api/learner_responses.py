@@ -39,6 +39,8 @@ class Weights(Response):
     """Pilots and commits of the run that were spent when it was announced."""
     spent_tokens: int
     """Generated tokens of them."""
+    verdicts: dict[str, int]
+    """Verdicts by then, those that history alone gave included."""
     stats: dict[str, float]
     """What the learner measured in its step, by name; what was not finite is left out."""
 
@@ -57,6 +59,7 @@ class Weights(Response):
             push_s=record.push_s,
             spent_rollouts=record.spent_rollouts,
             spent_tokens=record.spent_tokens,
+            verdicts={verdict.value: count for verdict, count in record.verdicts.items()},
             stats=dict(record.stats),
         )
 

@@ -38,6 +38,13 @@ def router(service: Service, intake: Intake, guard: Guard) -> APIRouter:
         """One pool with its size."""
         return await _pool(service, pool)
 
+    @routes.get("/{pool}/prompts/{prompt}", summary="Show a prompt")
+    async def prompt(pool: str, prompt: str) -> responses.PromptContent:
+        """What it asks, and the reference answer."""
+        await service.pools.get(pool)
+        [found] = await service.pools.prompts(pool, [prompt])
+        return responses.PromptContent.of(found)
+
     @routes.post(
         "/{pool}/prompts",
         summary="Add prompts",

@@ -1,7 +1,8 @@
 """How often the API may be asked.
 
 Owns: who counts as one caller, and the answer to those who ask too often. Never decides (`scheduler.core.rate` does).
-Invariant: a caller who guesses tokens stays one caller, that of its address; probes of orchestrators are never refused.
+Invariant: a caller who guesses tokens stays one caller, that of its address; probes of orchestrators and files
+of the console are never refused.
 """
 
 import math
@@ -13,12 +14,19 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from scheduler.api.problems import problem
+from scheduler.console.pages import PATH
 from scheduler.core.errors import InvalidInput
 from scheduler.core.rate import Callers, Rate
 from scheduler.core.tokens import holder
 from scheduler.token_file import TokenFile
 
 _PROBES = frozenset({"/healthz", "/readyz"})
+_PAGES = f"{PATH}/"
+"""Files of the console: opening it asks for all of them at once, which no rate for the API should have to allow for."""
+
+
+def _is_free(path: str) -> bool:
+    return path in _PROBES or path.startswith(_PAGES)
 
 
 class RateLimit:
@@ -35,7 +43,7 @@ class RateLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Count a request, whatever its size: a stream or an upload is one."""
-        if scope["type"] == "http" and scope["path"] not in _PROBES:
+        if scope["type"] == "http" and not _is_free(scope["path"]):
             wait_s = self._callers.admit(self._caller(scope), self._clock())
             if wait_s:
                 await self._refuse(wait_s)(scope, receive, send)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 from scheduler.core.breaker import BreakerLimits
 from scheduler.core.broadcast import BroadcastBackend, BroadcastOffer, Rendezvous, TensorSpec
 from scheduler.core.budget import Budget
+from scheduler.core.errors import InvalidInput
 from scheduler.core.evaluation import DEFAULT_TARGET, EvaluationMeasure
 from scheduler.core.incomplete import IncompletePolicy
 from scheduler.core.overlong import OverlongPolicy
@@ -214,6 +215,28 @@ class NewRun(_Request):
             breaker=BreakerLimits(**self.breaker.model_dump()),
             evaluation=EvaluationPlan(**self.evaluation.model_dump()) if self.evaluation else None,
         )
+
+
+class RaiseBudget(_Request):
+    """Higher limits for a run; what is left out stays as it is."""
+
+    model_config = _example(rollouts=40_000)
+
+    rollouts: int | None = Field(None, ge=1, le=_MOST)
+    """Pilot and commit rollouts, those already spent included."""
+    tokens: int | None = Field(None, ge=1, le=_MOST)
+    """Generated tokens of pilots and commits, likewise."""
+    wall_clock_s: float | None = Field(None, ge=1, le=_MOST)
+    """Seconds from the first claim until nothing new is claimed."""
+    eval_rollouts: int | None = Field(None, ge=1, le=_MOST)
+    """Evaluation rollouts, likewise."""
+
+    def budget(self) -> Budget:
+        """The limits that are named; raises InvalidInput if none is."""
+        limits = self.model_dump(exclude_none=True)
+        if not limits:
+            raise InvalidInput("name at least one of rollouts, tokens, wall_clock_s and eval_rollouts")
+        return Budget(**limits)
 
 
 class NewEvaluation(_Request):

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from scheduler.core.ledger import Ledger, StageLine
 from scheduler.core.run import RunConfig
 from scheduler.core.spend import pilot_success_rate, skip_rates
+from scheduler.core.types import Prompt
 from scheduler.prompts import AddReport
 from scheduler.rewards.isolation import Isolation, Measure
 from scheduler.service import BreakerView, RunView
@@ -51,6 +52,28 @@ class Pools(Response):
     """All pools, by name."""
 
     pools: list[Pool]
+
+
+class PromptContent(Response):
+    """What a prompt asks."""
+
+    prompt_id: str
+    text: str
+    """What was tokenised; empty where token ids were given."""
+    answer: str
+    num_tokens: int
+    metadata: dict[str, str]
+
+    @classmethod
+    def of(cls, prompt: Prompt) -> Self:
+        """The prompt as it is stored."""
+        return cls(
+            prompt_id=prompt.prompt_id,
+            text=prompt.text,
+            answer=prompt.answer,
+            num_tokens=len(prompt.input_ids),
+            metadata=dict(prompt.metadata),
+        )
 
 
 class Refusal(Response):

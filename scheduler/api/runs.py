@@ -1,10 +1,12 @@
 """Routes of runs: what operators ask and order."""
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Query
 
 from scheduler.api import evaluation_responses, responses
 from scheduler.api.guard import Guard
-from scheduler.api.requests import NewEvaluation, NewRun
+from scheduler.api.requests import NewEvaluation, NewRun, RaiseBudget
 from scheduler.core.allocators.imported import is_import_path
 from scheduler.core.imports import Importable
 from scheduler.core.tokens import Scope
@@ -52,6 +54,13 @@ def _add_runs(routes: APIRouter, service: Service, guard: Guard, importable: Imp
     async def resume(run: str) -> responses.Run:
         """Claim again."""
         await service.resume(run)
+        return await _run(service, run)
+
+    @routes.post("/{run}/budget", summary="Raise a run's budget", dependencies=operates)
+    async def raise_budget(run: str, request: RaiseBudget) -> responses.Run:
+        """New limits, never lower ones, in force at once; asking again changes nothing. A run that is ending is not
+        brought back."""
+        await service.raise_budget(run, request.budget())
         return await _run(service, run)
 
     @routes.post("/{run}/cancel", summary="Cancel a run", status_code=202, dependencies=operates)
@@ -102,11 +111,13 @@ def _add_evaluations(routes: APIRouter, service: Service, guard: Guard) -> None:
         return evaluation_responses.Evaluation.of(record)
 
     @routes.get("/{run}/evaluations", summary="List evaluations")
-    async def list_evaluations(run: str) -> evaluation_responses.Evaluations:
-        """Oldest first, with results by prompt."""
+    async def list_evaluations(
+        run: str, results: Annotated[bool, Query(description="Whether to answer results by prompt")] = True
+    ) -> evaluation_responses.Evaluations:
+        """Oldest first, with results by prompt unless they are not wanted."""
         found = await service.view_evaluations(run)
         return evaluation_responses.Evaluations(
-            evaluations=[evaluation_responses.Evaluation.of(record) for record in found]
+            evaluations=[evaluation_responses.Evaluation.of(record, results=results) for record in found]
         )
 
     @routes.get("/{run}/evaluations/{evaluation}", summary="Show an evaluation")

@@ -20,30 +20,31 @@ def router(service: Service, guard: Guard) -> APIRouter:
     @routes.get("", summary="The fleet")
     async def servers() -> responses.Servers:
         """Every server, its place in the fleet, state, confirmed weight version and load."""
-        return responses.Servers(servers=[_server(view) for view in service.view_servers()])
+        return responses.Servers(servers=[shown(view) for view in service.view_servers()])
 
     @routes.post("", status_code=201, summary="Add a server", dependencies=operates)
     async def add(request: NewServer) -> responses.Server:
         """It gets attempts once it has answered and holds the weights that the run wants; until then it is starting."""
-        return _server(await service.roster.add(request.url))
+        return shown(await service.roster.add(request.url))
 
     @routes.post("/{server}/drain", summary="Drain a server", dependencies=operates)
     async def drain(server: str) -> responses.Server:
         """What it has in flight ends; it gets no attempts and no weights until it is resumed."""
-        return _server(await service.roster.drain(server))
+        return shown(await service.roster.drain(server))
 
     @routes.post("/{server}/resume", summary="Undo a drain", dependencies=operates)
     async def resume(server: str) -> responses.Server:
         """It is given the current weights, then attempts. Undoes a removal too, as long as that has not ended."""
-        return _server(await service.roster.resume(server))
+        return shown(await service.roster.resume(server))
 
     @routes.delete("/{server}", status_code=202, summary="Remove a server", dependencies=operates)
     async def remove(server: str, now: bool = False) -> responses.Server:
         """It is drained and leaves the fleet; with `now`, what it has in flight is lost and made again elsewhere."""
-        return _server(await service.roster.remove(server, now=now))
+        return shown(await service.roster.remove(server, now=now))
 
     return routes
 
 
-def _server(view: ServerView) -> responses.Server:
+def shown(view: ServerView) -> responses.Server:
+    """A server as the API answers it."""
     return responses.Server(**asdict(view))

@@ -15,7 +15,7 @@ from scheduler.core.spend import NOT_COMMITTED
 from scheduler.core.types import Stage, Verdict
 
 _MOST_TOLD = 5
-"""Pauses and stalls that are told one by one."""
+"""Raises, pauses and stalls that are told one by one."""
 
 
 def run_story(found: RunExplanation, now: float) -> list[str]:
@@ -25,6 +25,7 @@ def run_story(found: RunExplanation, now: float) -> list[str]:
         _began(found),
         _time(found),
         *_processes(found.course),
+        *_raises(found.course),
         *_pauses(found.course, now),
         *_stalls(found.course),
         *_weights(found, now),
@@ -97,6 +98,15 @@ def _processes(course: Sequence[CourseEvent]) -> Iterable[str]:
 
 def _last_learner(event: CourseEvent) -> str:
     return f", last at {words.clock(event.at)} as {event.who}, resuming from step {event.step or 0}"
+
+
+def _raises(course: Sequence[CourseEvent]) -> Iterable[str]:
+    raises = [event for event in course if event.what == "budget"]
+    if raises:
+        told = words.listed(
+            f"at {words.clock(event.at)}, {words.spaced(event.reason)}" for event in raises[-_MOST_TOLD:]
+        )
+        yield f"Its budget was raised {words.times(len(raises))}{_of_these(len(raises))}: {told}."
 
 
 def _pauses(course: Sequence[CourseEvent], now: float) -> Iterable[str]:

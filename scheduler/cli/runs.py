@@ -219,6 +219,28 @@ def cancel(run_id: RunId, url: Url = DEFAULT_URL, as_json: AsJson = False) -> No
         _show(terminal, terminal.client.cancel(run_id))
 
 
+@commands.command("raise-budget")
+def raise_budget(
+    run_id: RunId,
+    rollouts: Annotated[int | None, typer.Option(help="Pilot and commit rollouts, those spent included.")] = None,
+    tokens: Annotated[int | None, typer.Option(help="Generated tokens, likewise.")] = None,
+    wall_clock_s: Annotated[float | None, typer.Option(help="Seconds until nothing new is claimed.")] = None,
+    eval_rollouts: Annotated[int | None, typer.Option(help="Evaluation rollouts, likewise.")] = None,
+    url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """Give a run higher limits, at once; they are never lowered, and a run that is ending is not brought back."""
+    given: Fields = {
+        "rollouts": rollouts,
+        "tokens": tokens,
+        "wall_clock_s": wall_clock_s,
+        "eval_rollouts": eval_rollouts,
+    }
+    limits = {name: limit for name, limit in given.items() if limit is not None}
+    with talk(url, as_json) as terminal:
+        _show(terminal, terminal.client.raise_budget(run_id, limits))
+
+
 @commands.command("ledger")
 def ledger(run_id: RunId, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
     """Show what became of every attempt."""

@@ -5,6 +5,7 @@ Invariant: spent + reserved never exceeds a limit, because nothing is launched t
 """
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 from scheduler.core.errors import InvalidInput
 from scheduler.core.ledger import Ledger
@@ -47,6 +48,18 @@ class Budget:
             if value is not None and value < least:
                 raise InvalidInput(f"{value} is below {least}", field=f"budget.{name}")
 
+    def raised(self, to: "Budget") -> "Budget":
+        """This budget with the limits of another in place of its own, where that has one.
+
+        Raises InvalidInput for a limit that is lower than now.
+        """
+        return Budget(
+            rollouts=_raised("rollouts", self.rollouts, to.rollouts),
+            tokens=_raised("tokens", self.tokens, to.tokens),
+            wall_clock_s=_raised("wall_clock_s", self.wall_clock_s, to.wall_clock_s),
+            eval_rollouts=_raised("eval_rollouts", self.eval_rollouts, to.eval_rollouts),
+        )
+
     def fits(self, ledger: Ledger, cost: Cost) -> bool:
         """Whether a reservation of `cost` keeps spent + reserved within the limits."""
         return _within(self.rollouts, ledger.spent_rollouts + ledger.reserved_rollouts + cost.rollouts) and (
@@ -62,6 +75,19 @@ class Budget:
     def fits_evaluation(self, ledger: Ledger, num_rollouts: int) -> bool:
         """Whether `num_rollouts` more evaluation attempts stay under their cap."""
         return _within(self.eval_rollouts, ledger.stages[Stage.EVAL].attempts + num_rollouts)
+
+
+_Limit = TypeVar("_Limit", int, float)
+
+
+def _raised(name: str, now: _Limit | None, to: _Limit | None) -> _Limit | None:
+    if to is None:
+        return now
+    if now is None:
+        raise InvalidInput(f"{name} is unlimited now, and {to:,} would be less: leave it out", field=name)
+    if to < now:
+        raise InvalidInput(f"{to:,} is below {now:,}, the limit now: it can only be raised", field=name)
+    return to
 
 
 def _within(limit: int | None, value: int) -> bool:

@@ -1,6 +1,7 @@
 """A run as it was asked for: what to train on, how much to spend, how stale a group may be.
 
-Owns: the run's configuration and its cross-checks. Never changes after the run was created.
+Owns: the run's configuration and its cross-checks. Nothing of it changes after the run was created but its budget,
+which can be raised.
 """
 
 from collections.abc import Mapping

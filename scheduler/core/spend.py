@@ -46,6 +46,11 @@ def passed_over(counters: Mapping[str, int], verdict: Verdict) -> int:
     return counters.get(f"passed_over:{verdict}", 0)
 
 
+def verdicts(counters: Mapping[str, int]) -> Mapping[Verdict, int]:
+    """Verdicts so far, those that history alone gave included."""
+    return {verdict: visits_judged(counters, verdict) + passed_over(counters, verdict) for verdict in Verdict}
+
+
 def skip_rates(counters: Mapping[str, int]) -> Mapping[Verdict, float]:
     """By verdict, prompts piloted or passed over and not committed ÷ prompts considered; empty before the first.
 
@@ -54,10 +59,8 @@ def skip_rates(counters: Mapping[str, int]) -> Mapping[Verdict, float]:
     total = considered(counters)
     if not total:
         return {}
-    return {
-        verdict: (visits_judged(counters, verdict) + passed_over(counters, verdict)) / total
-        for verdict in NOT_COMMITTED
-    }
+    found = verdicts(counters)
+    return {verdict: found[verdict] / total for verdict in NOT_COMMITTED}
 
 
 def pilot_success_rate(counters: Mapping[str, int]) -> float | None:

@@ -111,6 +111,7 @@ class Parts:
     broadcasts: Broadcasts
     batches: Batches
     delivery: Delivery
+    evaluations: EvaluationStore
     evaluator: Evaluator
     records: RecordStore
     runner: VisitRunner
@@ -139,6 +140,7 @@ async def assemble(
     max_new_tokens = config.sampling.max_new_tokens
     visits = VisitStore(redis, transactor, table, budget=config.budget, max_new_tokens=max_new_tokens)
     runs = RunStore(redis)
+    evaluations = EvaluationStore(redis, transactor, cap=config.budget.eval_rollouts)
     allocator = allocator_of(config)
     rule = RuleInForce(
         allocator,
@@ -237,10 +239,11 @@ async def assemble(
             paths=settings.paths,
             settings=settings.delivery,
         ),
+        evaluations=evaluations,
         evaluator=Evaluator(
             redis,
             keys,
-            EvaluationStore(redis, transactor, cap=config.budget.eval_rollouts),
+            evaluations,
             pools,
             weights,
             versions,

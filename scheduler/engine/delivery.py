@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 import structlog
 
-from scheduler.core.budget import Cost
 from scheduler.core.errors import Conflict, InvalidInput, StaleIncarnation
 from scheduler.core.ledger import Outcome
 from scheduler.core.path_map import PathMap
@@ -26,7 +25,7 @@ from scheduler.engine.pipeline import Pipeline
 from scheduler.engine.uninterrupted import uninterrupted
 from scheduler.frames import Attached, BatchFrame, FinalFrame, Frame, GroupFrame, HeartbeatFrame
 from scheduler.state.groups import Attachment, GroupEntry, GroupStatus, GroupStore
-from scheduler.state.versions import VersionStore, WeightRecord
+from scheduler.state.versions import Account, VersionStore, WeightRecord
 
 log = structlog.get_logger(__name__)
 
@@ -151,7 +150,7 @@ class Delivery:
             last = self._last_weights
             if last is not None and (last.path, last.digest) == (path, digest):
                 return last
-            record = self._next_weights(step, path, digest, spent=await self._versions.spent())
+            record = self._next_weights(step, path, digest, account=await self._versions.account())
             await uninterrupted(self._publish(record))
             return record
 
@@ -179,7 +178,7 @@ class Delivery:
             if last is not None and step == self.step and (last.path, last.digest) == (path, digest):
                 return last
             entries = self._batch_of(step, group_ids, refused)
-            record = self._next_weights(step, path, digest, spent=await self._versions.spent(), stats=stats)
+            record = self._next_weights(step, path, digest, account=await self._versions.account(), stats=stats)
             await uninterrupted(self._apply(entries, refused, record))
             self.stats = record.stats
             if refused:
@@ -306,7 +305,7 @@ class Delivery:
         return list(formed.values())
 
     def _next_weights(
-        self, step: int, path: str, digest: str, *, spent: Cost, stats: Mapping[str, float] | None = None
+        self, step: int, path: str, digest: str, *, account: Account, stats: Mapping[str, float] | None = None
     ) -> WeightRecord:
         here = self._paths.here(path)
         if not os.path.isdir(here):
@@ -320,8 +319,9 @@ class Delivery:
             digest=digest,
             step=step,
             announced_at=time.time(),
-            spent_rollouts=spent.rollouts,
-            spent_tokens=spent.tokens,
+            spent_rollouts=account.rollouts,
+            spent_tokens=account.tokens,
+            verdicts=account.verdicts,
             # What is not finite cannot be written as JSON, and no curve shows it.
             stats={name: value for name, value in (stats or {}).items() if math.isfinite(value)},
         )

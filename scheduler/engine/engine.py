@@ -198,8 +198,9 @@ class Engine:
             await self._follow_orders()
 
     async def _follow_orders(self) -> None:
-        """A run may be cancelled through another scheduler, which can only write it down."""
+        """A run may be cancelled, or its budget raised, through another scheduler, which can only write it down."""
         record = await self._parts.runs.get(self.run_id)
+        self._phases.take_up_budget(record)
         if record.ending is RunState.CANCELLED and self.has_taken_up and not self._phases.is_cancelled:
             await self.cancel(record.reason)
 

@@ -34,6 +34,7 @@ class Phases:
         self.ending = record.ending
         """The state it drains towards; None before it does."""
         self._started_at = record.started_at
+        self._num_raises = record.num_raises
         self._moving = asyncio.Lock()
 
     @property
@@ -84,13 +85,18 @@ class Phases:
         if self.state not in _AT_WORK:
             return
         drain = why_drain(await self._situation())
-        if drain is not None:
+        if drain is None:
+            return
+        try:
             await self._drain(drain)
+        except Conflict:
+            # What it would have drained for may have been the budget that was just raised.
+            self.take_up_budget(await self._parts.runs.get(self._parts.run_id))
 
     async def _drain(self, drain: Drain) -> None:
         if self.is_cancelled:
             return
-        await self._note_ending(drain.end, drain.reason)
+        await self._note_ending(drain.end, drain.reason, num_raises=self._num_raises)
         await self._move(_AT_WORK, RunState.DRAINING, drain.reason)
 
     async def end(self) -> None:
@@ -98,8 +104,20 @@ class Phases:
         ending = self.ending or RunState.FINISHED
         await self._move(frozenset(RunState) - ENDED, ending, self.reason)
 
-    async def _note_ending(self, ending: RunState, reason: str) -> None:
-        await self._parts.runs.settle_ending(self._parts.transactor, ending, reason=reason, now=time.time())
+    def take_up_budget(self, record: RunRecord) -> None:
+        """The budget as it is written down holds from here on: it was raised here, or by another scheduler."""
+        if record.num_raises == self._num_raises:
+            return
+        parts, budget = self._parts, record.config.budget
+        self._num_raises = record.num_raises
+        parts.visits.budget, parts.evaluations.cap = budget, budget.eval_rollouts
+        log.info("budget_raised", run=parts.run_id, rollouts=budget.rollouts, tokens=budget.tokens)
+        parts.pipeline.wake()
+
+    async def _note_ending(self, ending: RunState, reason: str, *, num_raises: int | None = None) -> None:
+        await self._parts.runs.settle_ending(
+            self._parts.transactor, ending, reason=reason, now=time.time(), num_raises=num_raises
+        )
         self.ending, self.reason = ending, reason
         log.info("run_ending", run=self._parts.run_id, ending=ending, reason=reason)
 
@@ -116,6 +134,7 @@ class Phases:
 
     async def _situation(self) -> Situation:
         parts, config = self._parts, self._parts.config
+        budget = parts.visits.budget
         ledger = await parts.runs.ledger(parts.run_id)
         claim = parts.admission.largest_claim
         return Situation(
@@ -123,9 +142,9 @@ class Phases:
             step=parts.delivery.checkpointed_step,
             max_steps=config.max_steps,
             elapsed_s=time.time() - self._started_at if self._started_at is not None else 0.0,
-            wall_clock_s=config.budget.wall_clock_s,
-            largest_claim_fits=config.budget.can_ever_fit(ledger, claim),
-            claim_waits_for_budget=not config.budget.fits(ledger, claim),
+            wall_clock_s=budget.wall_clock_s,
+            largest_claim_fits=budget.can_ever_fit(ledger, claim),
+            claim_waits_for_budget=not budget.fits(ledger, claim),
             nothing_to_claim=parts.admission.out_of_prompts and await self._nothing_to_claim(),
             num_visits=parts.pipeline.num_visits,
         )

@@ -31,6 +31,8 @@ class Turn(StrEnum):
     """A scheduler incarnation took it up."""
     STALL = "stall"
     """Nothing had progressed for a while."""
+    BUDGET = "budget"
+    """An operator raised its budget."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -121,7 +121,8 @@ class EvaluationStore:
         self._redis = redis
         self._transactor = transactor
         self._keys: RunKeys = transactor.keys
-        self._cap = cap
+        self.cap = cap
+        """Evaluation attempts that may be made; it is raised while the run goes on."""
 
     async def put(self, record: EvaluationRecord) -> None:
         """Write a record."""
@@ -132,7 +133,7 @@ class EvaluationStore:
     async def launch(self, count: int) -> None:
         """Count attempts as in flight; raises BudgetExhausted over the evaluation cap."""
         transaction = self._transactor.begin()
-        transaction.require_limit((attempts_counter(Stage.EVAL),), count, self._cap)
+        transaction.require_limit((attempts_counter(Stage.EVAL),), count, self.cap)
         transaction.move(Move(stage=Stage.EVAL, source=None, to=OpenState.IN_FLIGHT, count=count))
         await self._transactor.apply(transaction)
 

@@ -1,15 +1,17 @@
 """Runs: configuration, state, versions, steps and the ledger as read.
 
-Owns: a run's record and its ledger counters. Never touches prompts or groups. Invariant: a run's state only changes by
-a legal move, and the state it is changed from is checked in the same transaction.
+Owns: a run's record and its ledger counters. Never touches prompts or groups. Invariants: a run's state only changes by
+a legal move, and the state it is changed from is checked in the same transaction; a budget is only ever raised, and
+never under a drain that did not know of it.
 """
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 
 import msgspec
 from redis.asyncio import Redis
 
+from scheduler.core.budget import Budget
 from scheduler.core.errors import Conflict, NotFound
 from scheduler.core.ledger import Ledger
 from scheduler.core.lifecycle import ENDED, RunState, move_run
@@ -46,6 +48,8 @@ class RunRecord:
     """Prompts of the pool up to this sequence number are in the table."""
     ending: RunState | None = None
     """The state it drains towards; None before it does."""
+    num_raises: int = 0
+    """How often its budget was raised."""
 
 
 class RunStore:
@@ -84,12 +88,16 @@ class RunStore:
             raise NotFound(f"there is no run {run_id}", field="run")
         meta = {text(name): text(value) for name, value in found.items()}
 
+        config = msgspec.json.decode(meta["config"], type=RunConfig)
+        if "budget" in meta:
+            config = replace(config, budget=msgspec.json.decode(meta["budget"], type=Budget))
+
         def moment(name: str) -> float | None:
             return float(meta[name]) if name in meta else None
 
         return RunRecord(
             run_id=run_id,
-            config=msgspec.json.decode(meta["config"], type=RunConfig),
+            config=config,
             state=RunState(meta["state"]),
             reason=meta.get("reason", ""),
             created_at=float(meta["created_at"]),
@@ -102,6 +110,7 @@ class RunStore:
             incarnation=meta.get("incarnation", ""),
             pool_sequence=int(meta.get("pool_sequence", 0)),
             ending=RunState(meta["ending"]) if "ending" in meta else None,
+            num_raises=int(meta.get("num_raises", 0)),
         )
 
     async def ledger(self, run_id: str) -> Ledger:
@@ -128,11 +137,40 @@ class RunStore:
         remember(transaction, CourseEvent(at=now, what=Turn.STATE, state=moved, reason=reason))
         await transactor.apply(transaction)
 
-    async def settle_ending(self, transactor: Transactor, ending: RunState, *, reason: str, now: float) -> None:
-        """Say what the run is to end in, and why."""
+    async def settle_ending(
+        self, transactor: Transactor, ending: RunState, *, reason: str, now: float, num_raises: int | None = None
+    ) -> None:
+        """Say what the run is to end in, and why.
+
+        With `num_raises`, raises Conflict if its budget was raised more often than that by now.
+        """
         transaction, meta = transactor.begin(), transactor.keys.meta
+        if num_raises is not None:
+            raised = Conflict(f"the budget of run {transactor.keys.run_id} has been raised meanwhile")
+            transaction.require_equal(meta, "num_raises", num_raises or "", raised)
         transaction.run("HSET", meta, "ending", ending.value, "reason", reason)
         remember(transaction, CourseEvent(at=now, what=Turn.ENDING, state=ending, reason=reason))
+        await transactor.apply(transaction)
+
+    async def raise_budget(self, transactor: Transactor, record: RunRecord, to: Budget, *, now: float) -> None:
+        """Raise the run's budget to the limits that `to` has; nothing changes where they are as high already.
+
+        Raises InvalidInput for a lower one, Conflict if the run is ending or was raised by somebody else meanwhile.
+        """
+        before, run_id, meta = record.config.budget, record.run_id, transactor.keys.meta
+        budget = before.raised(to)
+        if budget == before:
+            return
+        transaction = transactor.begin()
+        over = Conflict(f"run {run_id} is ending: its budget cannot be raised any more; create another run")
+        transaction.require_no_field(meta, "ending", over)
+        transaction.require_no_field(meta, "ended_at", over)
+        again = Conflict(f"the budget of run {run_id} has just been raised by somebody else: look at it and ask again")
+        transaction.require_equal(meta, "num_raises", record.num_raises or "", again)
+        transaction.run("HSET", meta, "budget", msgspec.json.encode(budget), "num_raises", record.num_raises + 1)
+        pairs = ((name, limit, asdict(budget)[name]) for name, limit in asdict(before).items())
+        told = "; ".join(f"{name} from {limit:,} to {new:,}" for name, limit, new in pairs if new != limit)
+        remember(transaction, CourseEvent(at=now, what=Turn.BUDGET, reason=told))
         await transactor.apply(transaction)
 
     async def remember(self, transactor: Transactor, event: CourseEvent) -> None:

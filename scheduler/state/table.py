@@ -79,6 +79,11 @@ def _prompt_of(visit: bytes) -> str:
     return msgspec.json.decode(visit, type=_OpenVisit).prompt_id
 
 
+async def claimed_prompts(redis: "Redis", keys: RunKeys) -> set[str]:
+    """Prompts that are in a visit; costs a look at every open visit of the run."""
+    return {_prompt_of(raw(visit)) for visit in await redis.hvals(keys.visits)}
+
+
 class Table:
     """Reads and writes the table of one run."""
 
@@ -94,6 +99,28 @@ class Table:
         found = await self._redis.hmget(self._keys.table, list(prompt_ids))
         pairs = zip(prompt_ids, found, strict=True)
         return {name: msgspec.json.decode(raw(row), type=Row) for name, row in pairs if row is not None}
+
+    async def states(self, prompt_ids: Sequence[str]) -> list[PromptState]:
+        """The state of each prompt, in the order asked."""
+        if not prompt_ids:
+            return []
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.zmscore(self._keys.waiting, [*prompt_ids])
+            pipe.zmscore(self._keys.quarantined, [*prompt_ids])
+            pipe.hvals(self._keys.visits)
+            waiting, quarantined, visits = await pipe.execute()
+        claimed = {_prompt_of(visit) for visit in visits}
+        return [
+            PromptState.WAITING
+            if returns is not None
+            else PromptState.QUARANTINED
+            if apart is not None
+            else PromptState.CLAIMED
+            if prompt_id in claimed
+            # In none of them: claimable, or not taken in yet and claimable then.
+            else PromptState.READY
+            for prompt_id, returns, apart in zip(prompt_ids, waiting, quarantined, strict=True)
+        ]
 
     async def sample(self, limit: int) -> list[str]:
         """The first `limit` claimable prompts: a bounded sample, never the whole pool."""

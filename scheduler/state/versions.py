@@ -11,11 +11,12 @@ from enum import StrEnum
 import msgspec
 from redis.asyncio import Redis
 
-from scheduler.core.budget import Cost
 from scheduler.core.errors import Conflict
+from scheduler.core.spend import verdicts
+from scheduler.core.types import Verdict
 from scheduler.state.keys import RunKeys
 from scheduler.state.transaction import Transaction, Transactor
-from scheduler.state.wire import raw
+from scheduler.state.wire import raw, text
 
 
 class WeightState(StrEnum):
@@ -29,6 +30,17 @@ class WeightState(StrEnum):
     """Confirmed on at least one server that serves the run."""
     SUPERSEDED = "superseded"
     """A newer version took its place, whether or not it was ever live."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """Where a run's spend stands."""
+
+    rollouts: int
+    """Pilots and commits."""
+    tokens: int
+    """Generated tokens of them."""
+    verdicts: Mapping[Verdict, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +63,8 @@ class WeightRecord:
     """Pilots and commits of the run that were spent when it was announced."""
     spent_tokens: int = 0
     """Generated tokens of them."""
+    verdicts: Mapping[Verdict, int] = field(default_factory=dict)
+    """Verdicts by then: from one version to another, what share of the prompts judged was not committed."""
     stats: Mapping[str, float] = field(default_factory=dict)
     """What the learner measured in its step, by name; empty for initial and restored weights. All are finite."""
 
@@ -78,10 +92,15 @@ class VersionStore:
         found = await self._redis.hget(self._keys.weights, str(version))
         return None if found is None else msgspec.json.decode(raw(found), type=WeightRecord)
 
-    async def spent(self) -> Cost:
-        """What the run has spent by now."""
-        rollouts, tokens = await self._redis.hmget(self._keys.ledger, ["spent:rollouts", "spent:tokens"])
-        return Cost(rollouts=int(rollouts or 0), tokens=int(tokens or 0))
+    async def account(self) -> Account:
+        """Where the run's spend stands now."""
+        found = await self._redis.hgetall(self._keys.ledger)
+        counters = {text(name): int(value) for name, value in found.items()}
+        return Account(
+            rollouts=counters.get("spent:rollouts", 0),
+            tokens=counters.get("spent:tokens", 0),
+            verdicts=verdicts(counters),
+        )
 
     async def announce(self, record: WeightRecord) -> None:
         """Record initial or restored weights as the next version."""

@@ -102,7 +102,8 @@ class VisitStore:
         self._transactor = transactor
         self._keys: RunKeys = transactor.keys
         self._table = table
-        self._budget = budget
+        self.budget = budget
+        """What may be spent; it is raised while the run goes on."""
         self._max_new_tokens = max_new_tokens
         self._records = RecordStore(redis, self._keys)
 
@@ -267,8 +268,8 @@ class VisitStore:
 
     def _reserve(self, transaction: Transaction, rollouts: int) -> None:
         tokens = rollouts * self._max_new_tokens
-        transaction.require_limit(("spent:rollouts", "reserved:rollouts"), rollouts, self._budget.rollouts)
-        transaction.require_limit(("spent:tokens", "reserved:tokens"), tokens, self._budget.tokens)
+        transaction.require_limit(("spent:rollouts", "reserved:rollouts"), rollouts, self.budget.rollouts)
+        transaction.require_limit(("spent:tokens", "reserved:tokens"), tokens, self.budget.tokens)
         transaction.count("reserved:rollouts", rollouts)
         transaction.count("reserved:tokens", tokens)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
+from scheduler.core.budget import Budget
 from scheduler.core.errors import Conflict, InvalidInput, NotAtWork, NotFound
 from scheduler.core.lifecycle import RunState, ServerState
 from scheduler.service import Service
@@ -216,6 +217,25 @@ async def test_orders_at_a_standby_are_refused_or_reach_the_scheduler_at_work(re
                 await standby.pause("run")
             assert (await standby.cancel("run")).state is not RunState.CANCELLED
             assert (await rig.ended()).record.state is RunState.CANCELLED
+
+
+async def test_a_budget_raised_at_a_standby_reaches_the_scheduler_at_work(redis: Redis, tmp_path: Path) -> None:
+    async with open_rig(redis, tmp_path) as rig:
+        await rig.crash()
+        rig.lease_ttl_s = 1.0
+        rig.start()
+        await rig.create_run(make_config(budget=Budget(rollouts=24)), "run")
+        rig.fakes[0].hold()
+        await learner_of(rig, "run").attach()
+        async with rig.standing_by() as standby:
+            await rig.until(lambda: _stands_by(standby))
+            assert (await standby.raise_budget("run", Budget(rollouts=48))).config.budget.rollouts == 48
+
+            async def has_claimed_more() -> bool:
+                return (await rig.view()).counters.get("considered", 0) >= 6
+
+            await rig.until(has_claimed_more)
+            await rig.audit("run")
 
 
 async def _stands_by(service: Service) -> bool:

@@ -17,6 +17,7 @@ Json = Mapping[str, object]
 BODIES = (
     requests.NewPool,
     requests.NewRun,
+    requests.RaiseBudget,
     requests.NewEvaluation,
     requests.NewServer,
     requests.Attach,

@@ -38,6 +38,12 @@ async def test_the_answer_is_a_problem_document_that_says_when_to_ask_again(serv
     assert isinstance(error_of(answers[2]), TooManyRequests)
 
 
+async def test_files_of_the_console_are_not_counted(service: Service) -> None:
+    async with _http(service) as http:
+        answers = [await http.get("/console/app.js") for _ in range(5)]
+    assert {answer.status_code for answer in answers} == {200}
+
+
 async def test_each_token_has_its_own_rate(service: Service, tokens: TokenFile) -> None:
     keys = [tokens.create(name, [Scope.READ]) for name in ("one", "two")]
     async with _http(service, tokens) as http:

@@ -136,3 +136,19 @@ async def test_a_run_without_an_engine_cannot_be_evaluated_yet(http: httpx.Async
     answer = await http.post(f"/v1/runs/{run}/evaluations", json={"pool": "sums"})
     assert (answer.status_code, answer.json()["type"]) == (409, "urn:pilotcommit:NotAtWork")
     assert (await http.get(f"/v1/runs/{run}/evaluations")).json() == {"evaluations": []}
+
+
+async def test_a_budget_is_raised_by_name_and_what_is_wrong_is_told_by_field(http: httpx.AsyncClient, run: str) -> None:
+    await http.post("/v1/runs", json=make_run(run_id="limited", budget={"rollouts": 100}))
+    path = "/v1/runs/limited/budget"
+    answer = await http.post(path, json={"rollouts": 500})
+    assert (answer.status_code, answer.json()["config"]["budget"]["rollouts"]) == (200, 500)
+    for body, field in (({"rollouts": 499}, "rollouts"), ({"tokens": 10}, "tokens"), ({"rollouts": 0}, "rollouts")):
+        refused = await http.post(path, json=body)
+        assert (refused.status_code, refused.json()["field"]) == (422, field)
+    nothing = await http.post(path, json={})
+    assert (nothing.status_code, "name at least one" in nothing.json()["detail"]) == (422, True)
+    await http.post("/v1/runs/limited/cancel")
+    over = await http.post(path, json={"rollouts": 900})
+    assert (over.status_code, "ending" in over.json()["detail"]) == (409, True)
+    assert (await http.post("/v1/runs/nobody/budget", json={"rollouts": 9})).status_code == 404

@@ -121,3 +121,17 @@ async def test_an_order_that_comes_too_late_says_why(pilotcommit: Command, servi
     said = await pilotcommit("run", "pause", "mine")
     assert (said.code, said.out) == (1, "")
     assert said.err == "error: run mine has ended: it is cancelled\n"
+
+
+async def test_a_raised_budget_is_shown_and_told_in_the_runs_story(pilotcommit: Command, service: Service) -> None:
+    await add_pool(service.redis, "sums")
+    created = ("run", "create", "--pool", "sums", "--run-id", "mine", "--budget-rollouts", "500")
+    await pilotcommit(*created, "--max-new-tokens", "8")
+    said = await pilotcommit("run", "raise-budget", "mine", "--rollouts", "1500")
+    assert (said.code, "1,500" in said.out) == (0, True), said.err
+    lower = await pilotcommit("run", "raise-budget", "mine", "--rollouts", "10")
+    assert (lower.code != 0, "10 is below 1,500" in lower.err) == (True, True)
+    nothing = await pilotcommit("run", "raise-budget", "mine")
+    assert (nothing.code != 0, "name at least one" in nothing.err) == (True, True)
+    story = await pilotcommit("explain", "mine")
+    assert "rollouts from 500 to 1,500" in " ".join(story.out.split())

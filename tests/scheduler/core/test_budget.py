@@ -108,3 +108,23 @@ def test_a_budget_that_allows_nothing_is_refused_by_name(limits: dict[str, int],
 
 def test_a_budget_may_forbid_evaluation() -> None:
     assert Budget(eval_rollouts=0).eval_rollouts == 0
+
+
+def test_a_raised_budget_has_the_new_limits_and_keeps_the_others() -> None:
+    budget = Budget(rollouts=10, tokens=100, wall_clock_s=60.0)
+    assert budget.raised(Budget(rollouts=20, wall_clock_s=60.0)) == Budget(rollouts=20, tokens=100, wall_clock_s=60.0)
+
+
+@pytest.mark.parametrize(
+    ("now", "to", "field", "why"),
+    [
+        (Budget(rollouts=10), Budget(rollouts=9), "rollouts", "9 is below 10"),
+        (Budget(tokens=1000), Budget(tokens=999), "tokens", "999 is below 1,000"),
+        (Budget(wall_clock_s=9.5), Budget(wall_clock_s=9.0), "wall_clock_s", "9.0 is below 9.5"),
+        (Budget(), Budget(eval_rollouts=5), "eval_rollouts", "unlimited now"),
+    ],
+)
+def test_a_budget_is_never_lowered(now: Budget, to: Budget, field: str, why: str) -> None:
+    with pytest.raises(InvalidInput, match=why) as refusal:
+        now.raised(to)
+    assert refusal.value.field == field

@@ -16,6 +16,7 @@ from scheduler.core.spend import (
     signal,
     skip_rates,
     uniform_rollouts,
+    verdicts,
     visits_judged,
 )
 from scheduler.core.types import Verdict
@@ -116,3 +117,8 @@ def test_revisits_are_counted_apart_by_the_verdict_before_and_the_new_one() -> N
 def test_signal_is_counted_in_thousandths() -> None:
     assert signal({"signal:milli": 4125}) == 4.125
     assert signal({}) == 0.0
+
+
+def test_verdicts_of_history_alone_count_among_the_verdicts() -> None:
+    found = verdicts({"verdict:skip": 2, "passed_over:skip": 1, "verdict:commit": 3})
+    assert found == {Verdict.COMMIT: 3, Verdict.SKIP: 3, Verdict.DEFER: 0, Verdict.EVICT: 0}

@@ -80,6 +80,40 @@ async def test_claims_wait_for_refunds_and_a_run_does_not_end_while_one_may_come
     assert view.ledger.spent_rollouts > 16
 
 
+async def test_a_budget_raised_while_a_run_waits_for_it_is_claimed_from_at_once(rig: Rig, learner: Learner) -> None:
+    await rig.create_run(make_config(budget=Budget(rollouts=24)))
+    rig.fakes[0].hold()
+    await learner.attach()
+
+    async def has_claimed(count: int) -> bool:
+        return (await rig.view()).counters.get("considered", 0) >= count
+
+    async def waits_for_refunds() -> bool:
+        return "refunds" in (await rig.view()).waiting_for
+
+    await rig.until(waits_for_refunds)
+    assert not await has_claimed(4)
+    await rig.service.raise_budget("run", Budget(rollouts=48))
+    await rig.until(lambda: has_claimed(6))
+    await rig.audit()
+    rig.fakes[0].release()
+    await learner.train()
+    view = await rig.ended()
+    assert 40 < view.ledger.spent_rollouts <= 48
+
+
+async def test_a_raised_budget_holds_for_the_scheduler_that_comes_after(rig: Rig, learner: Learner) -> None:
+    await rig.create_run(make_config(budget=Budget(rollouts=24)))
+    rig.fakes[0].hold()
+    await learner.attach()
+    await rig.service.raise_budget("run", Budget(rollouts=64))
+    await rig.succeed("run")
+    rig.fakes[0].release()
+    await learner.train()
+    view = await rig.ended()
+    assert 56 < view.ledger.spent_rollouts <= 64
+
+
 async def test_no_more_prompts_are_piloted_at_once_than_the_cap(redis: Redis, tmp_path: Path) -> None:
     async with open_rig(redis, tmp_path, settings=make_settings(pilot_cap=3), rates=[NEVER] * 40) as rig:
         learner = Learner(at=lambda: rig.service, folder=tmp_path)

@@ -1,5 +1,7 @@
 """Runs: their record and their state."""
 
+from dataclasses import replace
+
 import pytest
 from redis.asyncio import Redis
 
@@ -10,8 +12,10 @@ from scheduler.core.lifecycle import RunState
 from scheduler.core.run import EvaluationPlan, RunConfig
 from scheduler.core.types import Sampling, Stage
 from scheduler.state.connection import connect
-from scheduler.state.keys import RUNS
+from scheduler.state.course import Turn, course
+from scheduler.state.keys import RUNS, RunKeys
 from scheduler.state.runs import RunRecord, RunStore
+from scheduler.state.transaction import Transactor
 from tests.scheduler.state.lossy_link import lossy_link
 from tests.scheduler.state.stores import Stores, make_config, snapshot
 
@@ -154,3 +158,50 @@ async def test_the_ledger_is_read_from_its_counters(stores: Stores) -> None:
     assert ledger.stages[Stage.PILOT].open[OpenState.IN_FLIGHT] == 3
     assert (ledger.reserved_rollouts, ledger.spent_rollouts) == (1, 3)
     assert (await stores.runs.counters("run"))["considered"] == 1
+
+
+async def _limited(redis: Redis) -> tuple[RunStore, RunRecord, Transactor]:
+    """A run of a hundred rollouts."""
+    runs = RunStore(redis)
+    record = await runs.create(replace(make_config(), budget=Budget(rollouts=100)), now=1.0, run_id="run")
+    return runs, record, Transactor(redis, RunKeys("run"), None)
+
+
+async def test_a_raised_budget_is_read_from_then_on_and_told_in_the_course(redis: Redis) -> None:
+    runs, record, transactor = await _limited(redis)
+    await runs.raise_budget(transactor, record, Budget(rollouts=1500), now=2.0)
+    raised = await runs.get("run")
+    assert (raised.config.budget, raised.num_raises) == (Budget(rollouts=1500), 1)
+    assert replace(raised.config, budget=record.config.budget) == record.config
+    [event] = await course(redis, RunKeys("run"))
+    assert (event.what, event.reason) == (Turn.BUDGET, "rollouts from 100 to 1,500")
+
+
+async def test_raising_to_what_it_is_changes_nothing(redis: Redis) -> None:
+    runs, record, transactor = await _limited(redis)
+    await runs.raise_budget(transactor, record, Budget(rollouts=100), now=2.0)
+    assert await runs.get("run") == record
+    assert await course(redis, RunKeys("run")) == []
+
+
+async def test_of_two_who_raise_at_once_the_second_is_told(redis: Redis) -> None:
+    runs, record, transactor = await _limited(redis)
+    await runs.raise_budget(transactor, record, Budget(rollouts=300), now=2.0)
+    with pytest.raises(Conflict, match="somebody else"):
+        await runs.raise_budget(transactor, record, Budget(rollouts=200), now=2.0)
+    assert (await runs.get("run")).config.budget.rollouts == 300
+
+
+async def test_a_run_that_is_ending_is_not_brought_back_by_a_larger_budget(redis: Redis) -> None:
+    runs, record, transactor = await _limited(redis)
+    await runs.settle_ending(transactor, RunState.EXHAUSTED, reason="spent", now=2.0, num_raises=0)
+    with pytest.raises(Conflict, match="ending"):
+        await runs.raise_budget(transactor, record, Budget(rollouts=300), now=3.0)
+
+
+async def test_a_drain_that_did_not_know_of_a_raise_is_refused(redis: Redis) -> None:
+    runs, record, transactor = await _limited(redis)
+    await runs.raise_budget(transactor, record, Budget(rollouts=300), now=2.0)
+    with pytest.raises(Conflict, match="raised meanwhile"):
+        await runs.settle_ending(transactor, RunState.EXHAUSTED, reason="spent", now=3.0, num_raises=0)
+    assert (await runs.get("run")).ending is None
