@@ -137,9 +137,9 @@ def model_folder(tmp_path: Path) -> Path:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def run(rig: Rig, learner: Learner) -> str:
-    """A run that has taken six steps, and waits for its learner to take the seventh."""
+    """A run that has taken four steps, and waits for its learner to take the fifth."""
     plan = EvaluationPlan(pool="held-out", rollouts=2, every_steps=2, rollouts_between=2)
     await rig.create_run(make_config(budget=Budget(rollouts=4000, tokens=40_000), evaluation=plan))
     await learner.attach()
-    await learner.train(steps=6)
+    await learner.train(steps=4)
     return "run"

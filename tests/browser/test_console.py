@@ -28,10 +28,10 @@ async def test_a_run_is_watched_from_the_list_to_its_charts_without_a_reload(
     page = await console.open()
     await page.get_by_role("link", name=run, exact=True).click()
     await expect(page.get_by_role("heading", level=1)).to_contain_text("running")
-    await expect(tile(page, "Step")).to_have_text("6")
+    await expect(tile(page, "Step")).to_have_text("4")
     await expect(page.locator(".chart canvas")).to_have_count(4)
     await learner.train(steps=2)
-    await expect(tile(page, "Step")).to_have_text("8")
+    await expect(tile(page, "Step")).to_have_text("6")
     await expect(page.get_by_label(re.compile("accuracy from"))).to_be_visible()
 
 
@@ -202,11 +202,11 @@ async def test_a_token_is_asked_for_once_and_kept_for_the_tab(guarded: Console, 
     await expect(dialog.get_by_text("unknown or was revoked")).to_be_visible()
     await dialog.get_by_label("Token").fill(key)
     await dialog.get_by_role("button", name="Continue").click()
-    await expect(tile(page, "Step")).to_have_text("6")
+    await expect(tile(page, "Step")).to_have_text("4")
     await page.get_by_role("button", name="Pause").click()
     await expect(page.get_by_text("needs the scope operate")).to_be_visible()
     await page.reload()
-    await expect(tile(page, "Step")).to_have_text("6")
+    await expect(tile(page, "Step")).to_have_text("4")
 
 
 async def test_an_empty_scheduler_says_what_to_do_first(console: Console) -> None:

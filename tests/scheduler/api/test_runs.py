@@ -10,6 +10,7 @@ from scheduler.core.ledger import Move, OpenState, Outcome
 from scheduler.core.lifecycle import PromptState
 from scheduler.core.types import Stage
 from scheduler.service import Service
+from scheduler.state.evaluations import EvaluationRecord, EvaluationStore, Measured
 from scheduler.state.keys import RunKeys
 from scheduler.state.table import Event, Table
 from scheduler.state.transaction import Transactor
@@ -152,3 +153,21 @@ async def test_a_budget_is_raised_by_name_and_what_is_wrong_is_told_by_field(htt
     over = await http.post(path, json={"rollouts": 900})
     assert (over.status_code, "ending" in over.json()["detail"]) == (409, True)
     assert (await http.post("/v1/runs/nobody/budget", json={"rollouts": 9})).status_code == 404
+
+
+async def test_results_by_prompt_are_left_out_where_they_are_not_wanted(
+    http: httpx.AsyncClient, service: Service, run: str
+) -> None:
+    record = EvaluationRecord(
+        evaluation_id="e",
+        pool="sums",
+        num_rollouts=1,
+        num_prompts=1,
+        created_at=1.0,
+        results={"first": Measured(correct=1, judged=2)},
+    )
+    await EvaluationStore(service.redis, Transactor(service.redis, RunKeys(run), None), cap=None).put(record)
+    [whole] = (await http.get(f"/v1/runs/{run}/evaluations")).json()["evaluations"]
+    [brief] = (await http.get(f"/v1/runs/{run}/evaluations?results=false")).json()["evaluations"]
+    assert set(whole["results"]) == {"first"}
+    assert brief == {**whole, "results": {}}
