@@ -87,10 +87,7 @@ class PromptPages:
 
     async def sample(self) -> tuple[Sequence[Row], int]:
         """Rows of the table, all of them or two thousand by chance, and how many there are."""
-        total = int(await self._redis.hlen(self._keys.table))
-        found = await self._redis.hrandfield(self._keys.table, _SAMPLE) if total else None
-        rows = await self._table.rows([text(name) for name in found or ()])
-        return list(rows.values()), total
+        return await self._table.some_rows(_SAMPLE)
 
     async def _lines(self, state: PromptState | None, offset: int, count: int) -> list[PromptLine]:
         prompt_ids = await self._ids(state, offset, count)
