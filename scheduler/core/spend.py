@@ -1,4 +1,4 @@
-"""What the ledger's counters say of where the spend went: skip rates, how hard the pool is, what uniform would cost.
+"""What the ledger's counters say of where the spend went: skip rates, and how hard the pool is.
 
 Owns: the arithmetic of these rates. Pure; never changes a counter. Invariant: a prompt considered adds to at most one
 verdict, so the skip rates together never exceed 1.
@@ -6,8 +6,6 @@ verdict, so the skip rates together never exceed 1.
 
 from collections.abc import Mapping
 
-from scheduler.core.informativeness import Belief
-from scheduler.core.prior import fit_counted_prior
 from scheduler.core.types import Verdict
 
 FIRST_VISITS = "first_visits:"
@@ -87,20 +85,6 @@ def first_visits(counters: Mapping[str, int]) -> dict[tuple[int, int], int]:
 def revisit_counter(before: Verdict, verdict: Verdict) -> str:
     """The counter of visits judged so whose prompt was last judged `before`."""
     return f"{REVISITS}{before}:{verdict}"
-
-
-def uniform_rollouts(counters: Mapping[str, int], group_size: int) -> float | None:
-    """Rollouts that uniform allocation would have spent for as many mixed groups; None before the first of them.
-
-    It gives a whole group to whichever prompt comes, of which a share P is mixed: mixed groups x group size / P. P is
-    that of the Beta fitted to first visits, so it is of the pool as it was when each prompt was first looked at. A rule
-    that takes no pilots leaves it unknown: None.
-    """
-    mixed, visits = counters.get(MIXED_GROUPS, 0), first_visits(counters)
-    if not (mixed and visits) or group_size < 2:
-        return None
-    prior = fit_counted_prior(visits)
-    return mixed * group_size / Belief.fresh(prior, 0).mixed_probability(group_size)
 
 
 def signal(counters: Mapping[str, int]) -> float:

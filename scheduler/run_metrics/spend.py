@@ -4,8 +4,9 @@ Owns: these metrics. Pure. Invariant: every number follows from the ledger's cou
 """
 
 from scheduler.core.ledger import OpenState, Outcome
-from scheduler.core.spend import MIXED_GROUPS, STRAGGLERS, TOO_STALE, uniform_rollouts
+from scheduler.core.spend import MIXED_GROUPS, STRAGGLERS, TOO_STALE
 from scheduler.core.types import Stage
+from scheduler.core.uniform import uniform_rollouts
 from scheduler.run_metrics.metric import COUNTER, GAUGE, Rows, RunMetric, RunReading
 
 

@@ -15,8 +15,9 @@ from scheduler.core.informativeness import Evidence
 from scheduler.core.ledger import Outcome
 from scheduler.core.lifecycle import RunState
 from scheduler.core.prior import Prior
-from scheduler.core.spend import first_visits, uniform_rollouts, visits_judged
+from scheduler.core.spend import first_visits, visits_judged
 from scheduler.core.types import Prompt, Rollout, Stage, Verdict
+from scheduler.core.uniform import uniform_rollouts
 from scheduler.engine.pipeline import Pipeline, Slot
 from scheduler.engine.rule_in_force import RuleInForce
 from tests.scheduler.engine.factories import ALWAYS, NEVER, SOMETIMES, Coin, make_config, make_entry
