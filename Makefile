@@ -51,7 +51,7 @@ browser: $(STAMP) ## A Chromium for the browser tests: the one that is there, De
 browser-test: browser ## The console in a headless Chromium, against a scheduler over fake servers
 	$(BIN)/pytest -m browser $(ARGS)
 
-screenshots: setup browser ## Pictures of the console into docs/images, from a run on a real model: a quarter of an hour; ARGS="--steps 4" for less
+screenshots: setup browser ## Pictures of the console into docs/images, from a run on a real model: some minutes; ARGS="--steps 4" for fewer
 	@$(BIN)/python -m tests.browser.screenshots $(ARGS)
 
 demo: setup ## Pilot-Commit RL on a real model; ARGS="--allocator grpo --json" and the like are passed on

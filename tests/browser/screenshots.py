@@ -132,7 +132,7 @@ async def _main(steps: int, folder: Path, scratch: Path) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Take the pictures."""
     parser = argparse.ArgumentParser(description="Pictures of the console, from a run on a real model.")
-    parser.add_argument("--steps", type=int, default=20, help="steps of the run before the pictures are taken")
+    parser.add_argument("--steps", type=int, default=16, help="steps of the run before the pictures are taken")
     parser.add_argument("--out", type=Path, default=Path("docs/images"), help="where they go")
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory(prefix="pilotcommit-screenshots-") as scratch:

@@ -9,7 +9,7 @@ import { spaced } from "./words.js";
 
 const TONES = {
   running: "good", finished: "good", exhausted: "good", healthy: "good", ready: "good", commit: "commit",
-  trained: "good", published: "commit", live: "good", serving: "good",
+  trained: "good", evaluated: "good", applied: "commit", published: "commit", held: "busy", in_flight: "busy", live: "good", serving: "good",
   queued: "wait", waiting_weights: "wait", paused: "wait", waiting: "wait", starting: "wait", stale: "wait",
   updating: "busy", draining: "busy", claimed: "busy", drained: "wait", leaving: "wait",
   cancelled: "gone", gone: "gone", failed: "bad", dead: "bad", suspect: "bad", quarantined: "bad",

@@ -11,6 +11,7 @@ import { brief, clock, count, rate } from "./words.js";
 
 const PAGE = 1000;
 const WINDOWS = 40;
+const FEWEST_STEPS = 5;
 const VERDICTS = ["skip", "defer", "evict"];
 const time = (/** @type {number} */ at) => clock(at).slice(11);
 
@@ -32,7 +33,7 @@ export class Curves {
     );
     this.skips = chart(
       {
-        title: "Skip rate", hint: "of the prompts judged, by step", format: (share) => rate(share), stacked: true, most: 0.2,
+        title: "Skip rate", hint: "of the prompts judged in the steps before", format: (share) => rate(share), stacked: true, most: 0.2,
         place: (step) => `step ${count(step)}`, mark: (step) => (Number.isInteger(step) ? count(step) : ""),
         empty: "No step has been taken yet.", series: VERDICTS.map((verdict) => ({ label: verdict, colour: verdict })),
       },
@@ -142,11 +143,14 @@ export class Curves {
   }
 }
 
-/** Pairs of versions between which a rate is taken: so many at most, as even as can be. @param {any[]} versions */
+/**
+ * Pairs of versions between which a rate is taken: each with the one some steps before it, since verdicts come in rounds
+ * and a single step may have seen one kind of them alone.
+ * @param {any[]} versions
+ */
 function windowsOf(versions) {
-  const step = Math.max(1, Math.ceil((versions.length - 1) / WINDOWS));
-  const ends = versions.filter((_, at) => at % step === 0 || at === versions.length - 1);
-  return ends.slice(1).map((to, at) => [ends[at], to]);
+  const steps = Math.max(FEWEST_STEPS, Math.ceil(versions.length / WINDOWS));
+  return versions.slice(1).map((to, at) => [versions[Math.max(0, at + 1 - steps)], to]);
 }
 
 /** @param {number[][]} rows @param {number} width */
