@@ -95,6 +95,8 @@ async def test_a_budget_raised_while_a_run_waits_for_it_is_claimed_from_at_once(
     assert not await has_claimed(4)
     await rig.service.raise_budget("run", Budget(rollouts=48))
     await rig.until(lambda: has_claimed(6))
+    # The books are read one after the other: all pilots are out, and nobody writes meanwhile.
+    await rig.until(lambda: len(rig.fakes[0].in_flight) == 6 * 4)
     await rig.audit()
     rig.fakes[0].release()
     await learner.train()
