@@ -5,11 +5,11 @@ the file. Invariant: the stretches cover the tensors of the file once, in the fi
 sorted by alignment, so that no tensor begins at an odd place.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from learner.model_files import WEIGHTS
+from learner.safetensors_header import StoredTensor, stored_tensors
 from scheduler.core.broadcast import Bucket, TensorSpec
 from scheduler.core.errors import InvalidCheckpoint
 
@@ -35,20 +35,13 @@ class Stretch:
         return content
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Tensor:
-    spec: TensorSpec
-    start: int
-    end: int
-
-
 def stretches(weights: Path, bucket_bytes: int) -> tuple[Stretch, ...]:
     """The buckets of a folder of published weights: of `bucket_bytes` at most, or one larger tensor alone.
 
     Raises InvalidCheckpoint for a file that is not ours.
     """
     found: list[Stretch] = []
-    taken: list[_Tensor] = []
+    taken: list[StoredTensor] = []
     for tensor in _tensors(weights / WEIGHTS):
         if taken and tensor.end - taken[0].start > bucket_bytes:
             found.append(_stretch(taken))
@@ -57,28 +50,20 @@ def stretches(weights: Path, bucket_bytes: int) -> tuple[Stretch, ...]:
     return (*found, _stretch(taken))
 
 
-def _stretch(tensors: list[_Tensor]) -> Stretch:
+def _stretch(tensors: list[StoredTensor]) -> Stretch:
     start = tensors[0].start
-    return Stretch(bucket=tuple(tensor.spec for tensor in tensors), start=start, num_bytes=tensors[-1].end - start)
+    return Stretch(bucket=tuple(map(_spec, tensors)), start=start, num_bytes=tensors[-1].end - start)
 
 
-def _tensors(path: Path) -> list[_Tensor]:
-    """All tensors by their place. The format: a length in 8 bytes, a JSON header of that length, then the tensors."""
-    try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(length))
-        header.pop("__metadata__", None)
-        tensors = [
-            _Tensor(
-                spec=TensorSpec(name=name, dtype=_DTYPES[entry["dtype"]], shape=tuple(entry["shape"])),
-                start=8 + length + entry["data_offsets"][0],
-                end=8 + length + entry["data_offsets"][1],
-            )
-            for name, entry in header.items()
-        ]
-    except (OSError, ValueError, KeyError) as exc:
-        raise InvalidCheckpoint(f"{path}: cannot be broadcast: {exc!r}") from exc
+def _spec(tensor: StoredTensor) -> TensorSpec:
+    return TensorSpec(name=tensor.name, dtype=_DTYPES[tensor.dtype], shape=tensor.shape)
+
+
+def _tensors(path: Path) -> list[StoredTensor]:
+    """All tensors by their place."""
+    tensors = stored_tensors(path)
     if not tensors:
         raise InvalidCheckpoint(f"{path}: holds no tensor")
+    if odd := {tensor.dtype for tensor in tensors} - _DTYPES.keys():
+        raise InvalidCheckpoint(f"{path}: cannot be broadcast: it has tensors of type {', '.join(sorted(odd))}")
     return sorted(tensors, key=lambda tensor: tensor.start)

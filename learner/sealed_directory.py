@@ -16,13 +16,12 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from learner.safetensors_header import stored_tensors
 from scheduler.core.errors import InvalidCheckpoint
 
 MANIFEST = "manifest.json"
 UNFINISHED = ".unfinished-"
 FORMAT = 1
-MAX_HEADER_BYTES = 100_000_000
-"""Longest header that the safetensors format allows."""
 
 
 class FileEntry(BaseModel):
@@ -121,23 +120,8 @@ def verify(directory: Path) -> Manifest:
 
 
 def tensor_header(path: Path) -> dict[str, TensorEntry]:
-    """Names, shapes and dtypes of a safetensors file, without reading its tensors.
-
-    The format: an 8-byte little-endian length, then that many bytes of JSON. Raises InvalidCheckpoint on anything else.
-    """
-    try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if length > MAX_HEADER_BYTES:
-                raise ValueError(f"a header of {length} bytes")
-            header = json.loads(file.read(length))
-        return {
-            name: TensorEntry(dtype=entry["dtype"], shape=tuple(entry["shape"]))
-            for name, entry in header.items()
-            if name != "__metadata__"
-        }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
-        raise InvalidCheckpoint(f"{path}: not a safetensors file: {exc}") from exc
+    """Names, shapes and dtypes of a safetensors file, without its tensors; raises InvalidCheckpoint for another."""
+    return {found.name: TensorEntry(dtype=found.dtype, shape=found.shape) for found in stored_tensors(path)}
 
 
 def discard_unfinished(parent: Path) -> None:

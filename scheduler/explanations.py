@@ -10,12 +10,13 @@ from dataclasses import dataclass
 
 import msgspec
 
+from scheduler.core.course import CourseEvent, Turn
 from scheduler.core.errors import NotFound
 from scheduler.core.ledger import OpenState
 from scheduler.core.lifecycle import ENDED, PromptState, RunState
 from scheduler.core.near import near
 from scheduler.service import RunView, Service
-from scheduler.state.course import CourseEvent, Turn, course
+from scheduler.state.course import course
 from scheduler.state.groups import GroupEntry, group_entries
 from scheduler.state.keys import RunKeys
 from scheduler.state.records import Attempt, Ending, Record, Recorded, RecordStore

@@ -14,7 +14,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from scheduler.core.lifecycle import ENDED, ServerState, Standing
+from scheduler.core.lifecycle import ENDED, ServerState, takes_attempts
 from scheduler.fleet import ServerView
 from scheduler.run_metrics import RUN_METRICS, RunReading
 from scheduler.service import RunView, Service
@@ -75,10 +75,6 @@ class Page(Collector):
         yield from _servers(self._reading.servers)
 
 
-def _takes_requests(server: ServerView) -> bool:
-    return server.state is ServerState.HEALTHY and server.standing is Standing.SERVING
-
-
 def _servers(servers: Sequence[ServerView]) -> Iterator[Metric]:
     states = GaugeMetricFamily(f"{PREFIX}servers", "Servers by state.", labels=("state",))
     for state in ServerState:
@@ -92,7 +88,7 @@ def _servers(servers: Sequence[ServerView]) -> Iterator[Metric]:
 
 
 _SERVER_METRICS: tuple[tuple[str, str, Callable[[ServerView], float]], ...] = (
-    ("ready", "1 if the server takes requests, else 0.", _takes_requests),
+    ("ready", "1 if the server takes requests, else 0.", lambda server: takes_attempts(server.state, server.standing)),
     ("in_flight_attempts", "Attempts in flight on the server.", lambda server: server.in_flight),
     (
         "capacity_attempts",

@@ -126,6 +126,8 @@ class Service:
         self._ordering = asyncio.Lock()
         """Held to change a run's state, so that no engine begins with a state that has just changed."""
         self._news = asyncio.Event()
+        self._ended: set[str] = set()
+        """Runs known to have ended, which stay so: they are not read again at each look for one to work on."""
         self._standby = ""
         """Why this scheduler only stands by; empty while it has a run, or there is none."""
 
@@ -182,7 +184,8 @@ class Service:
 
     async def _next_run(self) -> RunRecord | None:
         """The oldest run that has not ended, preferring one that has begun; one paused before it began stays behind."""
-        records = [await self.runs.get(run_id) for run_id in await self.runs.ids()]
+        records = [await self.runs.get(run_id) for run_id in await self.runs.ids() if run_id not in self._ended]
+        self._ended.update(record.run_id for record in records if record.state in ENDED)
         alive = [
             record
             for record in records

@@ -6,10 +6,12 @@ Owns: the response models of the stories and how they are filled. Never computes
 from collections.abc import Mapping
 from typing import Literal, Self
 
+import msgspec
+
 from scheduler.api.learner_responses import Weights
 from scheduler.api.responses import LedgerPage, PromptPage, Response, Run
+from scheduler.core.course import CourseEvent
 from scheduler.explanations import PromptStory, RunStory, VisitStory
-from scheduler.state.course import CourseEvent
 from scheduler.state.records import Attempt, Ending
 from scheduler.state.unsolved import UnsolvedPage, WrongAnswer
 from scheduler.state.visits import Visit
@@ -62,7 +64,7 @@ class AttemptPage(Response):
     @classmethod
     def of(cls, attempt: Attempt) -> Self:
         """The attempt as recorded."""
-        return cls(**{name: getattr(attempt, name) for name in Attempt.__struct_fields__})
+        return cls(**msgspec.structs.asdict(attempt))
 
 
 class EndingPage(Response):
@@ -79,7 +81,7 @@ class EndingPage(Response):
     @classmethod
     def of(cls, ending: Ending | None) -> "EndingPage | None":
         """The ending, if there is one."""
-        return None if ending is None else cls(**{name: getattr(ending, name) for name in Ending.__struct_fields__})
+        return None if ending is None else cls(**msgspec.structs.asdict(ending))
 
 
 class VisitPage(Response):

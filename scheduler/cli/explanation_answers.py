@@ -9,6 +9,7 @@ from typing import Literal
 import msgspec
 
 from scheduler.cli.answers import Ledger, Prompt, Run
+from scheduler.core.course import CourseEvent
 from scheduler.core.ledger import OpenState
 from scheduler.core.lifecycle import RunState
 from scheduler.core.types import Stage
@@ -18,20 +19,6 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     """Which of the stories an answer is."""
 
     kind: Literal["run", "prompt", "group", "rollout"]
-
-
-class CourseEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that happened to a run as a whole."""
-
-    at: float
-    what: str
-    state: RunState | None = None
-    reason: str = ""
-    who: str = ""
-    step: int | None = None
-    trained: int = 0
-    redelivered: int = 0
-    rolled_back: int = 0
 
 
 class NewestWeights(msgspec.Struct, frozen=True, kw_only=True):

@@ -30,9 +30,7 @@ def _attempts(found: Ledger) -> RenderableType:
 
     def row(label: str, numbers: Iterable[int], style: str = "") -> None:
         cells = list(numbers)
-        table.add_row(
-            Text(label.replace("_", " ")), *(words.count(number) for number in (*cells, sum(cells))), style=style
-        )
+        table.add_row(Text(words.spaced(label)), *(words.count(number) for number in (*cells, sum(cells))), style=style)
 
     row("attempts", (lines[stage].attempts for stage in Stage), "bold")
     table.add_section()

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from scheduler.cli import words
 from scheduler.cli.answers import StageLine
-from scheduler.cli.explanation_answers import CourseEvent, RunExplanation
+from scheduler.cli.explanation_answers import RunExplanation
+from scheduler.core.course import CourseEvent, Turn
 from scheduler.core.lifecycle import ENDED, RunState
 from scheduler.core.run import RunConfig
 from scheduler.core.spend import NOT_COMMITTED
@@ -78,8 +79,8 @@ _STATES = {
 
 
 def _processes(course: Sequence[CourseEvent]) -> Iterable[str]:
-    schedulers = [event for event in course if event.what == "scheduler"]
-    learners = [event for event in course if event.what == "learner"]
+    schedulers = [event for event in course if event.what == Turn.SCHEDULER]
+    learners = [event for event in course if event.what == Turn.LEARNER]
     if schedulers:
         again = "" if len(schedulers) == 1 else f", last at {words.clock(schedulers[-1].at)}"
         yield f"A scheduler took it up {words.times(len(schedulers))}{again}."
@@ -101,7 +102,7 @@ def _last_learner(event: CourseEvent) -> str:
 
 
 def _raises(course: Sequence[CourseEvent]) -> Iterable[str]:
-    raises = [event for event in course if event.what == "budget"]
+    raises = [event for event in course if event.what == Turn.BUDGET]
     if raises:
         told = words.listed(
             f"at {words.clock(event.at)}, {words.spaced(event.reason)}" for event in raises[-_MOST_TOLD:]
@@ -110,7 +111,7 @@ def _raises(course: Sequence[CourseEvent]) -> Iterable[str]:
 
 
 def _pauses(course: Sequence[CourseEvent], now: float) -> Iterable[str]:
-    states = [event for event in course if event.what == "state"]
+    states = [event for event in course if event.what == Turn.STATE]
     ends = [event.at for event in states[1:]] + [now]
     pauses = [(event, end) for event, end in zip(states, ends, strict=False) if event.state is RunState.PAUSED]
     if pauses:
@@ -122,7 +123,7 @@ def _pauses(course: Sequence[CourseEvent], now: float) -> Iterable[str]:
 
 
 def _stalls(course: Sequence[CourseEvent]) -> Iterable[str]:
-    stalls = [event for event in course if event.what == "stall"]
+    stalls = [event for event in course if event.what == Turn.STALL]
     if stalls:
         told = words.listed(f"at {words.clock(event.at)} for {event.reason}" for event in stalls[-_MOST_TOLD:])
         yield f"It stood still {words.times(len(stalls))}{_of_these(len(stalls))}, waiting {told}."

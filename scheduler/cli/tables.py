@@ -150,8 +150,8 @@ def prompt(found: Prompt) -> RenderableType:
         (
             (
                 words.clock(event.at),
-                event.what.replace("_", " "),
-                event.reason.replace("_", " "),
+                words.spaced(event.what),
+                words.spaced(event.reason),
                 f"{event.correct} of {event.pilots}" if event.pilots else "",
                 str(event.version),
                 "" if event.step is None else str(event.step),

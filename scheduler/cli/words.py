@@ -34,7 +34,7 @@ _PROMPT_STYLES = {
 
 def run_state(state: RunState) -> Text:
     """A run's state in its colour."""
-    return Text(state.replace("_", " "), style=_RUN_STYLES[state])
+    return Text(spaced(state), style=_RUN_STYLES[state])
 
 
 def prompt_state(state: PromptState) -> Text:

@@ -135,6 +135,11 @@ SERVER_MOVES: frozenset[tuple[ServerState, ServerState]] = frozenset(
 )
 
 
+def takes_attempts(state: str, standing: str) -> bool:
+    """Whether attempts may be sent to a server of this state and standing, room or not."""
+    return state == ServerState.HEALTHY and standing == Standing.SERVING
+
+
 STANDING_MOVES: frozenset[tuple[Standing, Standing]] = frozenset(
     {
         (Standing.SERVING, Standing.DRAINED),

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from scheduler.core.ledger import Outcome
-from scheduler.core.lifecycle import RunState, ServerState, Standing
+from scheduler.core.lifecycle import RunState, Standing, takes_attempts
 from scheduler.core.types import Stage, Verdict
 from scheduler.demo.history import RunPoint
 from scheduler.demo.progress import ServerLine, Snapshot
@@ -203,7 +203,7 @@ def snapshot(title: str, facts: Facts) -> Snapshot:
             ServerLine(
                 name=server.url,
                 state=server.state if server.standing == Standing.SERVING else server.standing,
-                ready=server.state == ServerState.HEALTHY and server.standing == Standing.SERVING,
+                ready=takes_attempts(server.state, server.standing),
                 in_flight=server.in_flight,
                 version=server.version or None,
             )

@@ -10,6 +10,7 @@ import time
 
 import structlog
 
+from scheduler.core.course import CourseEvent, Turn
 from scheduler.core.errors import FenceLost
 from scheduler.core.ledger import Outcome
 from scheduler.core.lifecycle import RunState
@@ -19,7 +20,6 @@ from scheduler.engine.assembly import Parts, Surroundings, allocator_of, assembl
 from scheduler.engine.cancellation import cancel_visits
 from scheduler.engine.phases import Phases
 from scheduler.engine.stall import Watchdog
-from scheduler.state.course import CourseEvent, Turn
 from scheduler.state.groups import GroupStatus
 from scheduler.state.leases import Lease
 from scheduler.state.records import Attempt

@@ -8,10 +8,10 @@ import time
 
 import structlog
 
+from scheduler.core.course import CourseEvent, Turn
 from scheduler.core.lifecycle import RunState
 from scheduler.engine.assembly import Parts
 from scheduler.engine.phases import Phases
-from scheduler.state.course import CourseEvent, Turn
 
 log = structlog.get_logger(__name__)
 

@@ -48,9 +48,12 @@ class ExpectedModel:
     def why_not(self, info: ModelInfo, launched: ServerInfo) -> str:
         """Empty if a server may serve this model, else what differs. Pushed weights change `info.model_path`."""
         folder = launched.model_path or info.model_path
-        kinds = (("model type", info.model_type, self.model_type),)
-        lists = (("architecture", ", ".join(info.architectures), ", ".join(self.architectures)),)
-        for name, theirs, ours in (*kinds, *lists, ("vocabulary", _vocab_size(folder), self.vocab_size)):
+        traits: tuple[tuple[str, object, object], ...] = (
+            ("model type", info.model_type, self.model_type),
+            ("architecture", ", ".join(info.architectures), ", ".join(self.architectures)),
+            ("vocabulary", _vocab_size(folder), self.vocab_size),
+        )
+        for name, theirs, ours in traits:
             if theirs and ours and theirs != ours:
                 return f"it serves another model: {folder} has {name} {theirs}, {self.folder} has {ours}"
         if launched.context_length is not None and launched.context_length < self.context_length:
@@ -69,24 +72,20 @@ class Fitness:
 
 
 async def fitness(client: ServerClient, expected: ExpectedModel | None, known: Iterable[tuple[str, str]]) -> Fitness:
-    """Ask a server what it is; `known` has the address and instance of every other one. Raises InferenceError."""
-    info, launched = await client.model_info(), await client.server_info()
+    """Ask a server what it is; `known` has the address and instance of every other one.
+
+    One that does not tell is let through, and its weights are checked all the same.
+    """
+    try:
+        info, launched = await client.model_info(), await client.server_info()
+    except InferenceError as error:
+        log.info("model_unchecked", url=client.base_url, reason=str(error))
+        return Fitness()
     twin = next((url for url, instance in known if instance and instance == launched.instance), "")
     if twin:
         return Fitness(unfit=f"it is the same process as {twin}", instance=launched.instance)
     unfit = expected.why_not(info, launched) if expected is not None else ""
     return Fitness(unfit=unfit, instance=launched.instance)
-
-
-async def fitness_if_told(
-    client: ServerClient, expected: ExpectedModel | None, known: Iterable[tuple[str, str]]
-) -> Fitness:
-    """As `fitness`; a server that does not tell is let through, and its weights are checked all the same."""
-    try:
-        return await fitness(client, expected, known)
-    except InferenceError as error:
-        log.info("model_unchecked", url=client.base_url, reason=str(error))
-        return Fitness()
 
 
 def _vocab_size(folder: str) -> int | None:

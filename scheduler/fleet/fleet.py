@@ -20,7 +20,7 @@ from scheduler.core.lifecycle import ServerState, Standing, move_server, move_st
 from scheduler.core.types import Completion, Stage
 from scheduler.fleet.concurrency import adapted, is_crowded
 from scheduler.fleet.dispatcher import Dispatch, Dispatcher
-from scheduler.fleet.fitness import ExpectedModel, Fitness, fitness_if_told
+from scheduler.fleet.fitness import ExpectedModel, Fitness, fitness
 from scheduler.fleet.members import Members
 from scheduler.fleet.server import Server, ServerView
 
@@ -83,7 +83,7 @@ class Fleet:
     async def fitness(self, client: ServerClient) -> Fitness:
         """What a server says of itself, told apart from the others; nothing where it does not answer."""
         others = [server for server in self.servers if server.client is not client]
-        return await fitness_if_told(client, self._model, [(other.url, other.instance) for other in others])
+        return await fitness(client, self._model, [(other.url, other.instance) for other in others])
 
     def admit(self, client: ServerClient, standing: Standing = Standing.SERVING) -> Server:
         """One more server, STARTING: it gets nothing until it has answered and its weights are confirmed."""

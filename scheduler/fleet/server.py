@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from inference.client import ServerClient
 from scheduler.core.addresses import server_id
 from scheduler.core.errors import ServerUnavailable
-from scheduler.core.lifecycle import CONFIRMED, ServerState, Standing
+from scheduler.core.lifecycle import CONFIRMED, ServerState, Standing, takes_attempts
 
 
 @dataclass(slots=True, kw_only=True, eq=False, weakref_slot=True)
@@ -74,7 +74,7 @@ class Server:
     @property
     def takes_attempts(self) -> bool:
         """Whether attempts may be sent to it, room or not."""
-        return self.state is ServerState.HEALTHY and self.standing is Standing.SERVING
+        return takes_attempts(self.state, self.standing)
 
     @property
     def takes_weights(self) -> bool:

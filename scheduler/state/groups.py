@@ -12,10 +12,11 @@ from enum import StrEnum
 import msgspec
 from redis.asyncio import Redis
 
+from scheduler.core.course import CourseEvent, Turn
 from scheduler.core.errors import Conflict, StaleIncarnation
 from scheduler.core.ledger import Move, OpenState, Outcome
 from scheduler.core.types import Group, Stage
-from scheduler.state.course import CourseEvent, Turn, remember
+from scheduler.state.course import remember
 from scheduler.state.keys import RunKeys
 from scheduler.state.records import Ending, put_group_ending
 from scheduler.state.table import Event, Table

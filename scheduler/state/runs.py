@@ -12,11 +12,12 @@ import msgspec
 from redis.asyncio import Redis
 
 from scheduler.core.budget import Budget
+from scheduler.core.course import CourseEvent, Turn
 from scheduler.core.errors import Conflict, NotFound
 from scheduler.core.ledger import Ledger
 from scheduler.core.lifecycle import ENDED, RunState, move_run
 from scheduler.core.run import RunConfig
-from scheduler.state.course import CourseEvent, Turn, remember
+from scheduler.state.course import remember
 from scheduler.state.keys import RUNS, RunKeys
 from scheduler.state.transaction import Transactor
 from scheduler.state.wire import text

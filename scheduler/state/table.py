@@ -84,6 +84,15 @@ async def claimed_prompts(redis: "Redis", keys: RunKeys) -> set[str]:
     return {_prompt_of(raw(visit)) for visit in await redis.hvals(keys.visits)}
 
 
+def _state_of(*, waits: bool, is_apart: bool, is_claimed: bool) -> PromptState:
+    """The state of a prompt, which is in one place at most; in none it is claimable, or will be once taken in."""
+    if waits:
+        return PromptState.WAITING
+    if is_apart:
+        return PromptState.QUARANTINED
+    return PromptState.CLAIMED if is_claimed else PromptState.READY
+
+
 class Table:
     """Reads and writes the table of one run."""
 
@@ -111,14 +120,7 @@ class Table:
             waiting, quarantined, visits = await pipe.execute()
         claimed = {_prompt_of(visit) for visit in visits}
         return [
-            PromptState.WAITING
-            if returns is not None
-            else PromptState.QUARANTINED
-            if apart is not None
-            else PromptState.CLAIMED
-            if prompt_id in claimed
-            # In none of them: claimable, or not taken in yet and claimable then.
-            else PromptState.READY
+            _state_of(waits=returns is not None, is_apart=apart is not None, is_claimed=prompt_id in claimed)
             for prompt_id, returns, apart in zip(prompt_ids, waiting, quarantined, strict=True)
         ]
 
@@ -216,21 +218,17 @@ class Table:
     async def view(self, prompt_id: str) -> PromptView:
         """Everything known of one prompt."""
         async with self._redis.pipeline(transaction=True) as pipe:
-            pipe.zscore(self._keys.ready, prompt_id)
             pipe.zscore(self._keys.waiting, prompt_id)
             pipe.zscore(self._keys.quarantined, prompt_id)
             pipe.hget(self._keys.table, prompt_id)
             pipe.lrange(self._keys.history(prompt_id), 0, -1)
             pipe.hvals(self._keys.visits)
-            ready, waiting, quarantined, row, events, visits = await pipe.execute()
-        places = (
-            (ready is not None, PromptState.READY),
-            (waiting is not None, PromptState.WAITING),
-            (quarantined is not None, PromptState.QUARANTINED),
-            (any(_prompt_of(visit) == prompt_id for visit in visits), PromptState.CLAIMED),
+            waiting, quarantined, row, events, visits = await pipe.execute()
+        state = _state_of(
+            waits=waiting is not None,
+            is_apart=quarantined is not None,
+            is_claimed=any(_prompt_of(visit) == prompt_id for visit in visits),
         )
-        # In none of them: the run has not taken it in yet, and it will be claimable when it has.
-        state = next((state for there, state in places if there), PromptState.READY)
         return PromptView(
             prompt_id=prompt_id,
             state=state,

@@ -1,8 +1,8 @@
 """Facts of a story that are worked out: how long a run was in each state."""
 
+from scheduler.core.course import CourseEvent, Turn
 from scheduler.core.lifecycle import RunState
 from scheduler.explanations import state_seconds
-from scheduler.state.course import CourseEvent, Turn
 
 
 def _went(at: float, state: RunState) -> CourseEvent:

@@ -3,8 +3,9 @@
 import pytest
 
 from scheduler.cli import words
-from scheduler.cli.explanation_answers import CourseEvent, NewestWeights
+from scheduler.cli.explanation_answers import NewestWeights
 from scheduler.cli.run_story import run_story
+from scheduler.core.course import CourseEvent
 from scheduler.core.lifecycle import RunState
 from tests.scheduler.cli.told import make_story
 

@@ -11,11 +11,12 @@ from redis.asyncio import Redis
 
 from inference.fake import Answer, Ask, FakeServer
 from scheduler.core.budget import Budget
+from scheduler.core.course import Turn
 from scheduler.core.errors import Conflict, FenceLost
 from scheduler.core.ledger import Outcome
 from scheduler.core.lifecycle import PromptState, RunState
 from scheduler.core.types import Prompt, Stage
-from scheduler.state.course import Turn, course
+from scheduler.state.course import course
 from scheduler.state.keys import RunKeys
 from scheduler.state.leases import Lease
 from scheduler.state.pools import PoolStore

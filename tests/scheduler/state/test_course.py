@@ -3,8 +3,9 @@
 import pytest_asyncio
 from redis.asyncio import Redis
 
+from scheduler.core.course import CourseEvent, Turn
 from scheduler.core.lifecycle import RunState
-from scheduler.state.course import COURSE_LENGTH, CourseEvent, Turn, course
+from scheduler.state.course import COURSE_LENGTH, course
 from scheduler.state.groups import Attachment
 from tests.scheduler.state.stores import Stores, make_config
 

@@ -6,13 +6,14 @@ import pytest
 from redis.asyncio import Redis
 
 from scheduler.core.budget import Budget
+from scheduler.core.course import Turn
 from scheduler.core.errors import Conflict, IllegalMove, NotFound
 from scheduler.core.ledger import OpenState
 from scheduler.core.lifecycle import RunState
 from scheduler.core.run import EvaluationPlan, RunConfig
 from scheduler.core.types import Sampling, Stage
 from scheduler.state.connection import connect
-from scheduler.state.course import Turn, course
+from scheduler.state.course import course
 from scheduler.state.keys import RUNS, RunKeys
 from scheduler.state.runs import RunRecord, RunStore
 from scheduler.state.transaction import Transactor
