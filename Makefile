@@ -7,6 +7,8 @@ STAMP  := $(VENV)/.installed
 AUDIT  := .venv-audit
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS   ?=
+# Processes that share the tests: two are as many as two cores carry.
+WORKERS ?= 2
 
 CHAOS_SEED    ?= 0
 CHAOS_MINUTES ?= 15
@@ -43,8 +45,8 @@ model: $(STAMP) ## SmolLM2-135M-Instruct as a safetensors checkpoint, once per m
 
 browser: $(STAMP) ## A Chromium for the browser tests: the one that is there, Debian's as root, or Playwright's own
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null \
-	  || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
-	       && apt-get -o DPkg::Lock::Timeout=600 install -y --no-install-recommends chromium fonts-dejavu-core; } \
+	  || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && echo "installing Chromium" && { apt-get -qq update; \
+	       apt-get -qq -o DPkg::Lock::Timeout=600 install -y --no-install-recommends chromium fonts-dejavu-core >/dev/null; }; } \
 	  || $(BIN)/playwright install chromium \
 	  || echo "make browser: no Chromium could be installed; the browser tests will be skipped" >&2
 
@@ -78,11 +80,11 @@ check: $(STAMP) ## Format, lint, types, import rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: setup ## The whole test suite, real SGLang included
-	$(BIN)/pytest $(ARGS)
+test: setup browser ## The whole test suite, real SGLang and a real browser included
+	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadgroup $(ARGS)
 
 test-fast: $(STAMP) ## The tests that need no SGLang and start no processes of ours
-	$(BIN)/pytest -m "not sglang and not e2e and not browser" $(ARGS)
+	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadgroup -m "not sglang and not e2e and not browser" $(ARGS)
 
 coverage: $(STAMP) ## Branch coverage of the pure core
 	$(BIN)/pytest tests/scheduler/core --cov=scheduler.core --cov-branch --cov-fail-under=100 $(ARGS)

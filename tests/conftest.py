@@ -1,9 +1,10 @@
-"""A private Redis for the whole session, emptied for each test."""
+"""A private Redis for each process of the tests, emptied for each test; and which tests stay in one process."""
 
 import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -22,6 +23,19 @@ settings.load_profile("shared-machine")
 structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.__stderr__))
 
 URL_VARIABLE = "PILOTCOMMIT_TEST_REDIS_URL"
+
+
+_TOGETHER = ("contract", "e2e", "browser", "deploy")
+"""Folders whose tests share something that is slow to start, an SGLang server above all: once, not once a process."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where several processes share the tests, those of a folder that belongs together go to one of them."""
+    root = Path(__file__).parent
+    for item in items:
+        folder = item.path.relative_to(root).parts[0]
+        if folder in _TOGETHER:
+            item.add_marker(pytest.mark.xdist_group(folder))
 
 
 @pytest.fixture(scope="session")
