@@ -50,7 +50,6 @@ from scheduler.core.types import Completion
 
 _OK = 200
 _REFUSED = 400
-_NO_SUCH_ROUTE = 404
 _CONTROL_CONNECTIONS = 8
 
 
@@ -264,15 +263,11 @@ class ServerClient:
         return read_loads((await self._ask("/v1/loads")).body)
 
     async def checksum(self) -> str | None:
-        """A checksum over all weights the server holds; None where it cannot tell (no /weights_checker)."""
+        """A checksum over all weights the server holds; None where it cannot tell."""
         answer = await self._control(
             "POST", "/weights_checker", {"action": "checksum"}, timeout_s=self._timeouts.update_s
         )
-        if answer.status == _NO_SUCH_ROUTE:
-            return None
-        if answer.status != _OK:
-            raise _failed("/weights_checker", answer)
-        return read_checksum(answer.body)
+        return read_checksum(answer.status, answer.body)
 
     async def is_ready(self) -> bool:
         """Whether the server is up and not paused. Never asks /health, which hangs for 20 s while paused."""

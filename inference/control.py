@@ -14,6 +14,9 @@ from scheduler.core.errors import ControlFailed
 from scheduler.core.unreadable import UNREADABLE
 
 _OK = 200
+_NO_SUCH_ROUTE = 404
+_SUMS_ON_A_GPU = "not compiled with CUDA"
+"""Up to 0.5.22 a server on a CPU has the route and cannot serve it."""
 _NOT_FLUSHED = "Weights were updated, but"
 
 
@@ -44,6 +47,8 @@ class ServerInfo:
     model_path: str
     context_length: int | None
     """As it was told; None is what the model allows."""
+    version: str
+    """SGLang's; empty where it does not say."""
     instance: str
     """Tells this process from every other: its port, its seed and how long its start took, to the nanosecond."""
 
@@ -79,6 +84,7 @@ class _StartupTime(msgspec.Struct, frozen=True):
 class _ServerInfoReply(msgspec.Struct, frozen=True):
     model_path: str = ""
     context_length: int | None = None
+    version: str = ""
     port: int | None = None
     random_seed: int | None = None
     startup_time: _StartupTime = _StartupTime()
@@ -121,7 +127,9 @@ def read_server_info(body: bytes) -> ServerInfo:
     reply = _server_info(body)
     took_s = reply.startup_time.tokenizer_e2e
     instance = "" if took_s is None else f"{reply.port}:{reply.random_seed}:{took_s!r}"
-    return ServerInfo(model_path=reply.model_path, context_length=reply.context_length, instance=instance)
+    return ServerInfo(
+        model_path=reply.model_path, context_length=reply.context_length, version=reply.version, instance=instance
+    )
 
 
 def _server_info(body: bytes) -> _ServerInfoReply:
@@ -156,8 +164,12 @@ def read_num_ranks(body: bytes) -> int:
     return reply.tp_size
 
 
-def read_checksum(body: bytes) -> str:
-    """The checksum over all parameters in the answer of /weights_checker."""
+def read_checksum(status: int, body: bytes) -> str | None:
+    """The checksum over all parameters in the answer of /weights_checker; None where the server has no way to tell."""
+    if status == _NO_SUCH_ROUTE or _SUMS_ON_A_GPU in error_message(body):
+        return None
+    if status != _OK:
+        raise ControlFailed(f"/weights_checker answered {status}: {error_message(body)}")
     reply = decode(body, _ChecksumReply, ControlFailed)
     if not reply.success or reply.per_engine_checksum is None:
         raise ControlFailed(f"no checksum: {reply.message or 'the answer has none'}")

@@ -16,6 +16,9 @@ from pathlib import Path
 from scheduler.core.errors import InvalidInput
 
 SGLANG_VERSION = "0.5.23"
+"""The one that is installed, and that the contract suite runs against."""
+OLDEST_SGLANG_VERSION = "0.5.22"
+"""The oldest that passes the contract suite; what an older one does otherwise is in docs/reliability.md."""
 PYTHON_VARIABLE = "PILOTCOMMIT_SGLANG_PYTHON"
 CACHE_VARIABLE = "PILOTCOMMIT_CACHE"
 

@@ -42,6 +42,7 @@ class FakeConfig:
     vocab_size: int = 128
     context_length: int = 2048
     random_seed: int = 1234
+    version: str = "0.5.23"
     model_type: str = "llama"
     architectures: tuple[str, ...] = ("LlamaForCausalLM",)
     max_running: int = 256

@@ -195,7 +195,7 @@ def server_info(server: FakeServer) -> dict[str, object]:
         "max_total_num_tokens": 65536,
         "max_req_input_len": config.context_length - 6,
         "startup_time": {"tokenizer_e2e": server.started_s},
-        "version": "0.5.23",
+        "version": server.config.version,
         "tp_size": config.num_ranks,
         "pp_size": 1,
         "dp_size": 1,
@@ -220,7 +220,7 @@ def loads(server: FakeServer) -> dict[str, object]:
     }
     return {
         "timestamp": "2026-01-01T00:00:00+00:00",
-        "version": "0.5.23",
+        "version": server.config.version,
         "accelerator": None,
         "num_accelerators": 1,
         "loads": [rank],

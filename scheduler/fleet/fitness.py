@@ -7,6 +7,7 @@ Two addresses of one process are worse than a wrong one: two updates at once, ea
 """
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ import structlog
 
 from inference.client import ServerClient
 from inference.control import ModelInfo, ServerInfo
+from inference.interpreter import OLDEST_SGLANG_VERSION
 from scheduler.core.errors import InferenceError, InvalidInput
 from scheduler.tokenizers import model_limits
 
@@ -84,8 +86,19 @@ async def fitness(client: ServerClient, expected: ExpectedModel | None, known: I
     twin = next((url for url, instance in known if instance and instance == launched.instance), "")
     if twin:
         return Fitness(unfit=f"it is the same process as {twin}", instance=launched.instance)
+    if is_older_than_tested(launched.version):
+        log.warning(
+            "server_older_than_tested", url=client.base_url, theirs=launched.version, oldest=OLDEST_SGLANG_VERSION
+        )
     unfit = expected.why_not(info, launched) if expected is not None else ""
     return Fitness(unfit=unfit, instance=launched.instance)
+
+
+def is_older_than_tested(version: str) -> bool:
+    """Whether SGLang of this version is older than the oldest that passes the contract suite; no if it is not known."""
+    numbers = [re.match(r"(\d+)\.(\d+)\.(\d+)", text) for text in (version, OLDEST_SGLANG_VERSION)]
+    theirs, oldest = (tuple(map(int, found.groups())) if found else () for found in numbers)
+    return bool(theirs) and theirs < oldest
 
 
 def _vocab_size(folder: str) -> int | None:

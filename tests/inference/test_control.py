@@ -45,4 +45,18 @@ def test_a_report_without_a_version_is_a_failure() -> None:
 
 def test_a_checksum_that_could_not_be_made_is_a_failure() -> None:
     with pytest.raises(ControlFailed, match="quantised"):
-        read_checksum(b'{"success": false, "message": "quantised"}')
+        read_checksum(200, b'{"success": false, "message": "quantised"}')
+    with pytest.raises(ControlFailed, match="answered 400: out of memory"):
+        read_checksum(400, b'{"success": false, "message": "out of memory"}')
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (404, b'{"detail": "Not Found"}'),
+        (400, b'{"success": false, "message": "Torch not compiled with CUDA enabled"}'),
+    ],
+    ids=["no such route", "0.5.22 on a CPU"],
+)
+def test_a_server_that_has_no_way_to_tell_has_no_checksum(status: int, body: bytes) -> None:
+    assert read_checksum(status, body) is None

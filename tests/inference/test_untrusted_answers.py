@@ -20,7 +20,7 @@ READERS: list[Callable[[bytes], object]] = [
     lambda body: read_score("a1", LABEL, (5, 6), 64, body),
     read_model_info,
     read_loads,
-    read_checksum,
+    lambda body: read_checksum(200, body),
     lambda body: read_update(200, body),
     lambda body: generation_error(500, body),
     error_message,
