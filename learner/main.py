@@ -66,7 +66,7 @@ def _run(settings: Settings, fault: Fault) -> None:
     work_dir = WorkDir(root=settings.work_dir)
     with work_dir.held():
         start = assemble(settings, work_dir, incarnation=incarnation, fault=fault)
-        with start.workshop.metrics.serving(settings.metrics_port):
+        with start.workshop.metrics.serving(settings.metrics_port, settings.metrics_host):
             asyncio.run(_train(settings, start, incarnation))
 
 

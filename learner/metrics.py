@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
 
 from learner.step_report import StepReport
+from scheduler.core.errors import InvalidInput
 
 PREFIX = "pilotcommit_learner"
 
@@ -68,12 +69,18 @@ class LearnerMetrics:
         self._seconds.labels(self._run_id, part).inc(seconds)
 
     @contextmanager
-    def serving(self, port: int) -> Iterator[None]:
-        """Answer scrapes on `port` while inside; port 0 serves nothing."""
+    def serving(self, port: int, host: str = "0.0.0.0") -> Iterator[None]:
+        """Answer scrapes on `port` while inside; port 0 serves nothing. Raises InvalidInput if it cannot be had."""
         if port == 0:
             yield
             return
-        server, thread = start_http_server(port, registry=self.registry)
+        try:
+            server, thread = start_http_server(port, host, registry=self.registry)
+        except OSError as exc:
+            raise InvalidInput(
+                f"metrics cannot be served at {host}:{port}: {exc.strerror or exc}; name another port, or 0 for none",
+                field="metrics_port",
+            ) from exc
         try:
             yield
         finally:

@@ -124,6 +124,8 @@ class Settings(BaseSettings):
     """Published weights kept, beside those that servers may still be loading."""
     metrics_port: int = Field(default=0, ge=0, le=65535)
     """Port of the Prometheus endpoint; 0 serves none."""
+    metrics_host: str = "0.0.0.0"
+    """Address at which it listens: every one of this host by default, as Prometheus is seldom on it."""
 
     @model_validator(mode="after")
     def _mini_batches_need_clipping_room(self) -> "Settings":

@@ -8,6 +8,7 @@ bounds, and that is said; a learner that keeps dying stops nobody else.
 import asyncio
 import json
 import socket
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ from scheduler.child import Child, ChildFailed
 from scheduler.core.errors import InvalidInput, ServerUnavailable
 from scheduler.core.lifecycle import ENDED, RunState
 from scheduler.processor import has_native_bf16
+from scheduler.start_times import StartTimes
 
 log = structlog.get_logger(__name__)
 
@@ -49,6 +51,9 @@ class StackPlan:
     """Arithmetic of a server started here; None takes bfloat16 where the hardware computes it, else float32."""
     learners: bool = True
     """Start a learner for every run that is at work."""
+    learner_metrics_port: int = 0
+    """Where Prometheus finds the learner's metrics; 0 serves none. If it is taken when a learner starts, that learner
+    gets a free one, which is said."""
     learner_settings: Mapping[str, str] = field(default_factory=dict)
     """Settings of the learner beside those the stack makes, by name."""
     scheduler_settings: Mapping[str, str] = field(default_factory=dict)
@@ -61,6 +66,17 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def is_free(port: int) -> bool:
+    """Whether nobody listens on a port of this machine now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 def server_dtype(device: Device) -> str:
@@ -83,6 +99,9 @@ class Stack:
         self._say = say
         self._ready = asyncio.Event()
         self._learners: dict[str, asyncio.Task[None]] = {}
+        self._starts = StartTimes(plan.folder / "starts.json", model=plan.model)
+        self.server_urls = plan.servers
+        """Addresses of the servers, once those started here have one."""
         self.children: dict[str, Child] = {}
         """Children by name, for those who want to know their restarts."""
 
@@ -102,9 +121,9 @@ class Stack:
             supervisors = [] if self.plan.servers else [self._server()]
             for supervisor in supervisors:
                 servers.create_task(supervisor.run(), name=f"server-{supervisor.base_url}")
-            urls = self.plan.servers or tuple(supervisor.base_url for supervisor in supervisors)
+            self.server_urls = self.plan.servers or tuple(supervisor.base_url for supervisor in supervisors)
             async with asyncio.TaskGroup() as scheduler:
-                scheduler.create_task(self._scheduler(urls).run(), name="scheduler")
+                scheduler.create_task(self._scheduler(self.server_urls).run(), name="scheduler")
                 await self._until_ready(supervisors)
                 if self.plan.learners:
                     async with asyncio.TaskGroup() as learners:
@@ -113,26 +132,25 @@ class Stack:
     def _check_port(self) -> None:
         """Whoever has the port would be taken for our scheduler, and be sent learners."""
         port = int(self.url.rpartition(":")[2])
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError as exc:
-                raise InvalidInput(
-                    f"port {port} is taken ({exc}): name another one, or 0 for any", field="port"
-                ) from exc
+        if not is_free(port):
+            raise InvalidInput(
+                f"port {port} is taken: name another one, or 0 for any; `pilotcommit doctor` says by whom",
+                field="port",
+            )
 
     async def _until_ready(self, supervisors: Sequence[Supervisor]) -> None:
+        started = time.monotonic()
         await self._until_healthy()
         self._say(f"the scheduler answers at {self.url}")
         for supervisor in supervisors:
             await supervisor.wait_ready()
+            self._starts.keep(time.monotonic() - started)
             self._say(f"SGLang answers at {supervisor.base_url}")
         self._ready.set()
 
     def _server(self) -> Supervisor:
         device = self.plan.device or detect_device()
-        self._say(f"starting SGLang on the {device}: half a minute on a CPU, longer for large models")
+        self._say(f"starting SGLang on the {device}: {self._starts.expected()}")
         return Supervisor(
             ServerSpec(
                 model_path=self.plan.model,
@@ -143,6 +161,7 @@ class Stack:
             python=sglang_python(),
             log_path=self.plan.folder / "logs" / "sglang.log",
             current_model=lambda: newest_weights(self.plan.folder) or self.plan.model,
+            progress=lambda waited_s: self._say(self._starts.told(waited_s)),
             on_death=self._say,
         )
 
@@ -163,10 +182,20 @@ class Stack:
             "RUN_ID": run_id,
             "MODEL_PATH": str(self.plan.model),
             "WORK_DIR": str(self.plan.folder / "runs" / run_id),
+            **self._metrics_settings(run_id),
             **self.plan.learner_settings,
         }
         environment = {f"PILOTCOMMIT_LEARNER_{key}": settings[key] for key in settings}
         return self._child(f"learner-{run_id}", "learner.main", environment, final_codes=_LEARNER_GAVE_UP)
+
+    def _metrics_settings(self, run_id: str) -> Mapping[str, str]:
+        """Nobody but this machine scrapes them, as nobody else reaches the scheduler."""
+        wanted = self.plan.learner_metrics_port
+        if not wanted:
+            return {"METRICS_PORT": "0"}
+        port = wanted if is_free(wanted) else free_port()
+        self._say(f"metrics of the learner of {run_id}: http://127.0.0.1:{port}/metrics")
+        return {"METRICS_PORT": str(port), "METRICS_HOST": "127.0.0.1"}
 
     def _child(
         self, name: str, module: str, environment: Mapping[str, str], final_codes: frozenset[int] = frozenset()

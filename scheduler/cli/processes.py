@@ -11,13 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
 
 from inference.interpreter import Device
 from scheduler.cli.terminal import AsJson, say
+from scheduler.cli.whereabouts import Whereabouts
 from scheduler.core.errors import InvalidInput
 
 if TYPE_CHECKING:
     from scheduler.stack import Stack
+
+DEFAULT_METRICS_PORT = 8401
+"""Where deploy/prometheus/prometheus.yml looks for a learner."""
 
 
 def up(
@@ -39,6 +44,15 @@ def up(
         Path, typer.Option("--dir", help="Everything it writes: durable state, weights, checkpoints, logs.")
     ] = Path(".pilotcommit"),
     learners: Annotated[bool, typer.Option(help="Start a learner for every run that is at work.")] = True,
+    learner_metrics_port: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=65535,
+            envvar="PILOTCOMMIT_LEARNER_METRICS_PORT",
+            help="Of the learner's metrics, for Prometheus; a free one if it is taken, 0 for none.",
+        ),
+    ] = DEFAULT_METRICS_PORT,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object once it is ready.")] = False,
 ) -> None:
     """Start servers, scheduler and learners here, and keep them running until Ctrl-C."""
@@ -57,6 +71,7 @@ def up(
         redis_url=redis,
         device=device,
         learners=learners,
+        learner_metrics_port=learner_metrics_port,
     )
     asyncio.run(_until_stopped(Stack(plan, say=say), as_json=as_json))
 
@@ -95,10 +110,19 @@ async def _stop_with(stopped: asyncio.Event, running: asyncio.Task[None]) -> Non
 
 async def _announce(stack: "Stack", *, as_json: bool) -> None:
     await stack.wait_ready()
+    plan = stack.plan
+    where = Whereabouts(
+        url=stack.url,
+        folder=plan.folder,
+        servers=stack.server_urls,
+        redis=plan.redis_url.rpartition("@")[2],
+        learner_metrics_port=plan.learner_metrics_port,
+        learners=plan.learners,
+    )
     if as_json:
-        typer.echo(json.dumps({"url": stack.url, "dir": str(stack.plan.folder)}))
+        typer.echo(json.dumps(where.as_json()))
     else:
-        say(f"ready; docs at {stack.url}/docs, logs in {stack.plan.folder / 'logs'}, Ctrl-C stops it")
+        Console(stderr=True).print(where.screen())
 
 
 def demo(

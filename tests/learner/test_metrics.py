@@ -10,6 +10,7 @@ import pytest
 from learner.loss import TokenSums
 from learner.metrics import LearnerMetrics
 from learner.step_report import StepReport, StepSeconds
+from scheduler.core.errors import InvalidInput
 
 
 def make_report(*, num_updates: int = 2, loss: float = 0.25) -> StepReport:
@@ -68,3 +69,12 @@ def test_the_endpoint_answers_while_serving_and_is_gone_afterwards(tmp_path: Pat
 def test_port_0_serves_nothing() -> None:
     with LearnerMetrics("run").serving(0):
         pass
+
+
+def test_a_port_that_is_taken_is_an_error_that_says_what_to_do() -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(InvalidInput, match="name another port"), LearnerMetrics("run").serving(port, "127.0.0.1"):
+            pass

@@ -9,12 +9,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 
 from inference.fake import FakeConfig, FakeServer, create_fake
 from scheduler.client import Client, Json
 from scheduler.core.errors import InvalidInput, ServerUnavailable
-from scheduler.stack import Stack, StackPlan, free_port, newest_weights
+from scheduler.stack import Stack, StackPlan, free_port, is_free, newest_weights
 from tests.inference.processes import polled
 from tests.scheduler.served import listening
 
@@ -27,6 +28,7 @@ def _stack(
     *servers: str,
     learners: bool = False,
     port: int = 0,
+    metrics_port: int = 0,
     said: list[str] | None = None,
     **learner_settings: str,
 ) -> Stack:
@@ -36,6 +38,7 @@ def _stack(
         port=port,
         servers=servers or ("http://127.0.0.1:1",),
         learners=learners,
+        learner_metrics_port=metrics_port,
         scheduler_settings={"NUM_REWARD_WORKERS": "1", "PROBE_INTERVAL_S": "0.1"},
         learner_settings={"DEVICE": "cpu", "PUBLISH_FORMAT": "float32", "AUTOCAST": "float32", **learner_settings},
     )
@@ -117,6 +120,15 @@ async def test_a_port_that_is_taken_is_refused_before_anything_starts(tmp_path: 
     assert stack.children == {}
 
 
+def test_a_port_that_somebody_listens_on_is_not_free() -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        taken = other.getsockname()[1]
+        assert not is_free(taken)
+    assert is_free(taken)
+
+
 @pytest.mark.e2e
 async def test_a_scheduler_that_cannot_start_is_told_with_the_end_of_its_log(tmp_path: Path) -> None:
     with pytest.raises(ExceptionGroup) as failure:
@@ -131,11 +143,14 @@ async def test_a_scheduler_that_cannot_start_is_told_with_the_end_of_its_log(tmp
 @pytest.mark.timeout(180)
 async def test_a_run_at_work_gets_a_learner_and_all_of_it_stops_in_order(model_folder: Path, tmp_path: Path) -> None:
     async with listening(create_fake(_fake(model_folder))) as server:
-        stack = _stack(model_folder, tmp_path, server, learners=True, port=free_port())
+        stack = _stack(model_folder, tmp_path, server, learners=True, port=free_port(), metrics_port=free_port())
+        metrics = f"http://127.0.0.1:{stack.plan.learner_metrics_port}/metrics"
         async with _running(stack) as client:
             assert client.servers()[0]["url"] == server
             await asyncio.to_thread(_submit, client, model_folder)
             await _until(lambda: client.run("run"), lambda run: int(str(run["step"])) >= 2)
+            async with httpx.AsyncClient(trust_env=False) as http:
+                assert 'pilotcommit_learner_step{run="run"}' in (await http.get(metrics)).text
             started = time.monotonic()
         # Had the scheduler gone first, the learner would have waited for it until it was killed.
         assert time.monotonic() - started < 15.0
