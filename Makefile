@@ -19,7 +19,7 @@ export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= passive
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help setup setup-sglang setup-prometheus model browser browser-test screenshots demo dashboards dashboards-test bench-target bench-tune chaos test test-fast check format coverage wheel audit clean
+.PHONY: help setup setup-sglang setup-prometheus model browser browser-test screenshots demo dashboards dashboards-test bench-target bench-tune chaos compose-test test test-fast check format coverage wheel audit clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -74,11 +74,15 @@ dashboards: $(STAMP) ## Write the Grafana dashboards from their code
 dashboards-test: $(STAMP) setup-prometheus ## Every query of every dashboard and rule, on a real Prometheus that scrapes a real run
 	$(BIN)/pytest -m dashboards $(ARGS)
 
-check: $(STAMP) ## Format, lint, types, import rules
+compose-test: $(STAMP) ## docker compose up on the profile cpu, for real, with a small run: half an hour the first time; ARGS="--keep"
+	$(BIN)/python -m tests.compose $(ARGS)
+
+check: $(STAMP) ## Format, lint, types, import rules, compose file and Dockerfiles
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m deploy.lint
 
 test: setup browser ## The whole test suite, real SGLang and a real browser included
 	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadgroup $(ARGS)

@@ -9,10 +9,11 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import structlog
 
@@ -37,7 +38,8 @@ class Child:
     name: str
     module: str
     environment: Mapping[str, str]
-    log_path: Path
+    log_path: Path | None
+    """Where its output goes; None leaves it where this process's goes."""
     arguments: tuple[str, ...] = ()
     max_restarts: int = 5
     """Restarts in a row before `run` gives up."""
@@ -72,16 +74,16 @@ class Child:
             self.restarts.append(code)
             if code in self.final_codes:
                 raise ChildFailed(f"the {self.name} ended with code {code}; {self.last_words()}")
-            log.warning("child_died", name=self.name, code=code, log=str(self.log_path))
+            log.warning("child_died", name=self.name, code=code, log=str(self.log_path or ""))
             if deaths > self.max_restarts:
                 raise ChildFailed(f"the {self.name} died {deaths} times, last with code {code}; {self.last_words()}")
             pause_s = min(_LONGEST_PAUSE_S, self.first_pause_s * 2.0 ** (deaths - 1))
-            self.on_death(f"the {self.name} {_how(code)}: it is started again in {pause_s:g} s; log: {self.log_path}")
+            where = f"; log: {self.log_path}" if self.log_path else ""
+            self.on_death(f"the {self.name} {_how(code)}: it is started again in {pause_s:g} s{where}")
             await asyncio.sleep(pause_s)
 
     async def _life(self) -> int:
-        self.log_path.parent.mkdir(parents=True, exist_ok=True)
-        with self.log_path.open("ab") as output:
+        with self._output() as output:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
@@ -90,7 +92,7 @@ class Child:
                 env={**os.environ, **self.environment},
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
-                stderr=asyncio.subprocess.STDOUT,
+                stderr=None if output is None else asyncio.subprocess.STDOUT,
                 # Of a session of its own, so that Ctrl-C reaches the parent alone, which stops its children in order.
                 start_new_session=True,
                 preexec_fn=die_with_parent(),
@@ -101,6 +103,15 @@ class Child:
         finally:
             self.pid = None
             await asyncio.shield(self._stop(process))
+
+    @contextmanager
+    def _output(self) -> Iterator[BinaryIO | None]:
+        if self.log_path is None:
+            yield None
+            return
+        self.log_path.parent.mkdir(parents=True, exist_ok=True)
+        with self.log_path.open("ab") as output:
+            yield output
 
     async def _stop(self, process: asyncio.subprocess.Process) -> None:
         if process.returncode is None:
@@ -114,6 +125,8 @@ class Child:
 
     def last_words(self) -> str:
         """The end of its log, for an error message."""
+        if self.log_path is None:
+            return "its last words are above"
         if not self.log_path.exists():
             return f"it wrote nothing to {self.log_path}"
         with self.log_path.open("rb") as output:

@@ -1,13 +1,10 @@
 """The whole service on one machine: servers, scheduler and learners as child processes.
 
 Owns: which processes there are, their settings, and the order of start and stop. Never takes part in a run. Invariants:
-a learner is started for every run that is at work, and stopped with the stack; what dies is started again, within
-bounds, and that is said; a learner that keeps dying stops nobody else.
+learners are stopped with the stack; what dies is started again, within bounds, and that is said.
 """
 
 import asyncio
-import json
-import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,17 +16,15 @@ import structlog
 from inference.interpreter import Device, detect_device, sglang_python
 from inference.launch import ServerSpec
 from inference.supervisor import Supervisor
-from scheduler.child import Child, ChildFailed
+from scheduler.child import Child
+from scheduler.client import Client
 from scheduler.core.errors import InvalidInput, ServerUnavailable
-from scheduler.core.lifecycle import ENDED, RunState
+from scheduler.learners import Learners, LearnersPlan
+from scheduler.ports import free_port, is_free
 from scheduler.processor import has_native_bf16
 from scheduler.start_times import StartTimes
 
 log = structlog.get_logger(__name__)
-
-_LEARNER_GAVE_UP = frozenset({2, 3})
-"""Its settings are wrong, or another learner has taken its run: the exit codes of `learner.main`."""
-_AT_WORK = frozenset(RunState) - ENDED - {RunState.QUEUED}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,25 +55,6 @@ class StackPlan:
     """Settings of the scheduler beside those the stack makes, by name."""
 
 
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def is_free(port: int) -> bool:
-    """Whether nobody listens on a port of this machine now."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
-
-
 def server_dtype(device: Device) -> str:
     """The arithmetic of a server on this machine: what the hardware computes fastest."""
     return "bfloat16" if device is Device.CUDA or has_native_bf16() else "float32"
@@ -98,7 +74,6 @@ class Stack:
         self.url = f"http://127.0.0.1:{plan.port or free_port()}"
         self._say = say
         self._ready = asyncio.Event()
-        self._learners: dict[str, asyncio.Task[None]] = {}
         self._starts = StartTimes(plan.folder / "starts.json", model=plan.model)
         self.server_urls = plan.servers
         """Addresses of the servers, once those started here have one."""
@@ -126,8 +101,8 @@ class Stack:
                 scheduler.create_task(self._scheduler(self.server_urls).run(), name="scheduler")
                 await self._until_ready(supervisors)
                 if self.plan.learners:
-                    async with asyncio.TaskGroup() as learners:
-                        await self._start_learners(learners)
+                    with Client(self.url) as client:
+                        await self._learners(client).run()
 
     def _check_port(self) -> None:
         """Whoever has the port would be taken for our scheduler, and be sent learners."""
@@ -176,26 +151,15 @@ class Stack:
         }
         return self._child("scheduler", "scheduler.main", {f"PILOTCOMMIT_{key}": settings[key] for key in settings})
 
-    def _learner(self, run_id: str) -> Child:
-        settings = {
-            "SCHEDULER_URL": self.url,
-            "RUN_ID": run_id,
-            "MODEL_PATH": str(self.plan.model),
-            "WORK_DIR": str(self.plan.folder / "runs" / run_id),
-            **self._metrics_settings(run_id),
-            **self.plan.learner_settings,
-        }
-        environment = {f"PILOTCOMMIT_LEARNER_{key}": settings[key] for key in settings}
-        return self._child(f"learner-{run_id}", "learner.main", environment, final_codes=_LEARNER_GAVE_UP)
-
-    def _metrics_settings(self, run_id: str) -> Mapping[str, str]:
-        """Nobody but this machine scrapes them, as nobody else reaches the scheduler."""
-        wanted = self.plan.learner_metrics_port
-        if not wanted:
-            return {"METRICS_PORT": "0"}
-        port = wanted if is_free(wanted) else free_port()
-        self._say(f"metrics of the learner of {run_id}: http://127.0.0.1:{port}/metrics")
-        return {"METRICS_PORT": str(port), "METRICS_HOST": "127.0.0.1"}
+    def _learners(self, client: Client) -> Learners:
+        plan = LearnersPlan(
+            scheduler_url=self.url,
+            model=self.plan.model,
+            folder=self.plan.folder,
+            metrics_port=self.plan.learner_metrics_port,
+            settings=self.plan.learner_settings,
+        )
+        return Learners(plan, client, child=self._child, say=self._say)
 
     def _child(
         self, name: str, module: str, environment: Mapping[str, str], final_codes: frozenset[int] = frozenset()
@@ -224,50 +188,9 @@ class Stack:
                 words = scheduler.last_words()
                 raise ServerUnavailable(f"the scheduler was not up after {timeout_s:g} s; {words}") from exc
 
-    async def _start_learners(self, tasks: asyncio.TaskGroup) -> None:
-        """Start a learner for each run that is at work and has none here.
-
-        Consumes: runs. Produces: learners. Waits for: the next look. Ends when cancelled.
-        """
-        async with httpx.AsyncClient(base_url=self.url, timeout=10.0, trust_env=False) as http:
-            while True:
-                runs = await _runs(http)
-                for run_id, state in runs.items():
-                    if state in _AT_WORK and run_id not in self._learners:
-                        self._say(f"starting a learner for {run_id}")
-                        learner = self._learner(run_id)
-                        self._learners[run_id] = tasks.create_task(self._keep(learner, run_id), name=learner.name)
-                    elif state in ENDED and run_id in self._learners:
-                        self._let_go(run_id)
-                await asyncio.sleep(1.0)
-
-    async def _keep(self, learner: Child, run_id: str) -> None:
-        """A learner through all its lives; one that keeps dying is given up, and stops nobody else."""
-        try:
-            await learner.run()
-        except ChildFailed as error:
-            self._say(f"giving up: {error}\nrun {run_id} waits for a learner; start one by hand, or cancel the run")
-
-    def _let_go(self, run_id: str) -> None:
-        """A learner that died as its run ended would find nothing to attach to, again and again."""
-        if self.children[f"learner-{run_id}"].pid is None:
-            self._learners[run_id].cancel()
-
 
 async def _answers(http: httpx.AsyncClient) -> bool:
     try:
         return (await http.get("/healthz")).is_success
     except httpx.TransportError:
         return False
-
-
-async def _runs(http: httpx.AsyncClient) -> dict[str, RunState]:
-    """Every run and its state; empty while the scheduler is away."""
-    try:
-        answer = await http.get("/v1/runs")
-    except httpx.TransportError as error:
-        log.info("scheduler_silent", reason=str(error))
-        return {}
-    if not answer.is_success:
-        return {}
-    return {run["run_id"]: RunState(run["state"]) for run in json.loads(answer.content)["runs"]}

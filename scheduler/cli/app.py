@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from scheduler.cli import evaluations, explain, pools, processes, prompts, runs, servers, simulate, tokens
+from scheduler.cli import evaluations, explain, learners, pools, processes, prompts, runs, servers, simulate, tokens
 from scheduler.core.errors import InvalidInput, PilotCommitError
 
 
@@ -32,6 +32,7 @@ def create_cli() -> typer.Typer:
     cli.add_typer(tokens.commands, name="token")
     cli.command("explain")(explain.explain)
     cli.command("up")(processes.up)
+    cli.command("learners")(learners.learners)
     cli.command("demo")(processes.demo)
     cli.command("simulate")(simulate.simulate)
     return cli

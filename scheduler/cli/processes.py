@@ -14,11 +14,12 @@ import typer
 from rich.console import Console
 
 from inference.interpreter import Device
-from scheduler.cli.terminal import AsJson, say
+from scheduler.cli.terminal import DEFAULT_URL, AsJson, Url, say, talk
 from scheduler.cli.whereabouts import Whereabouts
 from scheduler.core.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from scheduler.demo.options import DemoOptions
     from scheduler.stack import Stack
 
 DEFAULT_METRICS_PORT = 8401
@@ -139,17 +140,19 @@ def demo(
         Path | None, typer.Option(help="Folder of another model; by default SmolLM2-135M-Instruct from the cache.")
     ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Keep weights, checkpoints and durable state.")] = False,
+    submit: Annotated[
+        bool,
+        typer.Option(
+            "--submit", help="Start nothing: submit the run to the scheduler at --url, if that has no run yet."
+        ),
+    ] = False,
+    url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
     """Train a small model on arithmetic, from nothing to a picture."""
     from scheduler import logs
     from scheduler.demo.options import DemoOptions
 
-    logs.configure("WARNING")
-    try:
-        from scheduler.demo.main import demo as run_demo
-    except ModuleNotFoundError as exc:
-        raise InvalidInput(f"the demo needs {exc.name}: install `pilotcommit[demo]`") from exc
     options = DemoOptions(
         json=as_json,
         allocator=allocator,
@@ -160,4 +163,27 @@ def demo(
         model=model,
         keep=keep,
     )
+    if submit:
+        _submit(options, url)
+        return
+    logs.configure("WARNING")
+    try:
+        from scheduler.demo.main import demo as run_demo
+    except ModuleNotFoundError as exc:
+        raise InvalidInput(f"the demo needs {exc.name}: install `pilotcommit[demo]`") from exc
     raise typer.Exit(run_demo(options))
+
+
+def _submit(options: "DemoOptions", url: str) -> None:
+    from scheduler.demo.submission import submit_once
+
+    if options.model is None:
+        raise typer.BadParameter("name the model that the scheduler serves, as it sees it", param_hint="--model")
+    with talk(url, options.json) as terminal:
+        run_id = submit_once(terminal.client, options.model, options)
+        if options.json:
+            terminal.line({"run_id": run_id})
+        elif run_id is None:
+            say(f"{url} has runs already: nothing is submitted")
+        else:
+            say(f"run {run_id} is queued: `pilotcommit run watch {run_id}` follows it")

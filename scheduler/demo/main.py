@@ -9,7 +9,6 @@ import json
 import shutil
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 import msgspec
@@ -17,22 +16,18 @@ from rich.console import Console
 
 from inference.interpreter import cache_dir
 from scheduler import logs
-from scheduler.client import Client, Json
+from scheduler.client import Client
 from scheduler.core.errors import InvalidInput, PilotCommitError, ServerUnavailable
 from scheduler.core.lifecycle import ENDED
 from scheduler.demo import report as reports
-from scheduler.demo.arithmetic import make_held_out, make_pool
 from scheduler.demo.facts import Facts, point, snapshot, with_accuracy
 from scheduler.demo.history import RunHistory, RunPoint
 from scheduler.demo.options import DemoOptions
 from scheduler.demo.progress import ProgressDisplay
 from scheduler.demo.report import Report
+from scheduler.demo.submission import submit
 from scheduler.stack import Stack, StackPlan
 
-POOL, HELD_OUT = "arithmetic", "arithmetic-held-out"
-_POOL_PROMPTS = 400
-_HELD_OUT_PROMPTS = 128
-_BUDGET_ROLLOUTS = 3_200
 _REFRESH_S = 1.0
 _PATIENCE_S = 120.0
 
@@ -123,7 +118,7 @@ def _remove_large_files(folder: Path) -> None:
 async def _course(stack: Stack, options: DemoOptions, model: str, console: Console) -> Report:
     await stack.wait_ready()
     with Client(stack.url) as client:
-        run_id = await asyncio.to_thread(_submit, client, stack.plan.model, options)
+        run_id = await asyncio.to_thread(submit, client, stack.plan.model, options)
         title = f"{options.allocator} on {model}"
         facts, history = await _watch(client, run_id, title, console)
     pictures = await asyncio.to_thread(_draw, options, model, facts, history)
@@ -137,39 +132,6 @@ async def _course(stack: Stack, options: DemoOptions, model: str, console: Conso
     )
     (options.out / "report.json").write_text(json.dumps(msgspec.to_builtins(report.as_json()), indent=2) + "\n")
     return report
-
-
-def _submit(client: Client, model: Path, options: DemoOptions) -> str:
-    """Create the pools and queue the run; returns its id."""
-    pools = {
-        POOL: make_pool(_POOL_PROMPTS, options.seed),
-        HELD_OUT: make_held_out(_HELD_OUT_PROMPTS, options.seed),
-    }
-    for name, prompts in pools.items():
-        client.create_pool(name, tokenizer=str(model), reward="exact")
-        added = client.add_prompts(name, (asdict(prompt) for prompt in prompts))
-        if added["refused"]:
-            raise InvalidInput(f"pool {name}: {added['refused']}")
-    run = client.create_run(run_request(options))
-    return str(run["run_id"])
-
-
-def run_request(options: DemoOptions) -> Json:
-    """The run that the demo asks for."""
-    return {
-        "pool": POOL,
-        "allocator": options.allocator,
-        "pilots": 8,
-        "commits": 8,
-        "batch_size": 8,
-        "max_staleness": 1,
-        "sampling": {"max_new_tokens": 6, "stop": ["\n"]},
-        "budget": {"rollouts": options.budget_rollouts or _BUDGET_ROLLOUTS},
-        "max_steps": options.max_steps,
-        "evaluation": {"pool": HELD_OUT, "rollouts": 4, "every_steps": 6, "rollouts_between": 1},
-        "seed": options.seed,
-        "attempt_timeout_s": 120,
-    }
 
 
 async def _watch(client: Client, run_id: str, title: str, console: Console) -> tuple[Facts, list[RunPoint]]:

@@ -57,6 +57,8 @@ async def why_silent(redis: "Redis") -> str:
         await redis.ping()
     except SILENCES as error:
         return f"Redis does not answer: {error}"
+    except ResponseError as error:
+        return f"Redis refuses to answer: {str(error).partition('. ')[0]}"
     return ""
 
 

@@ -19,8 +19,8 @@ from scheduler import logs
 from scheduler.client import Client
 from scheduler.core.lifecycle import ENDED
 from scheduler.demo.arithmetic import make_held_out, make_pool
-from scheduler.demo.main import HELD_OUT, POOL, run_request
 from scheduler.demo.options import DemoOptions
+from scheduler.demo.submission import HELD_OUT, POOL, run_request
 from scheduler.stack import Stack, StackPlan
 from tests.browser.chromium import chromium
 

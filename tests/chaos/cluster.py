@@ -19,7 +19,7 @@ from inference.supervisor import RestartPacing, Supervisor
 from scheduler.client import Client
 from scheduler.core.errors import NotAtWork, ServerUnavailable
 from scheduler.embedded_redis import configuration, server_binary
-from scheduler.stack import free_port
+from scheduler.ports import free_port
 from scheduler.state.connection import connect
 from scheduler.state.keys import RunKeys
 from tests.chaos.actor import Actor, actor

@@ -15,7 +15,7 @@ import httpx
 import yaml
 
 from deploy.prometheus.install import Prometheus
-from scheduler.stack import free_port
+from scheduler.ports import free_port
 
 SHIPPED = Path(__file__).parents[2] / "deploy" / "prometheus"
 INTERVAL_S = 1

@@ -19,9 +19,9 @@ from scheduler.core.errors import RewardFailed
 from scheduler.core.incomplete import IncompletePolicy
 from scheduler.core.run import EvaluationPlan, RunConfig
 from scheduler.core.types import Judgement
+from scheduler.ports import free_port
 from scheduler.rewards.pool import Answer
 from scheduler.rewards.spec import RewardJob, RewardSpec
-from scheduler.stack import free_port
 from scheduler.state.connection import connect
 from scheduler.token_file import TokenFile
 from tests.deploy.scraper import Scraper, scraping

@@ -12,7 +12,7 @@ import pytest_asyncio
 from inference.interpreter import sglang_python
 from inference.launch import ServerSpec
 from inference.supervisor import RestartPacing, Supervisor
-from scheduler.stack import free_port
+from scheduler.ports import free_port
 from tests.e2e.local_service import LocalService, started
 from tests.tiny_model import write_tiny_model
 

@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 
 from scheduler import embedded_redis
 from scheduler.main import main
-from scheduler.stack import free_port
+from scheduler.ports import free_port
 from scheduler.state.keys import RunKeys
 from scheduler.state.leases import Lease
 from scheduler.state.pools import PoolStore

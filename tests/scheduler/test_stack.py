@@ -15,7 +15,8 @@ import pytest
 from inference.fake import FakeConfig, FakeServer, create_fake
 from scheduler.client import Client, Json
 from scheduler.core.errors import InvalidInput, ServerUnavailable
-from scheduler.stack import Stack, StackPlan, free_port, is_free, newest_weights
+from scheduler.ports import free_port, is_free
+from scheduler.stack import Stack, StackPlan, newest_weights
 from tests.inference.processes import polled
 from tests.scheduler.served import listening
 

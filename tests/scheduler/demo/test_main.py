@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from scheduler.api.requests import NewRun
-from scheduler.demo.main import HELD_OUT, POOL, demo, run_request
+from scheduler.demo.main import demo
 from scheduler.demo.options import DemoOptions
+from scheduler.demo.submission import HELD_OUT, POOL, run_request
 
 
 @pytest.mark.parametrize("allocator", ["pilot_commit", "grpo"])

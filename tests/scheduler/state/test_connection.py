@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from scheduler.core.errors import SchemaMismatch
+from scheduler.core.errors import SchemaMismatch, StateError
 from scheduler.state import keys
 from scheduler.state.connection import check, connect, why_silent
 from tests.scheduler.state.lossy_link import lossy_link
@@ -96,3 +96,21 @@ async def test_a_server_that_is_gone_is_silent_for_a_reason(redis_url: str) -> N
     gone = Redis(host=there.hostname or "", port=there.port or 0, retry=Retry(NoBackoff(), 0))
     assert "Redis does not answer" in await why_silent(gone)
     await gone.aclose()
+
+
+async def test_a_server_in_protected_mode_is_named_with_what_it_says() -> None:
+    """As Redis answers whoever comes from another container while it has no password."""
+
+    async def refuse(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"-DENIED Redis is running in protected mode because no password is set. Do this. Do that.\r\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    client = connect(f"redis://127.0.0.1:{port}")
+    with pytest.raises(StateError, match="refuses to answer: DENIED Redis is running in protected mode[^.]*;"):
+        await check(client)
+    await client.aclose()
+    server.close()
+    await server.wait_closed()
