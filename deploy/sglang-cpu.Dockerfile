@@ -31,6 +31,6 @@ WORKDIR /tmp
 USER 10001:10001
 EXPOSE 30000
 # Not /health, which generates a token and waits behind everything else; nor /ready, which says no during every push.
-HEALTHCHECK --interval=10s --timeout=5s --start-period=300s --retries=3 \
-  CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:30000/model_info', timeout=4)"]
+HEALTHCHECK --interval=10s --timeout=10s --start-period=300s --retries=3 \
+  CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:30000/model_info', timeout=8)"]
 ENTRYPOINT ["python", "/opt/sglang-cpu/launch_cpu.py"]

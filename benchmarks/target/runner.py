@@ -34,7 +34,8 @@ from scheduler.core.errors import InvalidInput, ServerUnavailable
 from scheduler.core.lifecycle import ENDED, RunState
 from scheduler.demo.facts import Facts, snapshot
 from scheduler.demo.progress import ProgressDisplay
-from scheduler.stack import Stack, StackPlan, free_port
+from scheduler.ports import free_port
+from scheduler.stack import Stack, StackPlan
 
 log = structlog.get_logger(__name__)
 

@@ -53,15 +53,15 @@ def learners(
         metrics_host=metrics_host,
     )
     with talk(url, as_json=False) as terminal:
-        say(f"a learner is started for each run that is at work at {url}")
-        asyncio.run(_until_stopped(Learners(plan, terminal.client, child=child, say=say).run()))
+        asyncio.run(_until_stopped(Learners(plan, terminal.client, child=child, say=say).run(), url))
 
 
-async def _until_stopped(work: Coroutine[None, None, None]) -> None:
+async def _until_stopped(work: Coroutine[None, None, None], url: str) -> None:
     """Consumes: signals. Produces: nothing. Waits for: either end. Raises what the work raises."""
     running = asyncio.create_task(work, name="learners")
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, running.cancel)
+    say(f"a learner is started for each run that is at work at {url}")
     with suppress(asyncio.CancelledError):
         await running
     say("stopped; a run goes on from its last checkpoint when a learner is back")

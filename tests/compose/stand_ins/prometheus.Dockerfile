@@ -2,7 +2,7 @@
 FROM localhost/bookworm:minbase
 # hadolint ignore=DL3008
 RUN apt-get -qq update \
-    && apt-get -qq install -y --no-install-recommends prometheus \
+    && apt-get -qq install -y --no-install-recommends prometheus wget \
     && rm -rf /var/lib/apt/lists/* \
     && install --directory --owner nobody --group nogroup /prometheus
 USER 65534

@@ -109,7 +109,7 @@ async def test_a_server_in_protected_mode_is_named_with_what_it_says() -> None:
     server = await asyncio.start_server(refuse, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     client = connect(f"redis://127.0.0.1:{port}")
-    with pytest.raises(StateError, match="refuses to answer: DENIED Redis is running in protected mode[^.]*;"):
+    with pytest.raises(StateError, match=r"refuses to answer: DENIED Redis is running in protected mode[^.]*;"):
         await check(client)
     await client.aclose()
     server.close()
