@@ -46,8 +46,8 @@ def main(
     try:
         with engine(say, keep=keep) as found:
             _course(found, say, budget_rollouts, minutes)
-    except RuntimeError as error:
-        say(str(error))
+    except (RuntimeError, AssertionError) as error:
+        say(f"not well: {error}")
         raise typer.Exit(1) from error
     except subprocess.CalledProcessError as error:
         said = (error.stderr or b"").decode(errors="replace") if isinstance(error.stderr, bytes) else error.stderr
