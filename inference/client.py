@@ -26,6 +26,7 @@ from inference.control import (
     read_loads,
     read_model_info,
     read_num_ranks,
+    read_routes,
     read_server_info,
     read_update,
 )
@@ -50,6 +51,8 @@ from scheduler.core.types import Completion
 
 _OK = 200
 _REFUSED = 400
+_NO_KEY = 401
+_NO_SUCH_ROUTE = 404
 _CONTROL_CONNECTIONS = 8
 
 
@@ -261,6 +264,15 @@ class ServerClient:
     async def loads(self) -> Load:
         """The server's queues, as of its last decode step."""
         return read_loads((await self._ask("/v1/loads")).body)
+
+    async def routes(self) -> frozenset[str]:
+        """The paths it answers. Raises ControlFailed for a server that was told not to say (DISABLE_OPENAPI_DOC)."""
+        return read_routes((await self._ask("/openapi.json")).body)
+
+    async def takes_admin_key(self) -> bool | None:
+        """Whether the control plane accepts our key, asked of a route that only reads; None if it has no such route."""
+        answer = await self._admin.call("GET", "/hicache/storage-backend", timeout_s=self._timeouts.probe_s)
+        return None if answer.status == _NO_SUCH_ROUTE else answer.status != _NO_KEY
 
     async def checksum(self) -> str | None:
         """A checksum over all weights the server holds; None where it cannot tell."""

@@ -13,6 +13,20 @@ from inference.protocol import decode, error_message
 from scheduler.core.errors import ControlFailed
 from scheduler.core.unreadable import UNREADABLE
 
+WEIGHT_ROUTES = frozenset(
+    {"/pause_generation", "/continue_generation", "/abort_request", "/flush_cache", "/update_weights_from_disk"}
+)
+"""What a server must have to be given weights from a folder."""
+BROADCAST_ROUTES = frozenset(
+    {
+        "/init_weights_update_group",
+        "/destroy_weights_update_group",
+        "/begin_weight_update",
+        "/end_weight_update",
+        "/update_weights_from_distributed",
+    }
+)
+"""What it must have to take them by broadcast."""
 _OK = 200
 _NO_SUCH_ROUTE = 404
 _SUMS_ON_A_GPU = "not compiled with CUDA"
@@ -104,6 +118,10 @@ class _LoadsReply(msgspec.Struct, frozen=True):
     loads: tuple[_RankLoad, ...]
 
 
+class _OpenApiReply(msgspec.Struct, frozen=True):
+    paths: dict[str, object]
+
+
 class _ChecksumReply(msgspec.Struct, frozen=True):
     success: bool
     message: str = ""
@@ -149,6 +167,11 @@ def read_loads(body: bytes) -> Load:
         max_running=sum(rank.max_running_requests for rank in ranks),
         token_usage=max((rank.token_usage for rank in ranks), default=0.0),
     )
+
+
+def read_routes(body: bytes) -> frozenset[str]:
+    """The paths in the answer of GET /openapi.json."""
+    return frozenset(decode(body, _OpenApiReply, ControlFailed).paths)
 
 
 def read_num_ranks(body: bytes) -> int:

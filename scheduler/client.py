@@ -96,6 +96,19 @@ class Client:
         """Close the connections."""
         self._http.close()
 
+    def health(self) -> Json:
+        """Its version and clock; no token is needed."""
+        return self._get("/healthz")
+
+    def why_not_ready(self) -> str:
+        """Empty if it can work, else what is missing, or that it stands by; no token is needed."""
+        answer = self._send("GET", "/readyz")
+        return "" if answer.is_success else _problem(answer).detail or f"it answered {answer.status_code}"
+
+    def isolation(self) -> Json:
+        """How the processes that judge completions are shut in."""
+        return self._get("/v1/isolation")
+
     def create_pool(self, name: str, *, tokenizer: str, reward: str, max_prompt_tokens: int | None = None) -> Json:
         """Create a pool; creating the same one again changes nothing."""
         body: Json = {"name": name, "tokenizer": tokenizer, "reward": reward}
@@ -115,7 +128,7 @@ class Client:
         """Stream prompts into a pool; the answer says what became of every line, refused ones included."""
         path = f"/v1/pools/{_part(pool)}/prompts"
         response = self._send("POST", path, content=_pieces(lines), content_type=_NDJSON)
-        if response.is_success or _type_of(response) == _REFUSED_LINES:
+        if response.is_success or _problem(response).type == _REFUSED_LINES:
             return _decode(response)
         raise error_of(response)
 
@@ -271,12 +284,12 @@ def _decode(response: httpx.Response) -> Json:
         raise ServerUnavailable(f"{response.request.url} is not a scheduler's: it answered {answer}") from exc
 
 
-def _type_of(response: httpx.Response) -> str:
+def _problem(response: httpx.Response) -> Problem:
     try:
-        return msgspec.json.decode(response.content, type=Problem).type
+        return msgspec.json.decode(response.content, type=Problem)
     except UNREADABLE:
         # Whatever stands before the scheduler answered: no problem document of ours.
-        return ""
+        return Problem()
 
 
 def _pieces(lines: Iterable[bytes | str | Mapping[str, object]]) -> Iterator[bytes]:

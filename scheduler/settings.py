@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
@@ -272,8 +272,23 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+class ModellessSettings(Settings):
+    """The settings of a scheduler that is not to be started: what it needs a model for is left out."""
+
+    model: Path = Path()
+    """Named or not; the current folder stands for none."""
+
+
+SettingsT = TypeVar("SettingsT", bound=Settings)
+
+
 def load_settings(environ: Mapping[str, str]) -> Settings:
     """The settings in a process's environment; raises InvalidInput with every variable at fault and its value."""
+    return settings_of(Settings, environ)
+
+
+def settings_of(kind: type[SettingsT], environ: Mapping[str, str]) -> SettingsT:
+    """Settings of a kind; raises as `load_settings`."""
     environ = with_secrets(environ, _SECRETS)
     fields = {f"{PREFIX}{name.upper()}": name for name in Settings.model_fields}
     others = tuple(f"{PREFIX}{name}" for name in _OF_OTHERS)
@@ -285,7 +300,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     if unknown:
         raise InvalidInput(f"unknown: {', '.join(unknown)}; known are {', '.join(sorted(fields))}", field=unknown[0])
     try:
-        return Settings.model_validate({fields[name]: environ[name] for name in environ.keys() & fields.keys()})
+        return kind.model_validate({fields[name]: environ[name] for name in environ.keys() & fields.keys()})
     except ValidationError as error:
         faults = error.errors()
         raise InvalidInput(

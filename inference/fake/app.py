@@ -16,6 +16,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from inference.fake import group_calls, wire
@@ -120,6 +121,8 @@ def create_fake(server: FakeServer) -> FastAPI:
     add("/model_info", "GET", _Access.NORMAL, routes.model_info)
     add("/server_info", "GET", _Access.NORMAL, routes.server_info)
     add("/v1/loads", "GET", _Access.NORMAL, routes.loads)
+    add("/openapi.json", "GET", _Access.NORMAL, routes.openapi)
+    add("/hicache/storage-backend", "GET", _Access.ADMIN, routes.hicache)
     add("/metrics", "GET", _Access.OPEN, routes.metrics)
     add("/ready", "GET", _Access.OPEN, routes.ready)
     add("/health", "GET", _Access.OPEN, routes.health)
@@ -185,6 +188,17 @@ class _Routes:
 
     async def loads(self, request: Request, fault: Fault | None) -> Response:
         return JSONResponse(wire.loads(self._server))
+
+    async def openapi(self, request: Request, fault: Fault | None) -> Response:
+        paths = [route.path for route in request.app.routes if isinstance(route, Route)]
+        return JSONResponse({"openapi": "3.1.0", "paths": {path: {} for path in paths}})
+
+    async def hicache(self, request: Request, fault: Fault | None) -> Response:
+        if self._server.config.admin_api_key is None:
+            return JSONResponse(
+                {"error": "This endpoint requires admin API key, but this server was started without"}, 400
+            )
+        return JSONResponse({"hicache_storage_backend": None})
 
     async def metrics(self, request: Request, fault: Fault | None) -> Response:
         return PlainTextResponse(wire.metrics(self._server))

@@ -1,5 +1,8 @@
 """Routes of operations: liveness, readiness, metrics."""
 
+import time
+from importlib.metadata import version
+
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
 
@@ -16,9 +19,9 @@ def router(service: Service, guard: Guard) -> APIRouter:
     routes = APIRouter(tags=["operations"])
 
     @routes.get("/healthz", summary="Liveness")
-    async def healthz() -> dict[str, str]:
+    async def healthz() -> responses.Health:
         """The process answers."""
-        return {"status": "alive"}
+        return responses.Health(status="alive", version=version("pilotcommit"), now=time.time())
 
     @routes.get("/readyz", summary="Readiness")
     async def readyz() -> JSONResponse:

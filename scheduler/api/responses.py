@@ -336,6 +336,16 @@ class Servers(Response):
     servers: list[Server]
 
 
+class Health(Response):
+    """The process answers."""
+
+    status: str
+    version: str
+    """Of pilotcommit."""
+    now: float
+    """Its clock, in seconds since the epoch."""
+
+
 class RewardIsolation(Response):
     """How the processes that judge completions are shut in."""
 

@@ -11,7 +11,19 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from scheduler.cli import evaluations, explain, learners, pools, processes, prompts, runs, servers, simulate, tokens
+from scheduler.cli import (
+    doctor,
+    evaluations,
+    explain,
+    learners,
+    pools,
+    processes,
+    prompts,
+    runs,
+    servers,
+    simulate,
+    tokens,
+)
 from scheduler.core.errors import InvalidInput, PilotCommitError
 
 
@@ -33,6 +45,7 @@ def create_cli() -> typer.Typer:
     cli.command("explain")(explain.explain)
     cli.command("up")(processes.up)
     cli.command("learners")(learners.learners)
+    cli.command("doctor")(doctor.doctor)
     cli.command("demo")(processes.demo)
     cli.command("simulate")(simulate.simulate)
     return cli

@@ -12,6 +12,7 @@ from redis.exceptions import ConnectionError, ResponseError, TimeoutError
 from scheduler.core.errors import SchemaMismatch, StateError
 from scheduler.state import keys
 from scheduler.state.cancellable import cancellable
+from scheduler.state.survey import eviction_fault, schema_fault, setting
 from scheduler.state.wire import text
 
 SILENCES = (ConnectionError, TimeoutError)
@@ -41,14 +42,11 @@ async def check(redis: "Redis") -> None:
     silence = await why_silent(redis)
     if silence:
         raise StateError(f"{silence}; name another one with redis_url, or `embedded` for a private one")
-    await _check_eviction(redis)
+    if fault := eviction_fault(await setting(redis, "maxmemory-policy")):
+        raise SchemaMismatch(fault)
     await redis.set(keys.SCHEMA, keys.SCHEMA_VERSION, nx=True)
-    held = text(await redis.get(keys.SCHEMA))
-    if held != keys.SCHEMA_VERSION:
-        raise SchemaMismatch(
-            f"Redis holds schema version {held}, this release writes {keys.SCHEMA_VERSION}: "
-            "point it at an empty database or run the matching release"
-        )
+    if fault := schema_fault(text(await redis.get(keys.SCHEMA))):
+        raise SchemaMismatch(fault)
 
 
 async def why_silent(redis: "Redis") -> str:
@@ -60,19 +58,6 @@ async def why_silent(redis: "Redis") -> str:
     except ResponseError as error:
         return f"Redis refuses to answer: {str(error).partition('. ')[0]}"
     return ""
-
-
-async def _check_eviction(redis: "Redis") -> None:
-    try:
-        policy = (await redis.config_get("maxmemory-policy")).get("maxmemory-policy", "noeviction")
-    except ResponseError:
-        # Managed servers often forbid CONFIG; their operators set the policy elsewhere.
-        return
-    if policy != "noeviction":
-        raise SchemaMismatch(
-            f"Redis evicts keys under memory pressure (maxmemory-policy {policy}): "
-            "run CONFIG SET maxmemory-policy noeviction"
-        )
 
 
 __all__ = ["SILENCES", "Redis", "check", "connect", "why_silent"]

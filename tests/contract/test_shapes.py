@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from inference.control import BROADCAST_ROUTES, WEIGHT_ROUTES
 from tests.contract.recorded import Recorded, missing, recorded
 from tests.contract.subject import ADMIN_KEY, API_KEY, SHORT, Subject
 
@@ -114,3 +115,12 @@ async def test_what_dashboards_ask_for_is_on_the_metrics_page_that_asks_for_no_k
     wanted = {f"sglang:{name}" for name in ("num_running_reqs", "num_queue_reqs", "token_usage")}
     assert wanted <= samples.keys()
     assert samples["sglang:generation_tokens_total"] >= SHORT.max_new_tokens
+
+
+async def test_a_server_says_which_calls_it_answers_and_has_those_that_give_it_weights(server: Subject) -> None:
+    assert await server.client.routes() >= WEIGHT_ROUTES | BROADCAST_ROUTES
+
+
+async def test_whether_the_control_plane_takes_a_key_is_found_out_by_reading(server: Subject) -> None:
+    assert await server.client.takes_admin_key() is True
+    assert (await server.get("/hicache/storage-backend", key=API_KEY)).status_code == 401

@@ -1,5 +1,8 @@
 """Liveness never depends on anything else, readiness says what is missing."""
 
+import time
+from importlib.metadata import version
+
 import httpx
 import pytest
 from redis.asyncio.retry import Retry
@@ -27,7 +30,10 @@ def _application(redis_url: str, fleet: Fleet) -> httpx.AsyncClient:
 
 
 async def test_a_scheduler_with_its_redis_is_alive_and_ready(http: httpx.AsyncClient) -> None:
-    assert (await http.get("/healthz")).json() == {"status": "alive"}
+    before = time.time()
+    health = (await http.get("/healthz")).json()
+    assert (health["status"], health["version"]) == ("alive", version("pilotcommit"))
+    assert before <= health["now"] <= time.time()
     assert (await http.get("/readyz")).json() == {"status": "ready"}
 
 
