@@ -46,7 +46,7 @@ async def opened(*fakes: FakeServer, capacity: int = 8, probe_interval_s: float 
 
 async def until(fleet: Fleet, condition: Callable[[], bool]) -> None:
     """Wait for the fleet's own news."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not condition():
             await fleet.news()
 
@@ -215,7 +215,7 @@ async def test_a_server_that_has_not_answered_yet_is_starting_and_says_why() -> 
     )
     fleet = Fleet([client], probe_interval_s=0.001)
     async with watched(fleet):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while fleet.servers[0].failed_probes < 3:  # noqa: ASYNC110 - what is waited for has no event
                 await asyncio.sleep(0)
         assert fleet.view()[0].state is ServerState.STARTING

@@ -26,7 +26,7 @@ def _piece(start: int) -> bytes:
 
 
 async def _until(condition: Callable[[], Awaitable[object]]) -> None:
-    async with asyncio.timeout(10.0):
+    async with asyncio.timeout(30.0):
         # The server has no event for it.
         while not await condition():  # noqa: ASYNC110
             await asyncio.sleep(0.01)

@@ -123,7 +123,7 @@ class Desk:
 
     async def take(self, incarnation: str = "a") -> BatchFrame:
         """The next batch on the stream."""
-        async with aclosing(self.delivery.frames(incarnation=incarnation)) as frames, asyncio.timeout(5):
+        async with aclosing(self.delivery.frames(incarnation=incarnation)) as frames, asyncio.timeout(30):
             async for frame in frames:
                 if isinstance(frame, BatchFrame):
                     return frame

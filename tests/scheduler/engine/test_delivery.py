@@ -25,7 +25,7 @@ QUICK = DeliverySettings(heartbeat_s=0.01, patience_s=0.02)
 async def test_a_batch_comes_with_its_groups_once_there_are_enough(desk: Desk) -> None:
     names = await desk.make_groups(3)
     frames = []
-    async with aclosing(desk.delivery.frames(incarnation="a")) as stream, asyncio.timeout(5):
+    async with aclosing(desk.delivery.frames(incarnation="a")) as stream, asyncio.timeout(30):
         async for frame in stream:
             frames.append(frame)
             if isinstance(frame, HeartbeatFrame):
