@@ -24,7 +24,6 @@ FILLED = (
     "pilotcommit:saved_rollouts:difference",
     "pilotcommit:budget_left:ratio",
     "pilotcommit:servers_ready:count",
-    "pilotcommit:learner_tokens:rate10m",
 )
 """Metrics and recorded series behind the panels of every dashboard."""
 
