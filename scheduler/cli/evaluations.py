@@ -5,13 +5,12 @@ from typing import Annotated
 import typer
 
 from scheduler.cli import answers, tables
+from scheduler.cli.names import RunId
 from scheduler.cli.terminal import DEFAULT_URL, AsJson, Terminal, Url, talk
 from scheduler.client import Json
 from scheduler.core.evaluation import EvaluationMeasure
 
 commands = typer.Typer(no_args_is_help=True, help="The policy measured on held-out prompts.")
-
-RunId = Annotated[str, typer.Argument(metavar="RUN", help="The run's id.")]
 
 
 @commands.command("create")

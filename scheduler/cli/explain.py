@@ -20,6 +20,7 @@ from scheduler.cli.explanation_answers import (
     RunExplanation,
     UnsolvedPrompts,
 )
+from scheduler.cli.names import RunId
 from scheduler.cli.prompt_story import history, prompt_story
 from scheduler.cli.run_story import run_story
 from scheduler.cli.tables import grid
@@ -36,7 +37,7 @@ _KINDS: Mapping[str, type[Explanation]] = {
 
 
 def explain(
-    run_id: Annotated[str, typer.Argument(metavar="RUN", help="The run's id.")],
+    run_id: RunId,
     name: Annotated[
         str | None, typer.Argument(metavar="PROMPT|GROUP|ROLLOUT", help="What of it; the run itself by default.")
     ] = None,

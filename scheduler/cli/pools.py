@@ -9,14 +9,13 @@ from typing import Annotated, BinaryIO
 import typer
 
 from scheduler.cli import answers, tables
+from scheduler.cli.names import PoolName
 from scheduler.cli.terminal import DEFAULT_URL, AsJson, Url, talk
 
 _UPLOAD_TIMEOUT_S = 3600.0
 """The answer to an upload comes once its last line is stored."""
 
 commands = typer.Typer(no_args_is_help=True, help="Prompts to train and to evaluate on.")
-
-PoolName = Annotated[str, typer.Argument(metavar="POOL", help="The pool's name.")]
 
 
 @commands.command("create")

@@ -5,11 +5,11 @@ from typing import Annotated
 import typer
 
 from scheduler.cli import answers, tables
+from scheduler.cli.names import RunId
 from scheduler.cli.terminal import DEFAULT_URL, AsJson, Url, talk
 
 commands = typer.Typer(no_args_is_help=True, help="One prompt within a run.")
 
-RunId = Annotated[str, typer.Argument(metavar="RUN", help="The run's id.")]
 PromptId = Annotated[str, typer.Argument(metavar="PROMPT", help="The prompt's id.")]
 
 

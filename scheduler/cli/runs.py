@@ -13,6 +13,7 @@ from scheduler.cli import answers, tables
 from scheduler.cli.explain import unsolved as unsolved_table
 from scheduler.cli.explanation_answers import UnsolvedPrompts
 from scheduler.cli.ledger_table import ledger as ledger_table
+from scheduler.cli.names import RunId
 from scheduler.cli.run_options import Fields, merged, parameters, read_fields
 from scheduler.cli.terminal import DEFAULT_URL, AsJson, Terminal, Url, talk
 from scheduler.client import Json
@@ -25,7 +26,6 @@ from scheduler.core.stragglers import StragglerPolicy
 
 commands = typer.Typer(no_args_is_help=True, help="Training jobs over a pool, with a budget and an allocator.")
 
-RunId = Annotated[str, typer.Argument(metavar="RUN", help="The run's id.")]
 _SIZES, _BUDGET, _EVALUATION, _FAILURES = "Groups and steps", "Budget", "Evaluation", "Failures and long answers"
 
 

@@ -5,12 +5,11 @@ from typing import Annotated
 import typer
 
 from scheduler.cli import answers, tables
+from scheduler.cli.names import Server
 from scheduler.cli.terminal import DEFAULT_URL, AsJson, Terminal, Url, talk
 from scheduler.client import Json
 
 commands = typer.Typer(no_args_is_help=True, help="The fleet of SGLang servers.")
-
-Server = Annotated[str, typer.Argument(metavar="SERVER", help="The server's id or address.")]
 
 
 @commands.callback()

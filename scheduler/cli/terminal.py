@@ -50,12 +50,17 @@ class Terminal:
         typer.echo(json.dumps(answer, ensure_ascii=False, indent=indent))
 
 
+def connected(url: str, timeout_s: float = 30.0) -> Client:
+    """A client with the token and the authorities that the environment names, to be used as a context."""
+    environ = with_secrets(os.environ, [TOKEN_VARIABLE])
+    tls = ClientTls.of_environment(environ, "PILOTCOMMIT_").context()
+    return Client(url, token=environ.get(TOKEN_VARIABLE), timeout_s=timeout_s, tls=tls)
+
+
 @contextmanager
 def talk(url: str, as_json: bool, *, timeout_s: float = 30.0) -> Iterator[Terminal]:
     """A conversation with the scheduler at `url`."""
-    environ = with_secrets(os.environ, [TOKEN_VARIABLE])
-    tls = ClientTls.of_environment(environ, "PILOTCOMMIT_").context()
-    with Client(url, token=environ.get(TOKEN_VARIABLE), timeout_s=timeout_s, tls=tls) as client:
+    with connected(url, timeout_s) as client:
         yield Terminal(client=client, console=Console(), as_json=as_json)
 
 
