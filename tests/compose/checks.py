@@ -17,7 +17,7 @@ FILLED = (
     "pilotcommit_attempts_total",
     "pilotcommit_verdicts_total",
     "pilotcommit_learner_tokens_total",
-    "sglang:num_running_reqs",
+    "sglang_num_running_reqs",
     "pilotcommit:ended_rollouts:total",
     "pilotcommit:rollouts:rate10m",
     "pilotcommit:useful_rollouts:ratio",

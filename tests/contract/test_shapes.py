@@ -1,9 +1,9 @@
 """Statuses and shapes: both servers answer what the recordings show."""
 
+import re
 from pathlib import Path
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from inference.control import BROADCAST_ROUTES, WEIGHT_ROUTES
 from tests.contract.recorded import Recorded, missing, recorded
@@ -106,15 +106,22 @@ async def test_an_unknown_route_is_a_404(server: Subject) -> None:
     assert (answer.status_code, answer.json()) == (404, {"detail": "Not Found"})
 
 
-async def test_what_dashboards_ask_for_is_on_the_metrics_page_that_asks_for_no_key(server: Subject) -> None:
+@pytest.mark.parametrize(
+    "accept",
+    ["*/*", "text/plain;version=0.0.4", "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"],
+    ids=["anything", "text", "as Prometheus 2"],
+)
+async def test_what_dashboards_ask_for_is_on_the_metrics_page_that_asks_for_no_key(
+    server: Subject, accept: str
+) -> None:
+    """By either of two names, of which prometheus.yml makes one."""
     await server.client.generate(server.request("scraped"))
-    answer = await server.http.get("/metrics", follow_redirects=True)
-    samples = {
-        sample.name: sample.value for family in text_string_to_metric_families(answer.text) for sample in family.samples
-    }
-    wanted = {f"sglang:{name}" for name in ("num_running_reqs", "num_queue_reqs", "token_usage")}
+    answer = await server.http.get("/metrics", headers={"Accept": accept}, follow_redirects=True)
+    lines = (line.rpartition(" ") for line in answer.text.splitlines() if not line.startswith("#"))
+    samples = {re.sub("^sglang:", "sglang_", name.partition("{")[0]): float(value) for name, _, value in lines}
+    wanted = {f"sglang_{name}" for name in ("num_running_reqs", "num_queue_reqs", "token_usage")}
     assert wanted <= samples.keys()
-    assert samples["sglang:generation_tokens_total"] >= SHORT.max_new_tokens
+    assert samples["sglang_generation_tokens_total"] >= SHORT.max_new_tokens
 
 
 async def test_a_server_says_which_calls_it_answers_and_has_those_that_give_it_weights(server: Subject) -> None:

@@ -65,15 +65,15 @@ _LOAD = Row(
             "attempts each.",
             unit="short",
             queries=(
-                Query("sum by (instance) (sglang:num_running_reqs)", "{{instance}} running"),
-                Query("sum by (instance) (sglang:num_queue_reqs)", "{{instance}} queued"),
+                Query("sum by (instance) (sglang_num_running_reqs)", "{{instance}} running"),
+                Query("sum by (instance) (sglang_num_queue_reqs)", "{{instance}} queued"),
             ),
         ),
         Panel(
             title="KV cache in use, by server",
             description="As SGLang says. Near 1 it retracts requests and prefills them again.",
             unit="percentunit",
-            queries=(Query("max by (instance) (sglang:token_usage)", "{{instance}}"),),
+            queries=(Query("max by (instance) (sglang_token_usage)", "{{instance}}"),),
         ),
         Panel(
             title="Tokens a second, by server",
@@ -81,7 +81,7 @@ _LOAD = Row(
             unit="cps",
             queries=(
                 Query(
-                    "sum by (instance) (rate(sglang:generation_tokens_total[$__rate_interval]))",
+                    "sum by (instance) (rate(sglang_generation_tokens_total[$__rate_interval]))",
                     "{{instance}}",
                 ),
             ),
