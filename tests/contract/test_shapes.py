@@ -1,5 +1,6 @@
 """Statuses and shapes: both servers answer what the recordings show."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -114,3 +115,18 @@ async def test_what_dashboards_ask_for_is_on_the_metrics_page_that_asks_for_no_k
     wanted = {f"sglang:{name}" for name in ("num_running_reqs", "num_queue_reqs", "token_usage")}
     assert wanted <= samples.keys()
     assert samples["sglang:generation_tokens_total"] >= SHORT.max_new_tokens
+
+
+async def test_asked_in_openmetrics_as_prometheus_asks_the_colon_of_every_sample_is_an_underscore(
+    server: Subject,
+) -> None:
+    """What deploy/prometheus/prometheus.yml undoes."""
+    await server.client.generate(server.request("scraped"))
+    asked = {"Accept": "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"}
+    answer = await server.http.get("/metrics", headers=asked, follow_redirects=True)
+    assert answer.headers["content-type"].startswith("application/openmetrics-text")
+    samples = {re.split(r"[{ ]", line)[0] for line in answer.text.splitlines() if not line.startswith("#")}
+    wanted = {f"sglang_{name}" for name in ("num_running_reqs", "num_queue_reqs", "token_usage")}
+    assert wanted | {"sglang_generation_tokens_total"} <= samples
+    assert not [name for name in samples if ":" in name]
+    assert answer.text.endswith("# EOF\n")
