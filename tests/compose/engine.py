@@ -21,9 +21,10 @@ _PACKAGES = ("docker.io", "containerd", "runc")
 _DEADLINE_S = 60.0
 _ADDRESSES = ("--default-address-pool", "base=10.202.0.0/16,size=24")
 """Of its networks: not those that Docker takes by itself, which may be in use."""
-_UNTOUCHED = ("--iptables=false", "--ip-masq=false", "--ip-forward=false", "--bridge=none")
+_UNTOUCHED = ("--iptables=false", "--ip-masq=false", "--ip-forward=false")
 """The firewall and the routing of this machine are left as they are: containers are reached through Docker's proxy, and
 builds use this machine's own network."""
+_DEFAULT_BRIDGE = Path("/sys/class/net/docker0")
 HOW = "install Docker and start it, or run this as root on a Debian system"
 
 Say = Callable[[str], None]
@@ -101,7 +102,7 @@ def _started(programs: Path, folder: Path, say: Say) -> Iterator[Engine]:
     say(f"starting a Docker engine; its log is {folder / 'dockerd.log'}")
     with (folder / "dockerd.log").open("wb") as log:
         process = subprocess.Popen(
-            ("dockerd", "--host", socket, *map(str, state), *_UNTOUCHED, *_ADDRESSES),
+            ("dockerd", "--host", socket, *map(str, state), *_UNTOUCHED, *_bridge(), *_ADDRESSES),
             env=environment,
             stdout=log,
             stderr=log,
@@ -119,6 +120,11 @@ def _started(programs: Path, folder: Path, say: Say) -> Iterator[Engine]:
         finally:
             process.terminate()
             process.wait()
+
+
+def _bridge() -> tuple[str, ...]:
+    """The default network, which nothing here uses, is not made. But told so, Docker removes another engine's."""
+    return () if _DEFAULT_BRIDGE.exists() else ("--bridge=none",)
 
 
 def _run(*argv: str, cwd: Path) -> None:
