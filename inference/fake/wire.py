@@ -227,8 +227,12 @@ def loads(server: FakeServer) -> dict[str, object]:
     }
 
 
-def metrics(server: FakeServer) -> str:
-    """The answer of GET /metrics: of the real one's hundreds of metrics those that somebody looks at."""
+def metrics(server: FakeServer, *, open_metrics: bool) -> str:
+    """The answer of GET /metrics: of the real one's hundreds of metrics those that somebody looks at.
+
+    In OpenMetrics the real one escapes the colon in the names of samples, though not in those of their types.
+    """
+    sample, total, end = ("sglang_", "_total ", "# EOF\n") if open_metrics else ("sglang:", " ", "")
     labels = f'{{model_name="{server.config.model_path}"}}'
     numbers = {
         "num_running_reqs gauge": len(server.decoder.running),
@@ -236,9 +240,11 @@ def metrics(server: FakeServer) -> str:
         "token_usage gauge": 0.0,
         "generation_tokens_total counter": server.num_generated,
     }
-    return "".join(
-        f"# TYPE sglang:{name}\nsglang:{name.split()[0]}{labels} {number}\n" for name, number in numbers.items()
+    lines = (
+        f"# TYPE sglang:{name.replace(total, ' ')}\n{sample}{name.split()[0]}{labels} {number}\n"
+        for name, number in numbers.items()
     )
+    return "".join(lines) + end
 
 
 def checksum(server: FakeServer) -> dict[str, object]:

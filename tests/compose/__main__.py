@@ -4,6 +4,7 @@ Owns: the course of it, and what it says meanwhile. Invariant: whatever happens,
 engine that was started for it is stopped.
 """
 
+import signal
 import subprocess
 import sys
 import time
@@ -43,6 +44,8 @@ def main(
         sys.stdout.write(f"{time.monotonic() - started:6.0f} s  {line}\n")
         sys.stdout.flush()
 
+    # As Ctrl-C does: what was begun is removed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         with engine(say, keep=keep) as found:
             _course(found, say, budget_rollouts, minutes)

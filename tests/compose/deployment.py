@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from deploy.lint import COMPOSE_FILE, ROOT, compose_binary
+from deploy.lint import COMPOSE_FILE, ROOT, compose
 from scheduler.ports import free_port
 from tests.compose.engine import Engine
 from tests.compose.wheels import has_own_torch
@@ -51,7 +51,7 @@ class Deployment:
             settings["TORCH_INDEX"] = ""
         # What somebody set for a deployment of their own, in .env, is not what is tested.
         where = ("--file", str(COMPOSE_FILE), "--env-file", str(ROOT / ".env.example"), "--project-name", PROJECT)
-        command = (str(compose_binary()), *where)
+        command = (*compose(), *where)
         done = subprocess.run(
             (*command, *arguments), env={**self.engine.environment, **settings}, capture_output=True, check=True
         )

@@ -1,7 +1,7 @@
 """A Docker engine: the one that is there, else Debian's, unpacked and started for as long as it is needed.
 
-Owns: that engine's programs, its process and its data. Leaves this machine's firewall alone: `iptables` is installed
-because the names of containers are resolved through rules inside their own network namespaces.
+Owns: that engine's programs, its process and its data. Leaves this machine's firewall and routing alone: `iptables` is
+installed because the names of containers are resolved through rules inside their own network namespaces.
 Invariant: an engine that was started here is gone when the block ends, and so is what it kept, unless it is to be kept.
 """
 
@@ -19,8 +19,12 @@ from inference.interpreter import cache_dir
 
 _PACKAGES = ("docker.io", "containerd", "runc")
 _DEADLINE_S = 60.0
-_ADDRESSES = ("--bip", "10.201.0.1/24", "--default-address-pool", "base=10.202.0.0/16,size=24")
+_ADDRESSES = ("--default-address-pool", "base=10.202.0.0/16,size=24")
 """Of its networks: not those that Docker takes by itself, which may be in use."""
+_UNTOUCHED = ("--iptables=false", "--ip-masq=false", "--ip-forward=false")
+"""The firewall and the routing of this machine are left as they are: containers are reached through Docker's proxy, and
+builds use this machine's own network."""
+_DEFAULT_BRIDGE = Path("/sys/class/net/docker0")
 HOW = "install Docker and start it, or run this as root on a Debian system"
 
 Say = Callable[[str], None]
@@ -95,12 +99,15 @@ def _started(programs: Path, folder: Path, say: Say) -> Iterator[Engine]:
     socket = f"unix://{folder / 'docker.sock'}"
     environment = os.environ | {"PATH": path, "DOCKER_HOST": socket, "DOCKER_BUILDKIT": "1"}
     state = ("--data-root", folder / "data", "--exec-root", folder / "exec", "--pidfile", folder / "docker.pid")
-    # The firewall of this machine is left as it is: containers are reached through Docker's proxy.
-    network = ("--iptables=false", "--ip-masq=false", *_ADDRESSES)
     say(f"starting a Docker engine; its log is {folder / 'dockerd.log'}")
     with (folder / "dockerd.log").open("wb") as log:
         process = subprocess.Popen(
-            ("dockerd", "--host", socket, *map(str, state), *network), env=environment, stdout=log, stderr=log
+            ("dockerd", "--host", socket, *map(str, state), *_UNTOUCHED, *_bridge(), *_ADDRESSES),
+            env=environment,
+            stdout=log,
+            stderr=log,
+            # Else Ctrl-C would reach it too, and it would be gone before the deployment is removed.
+            start_new_session=True,
         )
         try:
             found = Engine(environment=environment, started_here=True)
@@ -113,6 +120,11 @@ def _started(programs: Path, folder: Path, say: Say) -> Iterator[Engine]:
         finally:
             process.terminate()
             process.wait()
+
+
+def _bridge() -> tuple[str, ...]:
+    """The default network, which nothing here uses, is not made. But told so, Docker removes another engine's."""
+    return () if _DEFAULT_BRIDGE.exists() else ("--bridge=none",)
 
 
 def _run(*argv: str, cwd: Path) -> None:

@@ -18,7 +18,8 @@ from tests.compose.wheels import pip_configuration
 
 STAND_INS = Path(__file__).parent / "stand_ins"
 _MINIMAL = "localhost/bookworm:minbase"
-_PYTHON = "python:3.11-slim-bookworm"
+PYTHON = "python:3.11-slim-bookworm"
+"""What our Dockerfiles are made from."""
 _BY_REPOSITORY = {"python": "python", "redis": "redis", "prom/prometheus": "prometheus"}
 """The Dockerfile in `stand_ins` that stands in for an image, by its repository."""
 
@@ -32,19 +33,16 @@ class Images:
 
     def prepare(self, services: Mapping[str, Mapping[str, object]]) -> set[str]:
         """Have the images of these services, of a compose file; returns the services whose image cannot be had."""
-        self._have(_PYTHON)
-        missing = set()
+        self._have(PYTHON)
+        plans = {str(service["image"]): service["build"] for service in services.values() if "build" in service}
         with pip_configuration() as configuration:
-            built = set()
-            for name, service in services.items():
-                image = str(service["image"])
-                if "build" in service:
-                    if image not in built:
-                        self._build(image, service["build"], configuration)
-                        built.add(image)
-                elif image not in built and not self._have(image):
-                    missing.add(name)
-        return missing
+            for image, plan in plans.items():
+                self._build(image, plan, configuration)
+        return {
+            name
+            for name, service in services.items()
+            if service["image"] not in plans and not self._have(str(service["image"]))
+        }
 
     def _have(self, image: str) -> bool:
         """Pull an image, or make what stands in for it; whether there is either."""

