@@ -6,15 +6,18 @@ every process it started is gone when it returns.
 
 import asyncio
 import json
+import platform
+import shlex
 import shutil
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
 from rich.console import Console
 
-from inference.interpreter import cache_dir
+from inference.interpreter import SGLANG_VERSION, cache_dir
 from scheduler import logs
 from scheduler.client import Client
 from scheduler.core.errors import InvalidInput, PilotCommitError, ServerUnavailable
@@ -23,6 +26,7 @@ from scheduler.demo import report as reports
 from scheduler.demo.facts import Facts, point, snapshot, with_accuracy
 from scheduler.demo.history import RunHistory, RunPoint
 from scheduler.demo.options import DemoOptions
+from scheduler.demo.page import page
 from scheduler.demo.progress import ProgressDisplay
 from scheduler.demo.report import Report
 from scheduler.demo.submission import submit
@@ -129,9 +133,24 @@ async def _course(stack: Stack, options: DemoOptions, model: str, console: Conso
         seed=options.seed,
         restarts={name: len(child.restarts) for name, child in stack.children.items() if child.restarts},
         pictures=pictures,
+        page=options.out / "report.html",
     )
     (options.out / "report.json").write_text(json.dumps(msgspec.to_builtins(report.as_json()), indent=2) + "\n")
+    (options.out / "report.html").write_text(
+        page(
+            report,
+            picture=pictures[0].read_bytes(),
+            command=shlex.join(["pilotcommit", *sys.argv[1:]]),
+            versions=_versions(),
+        )
+    )
     return report
+
+
+def _versions() -> dict[str, str]:
+    """Of what a run's numbers depend on."""
+    found = {"pilotcommit": version("pilotcommit"), "Python": platform.python_version()}
+    return found | {"torch": version("torch"), "transformers": version("transformers"), "SGLang": SGLANG_VERSION}
 
 
 async def _watch(client: Client, run_id: str, title: str, console: Console) -> tuple[Facts, list[RunPoint]]:

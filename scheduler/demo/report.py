@@ -47,6 +47,8 @@ class Report:
     restarts: Mapping[str, int]
     """Unplanned restarts of processes, by name."""
     pictures: tuple[str, ...]
+    page: str
+    """The HTML file with all of this."""
 
     @classmethod
     def of(
@@ -58,6 +60,7 @@ class Report:
         seed: int,
         restarts: Mapping[str, int],
         pictures: tuple[Path, ...],
+        page: Path,
     ) -> "Report":
         """The report of a run that has ended."""
         by_purpose = {record.purpose: record.accuracy for record in facts.measured()}
@@ -84,6 +87,7 @@ class Report:
             ledger=facts.ledger,
             restarts=restarts,
             pictures=tuple(str(path) for path in pictures),
+            page=str(page),
         )
 
     def as_json(self) -> dict[str, object]:
@@ -110,7 +114,7 @@ def _lines(report: Report) -> list[tuple[str, str | Text]]:
         ("accuracy after", _interval(report.accuracy_after)),
         ("gain", Text(_gain(report.accuracy_gain), style="bold green")),
         ("steps", f"{report.steps} in {report.elapsed_s / 60:.1f} min, weight version {report.weight_version}"),
-        ("rollouts", f"{report.rollouts:,} ({_stages(report)})"),
+        ("rollouts", f"{report.rollouts:,} ({by_stage(report)})"),
         ("prompts considered", f"{report.prompts_considered:,}; skip rate {', '.join(percent.values()) or 'none'}"),
         ("saved", _saved(report)),
         ("ledger", "balanced" if report.ledger.balanced else Text("NOT BALANCED", style="bold red")),
@@ -119,10 +123,12 @@ def _lines(report: Report) -> list[tuple[str, str | Text]]:
         told = ", ".join(f"{name} {count} times" for name, count in report.restarts.items())
         lines.append(("restarts", told))
     lines += [("picture", path) for path in report.pictures[:1]]
+    lines.append(("report", report.page))
     return lines
 
 
-def _stages(report: Report) -> str:
+def by_stage(report: Report) -> str:
+    """The rollouts of each stage, in words."""
     named = {"pilot": "pilots", "commit": "commits"}
     told = [f"{report.rollouts_by_stage.get(stage, 0):,} {name}" for stage, name in named.items()]
     return f"{', '.join(told)}; {report.rollouts_by_stage.get(Stage.EVAL, 0):,} more for evaluation"
@@ -156,14 +162,15 @@ def _ledger(ledger: LedgerFacts) -> Table:
     table.add_column("")
     for stage in ledger.stages:
         table.add_column(stage, justify="right")
-    names = {name for stage in ledger.stages.values() for name, count in _settled(stage).items() if count}
+    names = {name for stage in ledger.stages.values() for name, count in settled(stage).items() if count}
     for name in sorted(names):
-        table.add_row(name, *(f"{_settled(stage).get(name, 0):,}" for stage in ledger.stages.values()))
+        table.add_row(name, *(f"{settled(stage).get(name, 0):,}" for stage in ledger.stages.values()))
     table.add_section()
     table.add_row("attempts", *(f"{stage.attempts:,}" for stage in ledger.stages.values()), style="bold")
     table.add_row("generated tokens", *(f"{stage.tokens:,}" for stage in ledger.stages.values()))
     return table
 
 
-def _settled(stage: StageFacts) -> dict[str, int]:
+def settled(stage: StageFacts) -> dict[str, int]:
+    """A stage's attempts by what became of them, those still open included."""
     return {**stage.outcomes, **{f"{name} (open)": count for name, count in stage.open.items()}}

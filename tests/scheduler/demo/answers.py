@@ -1,8 +1,11 @@
 """Answers of the API as the demo reads them."""
 
+from pathlib import Path
+
 from scheduler.core.ledger import Ledger
 from scheduler.core.types import Stage
 from scheduler.demo.facts import Facts
+from scheduler.demo.report import Report
 
 Json = dict[str, object]
 
@@ -93,4 +96,17 @@ def make_facts(
     server = {"url": "http://s", "standing": "serving", "state": "healthy", "version": 1, "in_flight": 3, "reason": ""}
     return Facts.read(
         elapsed_s, run_answer(state=state, step=step), ledger_answer(TRAINED), evaluations or [], [server]
+    )
+
+
+def make_report(evaluations: list[Json], restarts: dict[str, int] | None = None) -> Report:
+    """The report of a run that spent its budget."""
+    return Report.of(
+        make_facts(state="exhausted", step=5, evaluations=evaluations),
+        allocator="pilot_commit",
+        model="tiny",
+        seed=0,
+        restarts=restarts or {},
+        pictures=(),
+        page=Path("out/report.html"),
     )

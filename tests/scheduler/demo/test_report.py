@@ -6,18 +6,7 @@ import msgspec
 from rich.console import Console
 
 from scheduler.demo.report import Report, render
-from tests.scheduler.demo.answers import Json, evaluation_answer, make_facts
-
-
-def _report(evaluations: list[Json], restarts: dict[str, int] | None = None) -> Report:
-    return Report.of(
-        make_facts(state="exhausted", step=5, evaluations=evaluations),
-        allocator="pilot_commit",
-        model="tiny",
-        seed=0,
-        restarts=restarts or {},
-        pictures=(),
-    )
+from tests.scheduler.demo.answers import evaluation_answer, make_report
 
 
 def _text(report: Report) -> str:
@@ -28,7 +17,9 @@ def _text(report: Report) -> str:
 
 
 def test_json_carries_the_accuracies_the_rollouts_and_the_ledger() -> None:
-    report = _report([evaluation_answer("before", step=0, correct=1), evaluation_answer("after", step=5, correct=3)])
+    report = make_report(
+        [evaluation_answer("before", step=0, correct=1), evaluation_answer("after", step=5, correct=3)]
+    )
     facts = json.loads(json.dumps(msgspec.to_builtins(report.as_json())))
     assert facts["accuracy_before"]["estimate"] == 0.25
     assert facts["accuracy_after"]["estimate"] == 0.75
@@ -40,12 +31,13 @@ def test_json_carries_the_accuracies_the_rollouts_and_the_ledger() -> None:
 
 def test_people_see_the_gain_with_its_interval_and_where_the_rollouts_went() -> None:
     evaluations = [evaluation_answer("before", step=0, correct=1), evaluation_answer("after", step=5, correct=3)]
-    text = _text(_report(evaluations, restarts={"scheduler": 2}))
+    text = _text(make_report(evaluations, restarts={"scheduler": 2}))
     assert "+50.0 points" in text
     assert "24 of the 64 rollouts" in text
     assert "scheduler 2 times" in text
     assert "balanced" in text
+    assert "out/report.html" in text
 
 
 def test_a_run_without_measurements_says_so_instead_of_showing_zeros() -> None:
-    assert _text(_report([])).count("not measured") == 3
+    assert _text(make_report([])).count("not measured") == 3
