@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Annotated, BinaryIO
 
 import typer
+from rich.console import Console
+from rich.progress import wrap_file
 
 from scheduler.cli import answers, tables
 from scheduler.cli.names import PoolName
@@ -74,5 +76,17 @@ def _opened(file: Path) -> Iterator[BinaryIO]:
         lines = file.open("rb")
     except OSError as exc:
         raise typer.BadParameter(f"{file} cannot be read: {exc.strerror}", param_hint="FILE") from exc
-    with lines:
-        yield lines
+    # Nothing is drawn where nobody looks: stderr is no terminal then.
+    console = Console(stderr=True)
+    with (
+        lines,
+        wrap_file(
+            lines,
+            file.stat().st_size,
+            description="adding prompts",
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        ) as told,
+    ):
+        yield told

@@ -2,7 +2,6 @@
 
 import sys
 import time
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +14,7 @@ from scheduler.cli.explanation_answers import UnsolvedPrompts
 from scheduler.cli.ledger_table import ledger as ledger_table
 from scheduler.cli.names import RunId
 from scheduler.cli.run_options import Fields, merged, parameters, read_fields
-from scheduler.cli.terminal import DEFAULT_URL, AsJson, Terminal, Url, talk
+from scheduler.cli.terminal import DEFAULT_URL, INTERRUPTED, AsJson, Terminal, Url, say, talk
 from scheduler.client import Json
 from scheduler.core.evaluation import EvaluationMeasure
 from scheduler.core.incomplete import IncompletePolicy
@@ -294,9 +293,13 @@ def _follow(terminal: Terminal, run_id: str, *, interval_s: float = 2.0) -> None
     # Imported here: no other command pays for the display.
     from scheduler.cli.watch import watch as follow
 
-    with suppress(KeyboardInterrupt):
-        if follow(terminal, run_id, interval_s=interval_s) is RunState.FAILED:
-            raise typer.Exit(1)
+    try:
+        ended = follow(terminal, run_id, interval_s=interval_s)
+    except KeyboardInterrupt as stopped:
+        say(f"the run goes on; `pilotcommit run watch {run_id}` follows it again")
+        raise typer.Exit(INTERRUPTED) from stopped
+    if ended is RunState.FAILED:
+        raise typer.Exit(1)
 
 
 def _show(terminal: Terminal, run: Json) -> None:

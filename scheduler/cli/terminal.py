@@ -21,6 +21,8 @@ from scheduler.secret_files import with_secrets
 from scheduler.tls import ClientTls
 
 DEFAULT_URL = "http://127.0.0.1:8400"
+INTERRUPTED = 130
+"""The exit code after Ctrl-C, as shells have it."""
 TOKEN_VARIABLE = "PILOTCOMMIT_TOKEN"
 """Read from the environment only: a flag can be seen by everybody on the machine."""
 

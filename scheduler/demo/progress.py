@@ -23,6 +23,8 @@ from scheduler.demo.statistics import Accuracy
 
 LINE_INTERVAL_S = 15.0
 _LABEL_WIDTH = 12
+_TOLD_FROM, _TOLD_AFTER_S = 0.05, 10.0
+"""Share of the budget, and seconds, from which on the time left is told."""
 _DASH = "\N{EN DASH}"
 _SEPARATOR = "  \N{MIDDLE DOT}  "
 
@@ -110,7 +112,7 @@ def render(snapshot: Snapshot) -> RenderableType:
         rows,
         title=Text(snapshot.title, style="bold"),
         title_align="left",
-        subtitle=Text(_clock(snapshot.elapsed_s), style="dim"),
+        subtitle=Text(_times(snapshot), style="dim"),
         subtitle_align="right",
         border_style=_STATE_COLOURS[snapshot.state],
         box=box.ROUNDED,
@@ -120,7 +122,7 @@ def render(snapshot: Snapshot) -> RenderableType:
 
 def render_line(snapshot: Snapshot) -> str:
     """The snapshot as one plain line, for logs and pipes."""
-    parts = [_clock(snapshot.elapsed_s), snapshot.state.value]
+    parts = [_times(snapshot), snapshot.state.value]
     if snapshot.waiting_for:
         parts.append(snapshot.waiting_for)
     parts += [
@@ -248,6 +250,25 @@ def _server(server: ServerLine) -> Text:
     return text.append(
         f"{_SEPARATOR}{server.state}{_SEPARATOR}{version}{_SEPARATOR}{server.in_flight} in flight", style="default"
     )
+
+
+def _times(snapshot: Snapshot) -> str:
+    left = left_s(snapshot)
+    return _clock(snapshot.elapsed_s) + ("" if left is None else f", about {_clock(left)} left")
+
+
+def left_s(snapshot: Snapshot) -> float | None:
+    """Seconds until budget or steps are spent, at the rate so far; None where that says nothing yet.
+
+    Not before a twentieth is done: a first step waits for servers and for an evaluation.
+    """
+    shares = [snapshot.rollouts_used / snapshot.rollouts_budget] if snapshot.rollouts_budget else []
+    shares += [snapshot.step / snapshot.max_steps] if snapshot.max_steps else []
+    done = max(shares, default=0.0)
+    is_told = snapshot.state is RunState.RUNNING and snapshot.elapsed_s >= _TOLD_AFTER_S
+    if not is_told or not _TOLD_FROM <= done < 1:
+        return None
+    return snapshot.elapsed_s * (1 - done) / done
 
 
 def _total_skip_rate(snapshot: Snapshot) -> float | None:

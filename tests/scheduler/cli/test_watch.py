@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import os
+import signal
+import sys
 
 import pytest
 
@@ -85,3 +88,21 @@ async def test_accuracies_of_another_pool_or_measure_are_not_compared(
     other: Json = {**look.evaluations[0], **changes, "results": {"p": {"correct": 0, "judged": 4}}}
     both = Look(run=look.run, ledger=look.ledger, evaluations=[*look.evaluations, other], servers=look.servers)
     assert as_snapshot(both, now=62.0).accuracy == as_snapshot(look, now=62.0).accuracy
+
+
+async def test_ctrl_c_leaves_the_run_alone_and_says_so(service: Service, url: str) -> None:
+    await create_run(service.redis, "mine")
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", "import sys; from scheduler.cli import main; sys.exit(main())"),
+        *("run", "watch", "mine", "--url", url),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=os.environ | {"COLUMNS": "200"},
+    )
+    assert process.stdout is not None
+    assert b"queued" in await process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, err = await process.communicate()
+    assert process.returncode == 130
+    assert "the run goes on; `pilotcommit run watch mine`" in err.decode()
+    assert (await service.runs.get("mine")).state is RunState.QUEUED

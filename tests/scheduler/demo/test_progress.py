@@ -8,7 +8,7 @@ from rich.console import Console
 
 from scheduler.core.lifecycle import RunState
 from scheduler.core.types import Verdict
-from scheduler.demo.progress import ProgressDisplay, ServerLine, Snapshot, render, render_line
+from scheduler.demo.progress import ProgressDisplay, ServerLine, Snapshot, left_s, render, render_line
 from tests.scheduler.demo.values import make_accuracy
 
 EMPTY = Snapshot(title="a run", elapsed_s=3, state=RunState.WAITING_WEIGHTS)
@@ -99,7 +99,7 @@ def test_off_a_terminal_a_line_comes_at_first_when_due_and_when_the_state_change
             display.show(replace(FULL, elapsed_s=elapsed_s))
         display.show(replace(FULL, elapsed_s=19.5, state=RunState.DRAINING))
     lines = out.getvalue().splitlines()
-    assert [line.split(" | ")[0] for line in lines] == ["0:00", "0:10", "0:19"]
+    assert [line.split(" | ")[0] for line in lines] == ["0:00", "0:10, about 0:06 left", "0:19"]
     assert "draining" in lines[-1]
 
 
@@ -112,3 +112,22 @@ def test_on_a_terminal_the_panel_is_redrawn_in_place_and_left_behind() -> None:
     assert "\x1b[1A" in drawn
     assert drawn.rindex("running") > drawn.rindex("waiting weights")
     assert "\x1b[?25h" in drawn, "the cursor is shown again"
+
+
+@pytest.mark.parametrize(
+    ("changes", "seconds"),
+    [
+        ({"rollouts_used": 250, "rollouts_budget": 1000}, 300.0),
+        ({"rollouts_used": 250, "rollouts_budget": 1000, "step": 5, "max_steps": 10}, 100.0),
+        ({"step": 1, "max_steps": 4}, 300.0),
+        ({"rollouts_used": 10, "rollouts_budget": 1000}, None),
+        ({"rollouts_used": 1000, "rollouts_budget": 1000}, None),
+        ({"rollouts_used": 250}, None),
+        ({"rollouts_used": 250, "rollouts_budget": 1000, "state": RunState.PAUSED}, None),
+    ],
+)
+def test_the_time_left_is_that_of_what_will_be_spent_first(changes: dict[str, object], seconds: float | None) -> None:
+    snapshot = replace(Snapshot(title="t", elapsed_s=100.0, state=RunState.RUNNING), **changes)  # type: ignore[arg-type]
+    assert left_s(snapshot) == seconds
+    told = "left" in render_line(snapshot)
+    assert told is (seconds is not None)
