@@ -123,7 +123,7 @@ async def test_the_api_is_served_over_tls_where_it_has_a_certificate(model_folde
         context = ssl.create_default_context(cafile=str(authority.ca_file))
         async with httpx.AsyncClient(verify=context, trust_env=False) as http:
             answer = await http.get(f"{scheduler.url.replace('http', 'https', 1)}/healthz")
-    assert answer.json() == {"status": "alive"}
+    assert answer.json()["status"] == "alive"
 
 
 @pytest.mark.e2e
