@@ -51,8 +51,12 @@ class Broadcaster:
         port: int = 0,
         bucket_bytes: int = BUCKET_BYTES,
         retry_s: float = 1.0,
+        settle_s: float = 1.0,
     ) -> None:
-        """`address` and `port` are where servers find this process; port 0 takes a free one for each round."""
+        """`address` and `port` are where servers find this process; port 0 takes a free one for each round.
+
+        `settle_s` is how long after the end of a round all may still turn out to have been sent.
+        """
         self._link = link
         self._incarnation = incarnation
         self._backend = backend
@@ -60,6 +64,7 @@ class Broadcaster:
         self._port = port
         self._bucket_bytes = bucket_bytes
         self._retry_s = retry_s
+        self._settle_s = settle_s
         self._offer: BroadcastOffer | None = None
         self.num_sent = 0
         """Rounds in which every bucket was sent."""
@@ -113,6 +118,9 @@ class Broadcaster:
         over = asyncio.ensure_future(self._over(order.group))
         try:
             await asyncio.wait({leading, over}, return_when=asyncio.FIRST_COMPLETED)
+            if not leading.done():
+                # The others, and through them the scheduler, may know of the last bucket before this process does.
+                await asyncio.wait({leading}, timeout=self._settle_s)
             if not leading.done():
                 return over.result()
             if failure := leading.result():
