@@ -18,10 +18,10 @@ import msgspec
 import typer
 from rich.console import Console
 
-from benchmarks.target import pools, record, settings, targets
+from benchmarks.target import documents, pools, record, settings, targets
 from benchmarks.target import report as reports
-from benchmarks.target.analysis import cells
 from benchmarks.target.candidates import Problem, measure, problem, read
+from benchmarks.target.compared import Compared, baseline_of
 from benchmarks.target.expressions import questions
 from benchmarks.target.origin import ROOT
 from benchmarks.target.overview import overview, reached
@@ -130,7 +130,7 @@ def fix_targets(
     console = Console(stderr=True)
     with _errors(console):
         table = settings.load().comparison(comparison)
-        found = targets.targets_of(_baseline(comparison, results))
+        found = targets.targets_of(baseline_of(comparison, results))
         targets.fix(table.pool, found, force=force)
         sys.stdout.write(json.dumps(msgspec.to_builtins(found)) + "\n")
 
@@ -145,18 +145,22 @@ def report(
     """Tables and pictures of the records there are."""
     console = Console(stderr=True)
     with _errors(console):
-        table = settings.load().comparison(comparison)
-        fixed = targets.load().get(table.pool)
-        if fixed is None:
-            raise InvalidInput(f"pool {table.pool} has no targets: run GRPO and then `targets`", field="comparison")
-        baseline = _baseline(comparison, results)
-        own = [made for made in record.read_all(results / comparison) if made.header.name != settings.BASELINE]
-        found = cells([*baseline, *own], baseline, fixed)
+        compared = Compared.of(comparison, results)
         if as_json:
-            sys.stdout.write(json.dumps(reports.as_json(found, fixed, comparison)) + "\n")
+            sys.stdout.write(json.dumps(reports.as_json(compared.cells, compared.targets, comparison)) + "\n")
         else:
-            sys.stdout.write(reports.markdown(found, fixed))
-        _draw([*baseline, *own], table.pool, fixed, out or results, comparison, console)
+            sys.stdout.write(reports.markdown(compared.cells, compared.targets))
+        _draw(compared, out or results, console)
+
+
+@app.command("document")
+def document(results: Results = RESULTS) -> None:
+    """Write the tables of README.md and docs/comparing.md anew, from the records there are."""
+    console = Console(stderr=True)
+    with _errors(console):
+        for path in documents.PATHS:
+            path.write_text(documents.filled(path.read_text(), results))
+            console.print(f"[dim]{path}[/]", highlight=False)
 
 
 class _Session:
@@ -178,7 +182,7 @@ class _Session:
         if missing(own, self._results):
             self._console.print("not all of GRPO's runs are there: no targets are fixed, and nothing else is run")
             return
-        targets.fix(planned[0].pool, targets.targets_of(_baseline(planned[0].comparison, self._results)))
+        targets.fix(planned[0].pool, targets.targets_of(baseline_of(planned[0].comparison, self._results)))
         self.make(planned)
 
     def make(self, planned: list[PlannedRun]) -> None:
@@ -214,20 +218,12 @@ def _problems(plan: pools.PoolPlan) -> tuple[Problem, ...]:
     return reasoning.problems(_PER_TASK, _POOL_SEED)
 
 
-def _baseline(comparison: str, results: Path) -> list[record.Record]:
-    """GRPO's records of a comparison, or of the one that it takes them from."""
-    source = settings.load().comparison(comparison).baseline or comparison
-    return [made for made in record.read_all(results / source) if made.header.name == settings.BASELINE]
-
-
-def _draw(
-    records: list[record.Record], pool: str, fixed: targets.Targets, folder: Path, name: str, console: Console
-) -> None:
+def _draw(compared: Compared, folder: Path, console: Console) -> None:
     from benchmarks.target.picture import draw
 
-    rates = pools.rates_of(pools.load(pool).prompts)
-    title = f"Held-out accuracy against rollouts, pool {pool}, {name.replace('_', ' ')}"
-    for path in draw(records, rates, fixed, folder, name=name, title=title):
+    rates = pools.rates_of(pools.load(compared.pool).prompts)
+    title = f"Held-out accuracy against rollouts, pool {compared.pool}, {compared.comparison.replace('_', ' ')}"
+    for path in draw(compared.records, rates, compared.targets, folder, name=compared.comparison, title=title):
         console.print(f"[dim]{path}[/]", highlight=False)
 
 

@@ -9,6 +9,7 @@ import msgspec
 
 from benchmarks.target.analysis import Bound, Cell, Ratio, Spend
 from benchmarks.target.curves import Axis
+from benchmarks.target.settings import BASELINE
 from benchmarks.target.targets import Targets
 from scheduler.client import Json
 
@@ -16,12 +17,12 @@ _DASH = "\N{EN DASH}"
 _AXES = (Axis.ROLLOUTS, Axis.TOKENS, Axis.SECONDS)
 
 
-def markdown(cells: Sequence[Cell], targets: Targets) -> str:
-    """A table for each target: what was spent until then, and how many times less than GRPO that is."""
+def markdown(cells: Sequence[Cell], targets: Targets, shares: Sequence[str] = ()) -> str:
+    """A table for each target, or those named: what was spent until then, and how many times less than GRPO that is."""
     parts = [
-        f"**{share} % of GRPO's gain** (held-out accuracy {accuracy:.3f}, from {targets.start:.3f})\n\n"
+        f"**{share} % of GRPO's gain** (held-out accuracy {targets.accuracy[share]:.3f}, from {targets.start:.3f})\n\n"
         + _table([cell for cell in cells if cell.target == share])
-        for share, accuracy in targets.accuracy.items()
+        for share in shares or targets.accuracy
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -37,12 +38,18 @@ def as_json(cells: Sequence[Cell], targets: Targets, comparison: str) -> Json:
 
 def _table(cells: Sequence[Cell]) -> str:
     heads = ["allocator", "seeds", *(head for axis in _AXES for head in (_NAMES[axis], "GRPO ÷ it"))]
-    rows = [_row(name, cells) for name in dict.fromkeys(cell.name for cell in cells)]
+    rows = [_row(name, cells) for name in sorted({cell.name for cell in cells}, key=lambda name: _rank(name, cells))]
     rule = ["---", *("---:" for _ in heads[1:])]
     return "\n".join("| " + " | ".join(row) + " |" for row in (heads, rule, *rows))
 
 
 _NAMES = {Axis.ROLLOUTS: "rollouts", Axis.TOKENS: "tokens", Axis.SECONDS: "minutes"}
+
+
+def _rank(name: str, cells: Sequence[Cell]) -> tuple[bool, float, str]:
+    """GRPO first, and then whoever needs fewest rollouts of GRPO's; whoever has no ratio last."""
+    ratios = [cell.ratio for cell in cells if cell.name == name and cell.axis is Axis.ROLLOUTS]
+    return name != BASELINE, -(ratios[0].estimate if ratios and ratios[0] else 0.0), name
 
 
 def _row(name: str, cells: Sequence[Cell]) -> list[str]:

@@ -23,6 +23,16 @@ def test_a_target_that_was_not_reached_is_printed_as_a_bound() -> None:
     assert "| `dapo` | 0 of 2 reached it | > 200 | < 1.60 |" in table
 
 
+def test_whoever_needs_fewest_rollouts_comes_first_after_grpo_and_targets_can_be_chosen() -> None:
+    slow = [make_record(RISING, name="dapo", seed=0, rollouts_per_step=400)]
+    fast = [make_record(RISING, name="mopps", seed=0, rollouts_per_step=50)]
+    several = Targets(start=0.4, end=0.6, seeds=(0, 1), accuracy={"80": 0.56, "90": 0.58})
+    table = markdown(cells([*slow, *BASE, *fast], BASE, several), several, ["90"])
+    places = [table.index(f"`{name}`") for name in ("grpo", "mopps", "dapo")]
+    assert places == sorted(places)
+    assert table.count("of GRPO's gain") == 1
+
+
 def test_the_json_has_everything_that_the_tables_are_made_of() -> None:
     found = cells(BASE, BASE, TARGETS)
     answer = as_json(found, TARGETS, "equal_mixed")
