@@ -84,7 +84,7 @@ class Explanations:
     async def run(self, run_id: str, *, now: float) -> RunStory:
         """A run's story; raises NotFound with near ids."""
         await self._check_run(run_id)
-        view = await self._service.view_run(run_id)
+        view = await self._service.views.run(run_id)
         events = await course(self._redis, RunKeys(run_id))
         newest = await recent_versions(self._redis, RunKeys(run_id), count=1)
         until = now if view.record.ended_at is None else view.record.ended_at
@@ -101,7 +101,7 @@ class Explanations:
         record, keys = await self._service.runs.get(run_id), RunKeys(run_id)
         if not await self._service.pools.has(record.config.pool, prompt_id):
             raise await self._no_prompt(record.config.pool, prompt_id)
-        view = await self._service.view_prompt(run_id, prompt_id)
+        view = await self._service.views.prompt(run_id, prompt_id)
         visit_ids = list(dict.fromkeys(event.visit_id for event in view.history if event.visit_id))
         is_open = view.state is PromptState.CLAIMED
         opened = await open_visits_of(self._redis, keys, prompt_id) if is_open else []

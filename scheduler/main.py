@@ -130,11 +130,11 @@ async def serve(settings: Settings) -> None:
         loops = [
             tasks.create_task(service.fleet.watch(), name="fleet-watch"),
             tasks.create_task(service.roster.run(), name="fleet-roster"),
-            tasks.create_task(service.conduct(), name="conduct"),
+            tasks.create_task(service.conductor.conduct(), name="conduct"),
         ]
         log.info("serving", host=settings.host, port=settings.port, servers=settings.servers)
         await uvicorn.Server(config).serve()
-        await service.quiesce(grace_s=settings.stop_grace_s)
+        await service.conductor.quiesce(grace_s=settings.stop_grace_s)
         for loop in loops:
             loop.cancel()
     log.info("stopped")

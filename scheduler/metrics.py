@@ -43,12 +43,12 @@ async def _read(service: Service) -> Reading:
     runs = [
         RunReading(
             view=view,
-            evaluations=tuple(await service.view_evaluations(view.record.run_id)),
-            spread=await service.view_spread(view),
+            evaluations=tuple(await service.views.evaluations(view.record.run_id)),
+            spread=await service.views.spread(view),
         )
-        for view in shown(await service.view_runs())
+        for view in shown(await service.views.runs())
     ]
-    return Reading(runs=tuple(runs), servers=tuple(service.view_servers()), now=time.time())
+    return Reading(runs=tuple(runs), servers=tuple(service.fleet.view()), now=time.time())
 
 
 def shown(views: Sequence[RunView]) -> list[RunView]:

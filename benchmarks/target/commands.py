@@ -18,12 +18,12 @@ import msgspec
 import typer
 from rich.console import Console
 
+from benchmarks.origin import RESULTS as ALL_RESULTS
 from benchmarks.target import documents, pools, record, settings, targets
 from benchmarks.target import report as reports
 from benchmarks.target.candidates import Problem, measure, problem, read
 from benchmarks.target.compared import Compared, baseline_of
 from benchmarks.target.expressions import questions
-from benchmarks.target.origin import ROOT
 from benchmarks.target.overview import overview, reached
 from benchmarks.target.plan import TUNING, PlannedRun, matching, missing, runs_of
 from benchmarks.target.runner import Runner, RunnerOptions, scratch
@@ -31,7 +31,7 @@ from inference.interpreter import cache_dir
 from scheduler import logs
 from scheduler.core.errors import InvalidInput, PilotCommitError
 
-RESULTS = ROOT / "benchmarks" / "results" / "target"
+RESULTS = ALL_RESULTS / "target"
 _PER_FAMILY, _PER_TASK = 40, 80
 _POOL_SEED = 0
 

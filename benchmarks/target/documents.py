@@ -7,8 +7,8 @@ Owns: which documents, and how a table's place is marked: `<!-- results: COMPARI
 import re
 from pathlib import Path
 
+from benchmarks.origin import ROOT
 from benchmarks.target.compared import Compared
-from benchmarks.target.origin import ROOT
 from benchmarks.target.report import markdown
 
 PATHS = (ROOT / "README.md", ROOT / "docs" / "comparing.md")

@@ -20,8 +20,8 @@ import msgspec
 import structlog
 from rich.console import Console
 
+from benchmarks.origin import Origin, origin
 from benchmarks.target import pools
-from benchmarks.target.origin import Origin, origin
 from benchmarks.target.plan import PlannedRun
 from benchmarks.target.record import Header, Record, write
 from benchmarks.target.settings import BASELINE
@@ -72,7 +72,7 @@ class Runner:
 
     options: RunnerOptions
     console: Console
-    _origin: Origin = field(default_factory=origin)
+    _origin: Origin = field(default_factory=lambda: origin("benchmarks.target"))
     _durations_s: list[float] = field(default_factory=list)
 
     async def run(self, runs: Sequence[PlannedRun]) -> int:

@@ -20,12 +20,14 @@ def router(service: Service, guard: Guard) -> APIRouter:
     @routes.post("/{run}/broadcaster", status_code=204, summary="Offer weights by broadcast")
     async def offer(run: str, request: OfferBroadcast) -> None:
         """From now on servers get versions by broadcast where they can, else from disk. Offering again is harmless."""
-        await service.offer_broadcast(run, incarnation=request.incarnation, offer=request.offer())
+        await service.learner_desk.offer_broadcast(run, incarnation=request.incarnation, offer=request.offer())
 
     @routes.post("/{run}/broadcasts", summary="Wait for an order to broadcast")
     async def order(run: str, request: AskOrder) -> Orders:
         """Ask again where there was none. Whoever asks is listening at its address already."""
-        found = await service.broadcast_order(run, incarnation=request.incarnation, rendezvous=request.rendezvous())
+        found = await service.learner_desk.broadcast_order(
+            run, incarnation=request.incarnation, rendezvous=request.rendezvous()
+        )
         return Orders(order=None if found is None else Order(**asdict(found)))
 
     @routes.post("/{run}/broadcasts/{group}", summary="Wait for the end of a broadcast")
@@ -33,6 +35,8 @@ def router(service: Service, guard: Guard) -> APIRouter:
         run: str, group: Annotated[str, Path(description="The group of the order")], request: AskRound
     ) -> Round:
         """When it is over, whether well or not, the learner drops the group at once; servers may be waiting in it."""
-        return Round(over=await service.is_broadcast_over(run, incarnation=request.incarnation, group=group))
+        return Round(
+            over=await service.learner_desk.is_broadcast_over(run, incarnation=request.incarnation, group=group)
+        )
 
     return routes

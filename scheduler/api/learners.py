@@ -41,7 +41,7 @@ def router(service: Service, guard: Guard) -> APIRouter:
         Frames are length-prefixed msgpack; with `Accept: application/x-ndjson` they are lines for people to read.
         """
         readable = NDJSON in accept
-        frames = aiter(service.stream(run, incarnation=incarnation))
+        frames = aiter(service.learner_desk.stream(run, incarnation=incarnation))
         # The first frame is awaited here, so that a refusal is still a problem document and not a broken stream.
         first = await anext(frames)
         body = _encoded(first, frames, readable=readable)
@@ -61,7 +61,7 @@ def _add_reports(routes: APIRouter, service: Service, learns: Sequence[Depends])
     @routes.post("/{run}/learner", summary="Attach a learner", dependencies=learns)
     async def attach(run: str, request: Attach) -> learner_responses.Attachment:
         """Groups that an earlier incarnation applied and lost are delivered again if fresh, else rolled back."""
-        attached = await service.attach(
+        attached = await service.learner_desk.attach(
             run, incarnation=request.incarnation, step=request.step, trained=request.trained
         )
         return learner_responses.Attachment(**asdict(attached))
@@ -69,7 +69,7 @@ def _add_reports(routes: APIRouter, service: Service, learns: Sequence[Depends])
     @routes.post("/{run}/weights", status_code=202, summary="Publish initial or restored weights", dependencies=learns)
     async def publish(run: str, request: PublishWeights) -> learner_responses.Weights:
         """They become the next version and are pushed to every server."""
-        record = await service.publish_weights(
+        record = await service.learner_desk.publish(
             run, incarnation=request.incarnation, step=request.step, path=request.path, digest=request.digest
         )
         return learner_responses.Weights.of(record)
@@ -86,13 +86,13 @@ def _add_reports(routes: APIRouter, service: Service, learns: Sequence[Depends])
 
         All versions are kept: to read more than a thousand, go on with `before` the oldest one read.
         """
-        found = await service.view_weights(run, count=count, before=before)
+        found = await service.views.weights(run, count=count, before=before)
         return learner_responses.WeightVersions(weights=[learner_responses.Weights.of(record) for record in found])
 
     @routes.post("/{run}/applied", status_code=202, summary="Report a step", dependencies=learns)
     async def applied(run: str, request: Applied) -> learner_responses.Weights:
         """The groups of a batch are applied, and the new weights are the next version. Reporting twice is harmless."""
-        record = await service.applied(
+        record = await service.learner_desk.applied(
             run,
             incarnation=request.incarnation,
             step=request.step,
@@ -107,4 +107,4 @@ def _add_reports(routes: APIRouter, service: Service, learns: Sequence[Depends])
     @routes.post("/{run}/checkpointed", status_code=204, summary="Report a saved step", dependencies=learns)
     async def checkpointed(run: str, request: Checkpointed) -> None:
         """Everything applied up to that step is trained. Reporting twice is harmless."""
-        await service.checkpointed(run, incarnation=request.incarnation, step=request.step)
+        await service.learner_desk.checkpointed(run, incarnation=request.incarnation, step=request.step)

@@ -26,7 +26,7 @@ def router(service: Service, guard: Guard) -> APIRouter:
     @routes.get("/readyz", summary="Readiness")
     async def readyz() -> JSONResponse:
         """The scheduler can work: 503 says what is missing."""
-        missing = await service.is_ready()
+        missing = await service.conductor.is_ready()
         if missing:
             return problem(503, "Not ready", missing, kind="NotReady")
         return JSONResponse({"status": "ready"})

@@ -33,14 +33,14 @@ def router(service: Service, guard: Guard) -> APIRouter:
 
         One page looks at four thousand prompts at most: go on at `next_offset` until that is null.
         """
-        pages = await service.prompt_pages(run)
+        pages = await service.views.prompt_pages(run)
         wanted = Filter(state=state, verdict=verdict, like=like)
         return PromptRows.of(await pages.page(wanted, count=count, offset=offset))
 
     @routes.get("/{run}/informativeness", summary="How informative are the prompts?")
     async def informativeness(run: str) -> Informativeness:
         """A histogram of the informativeness table by last verdict, from two thousand of its rows at most."""
-        rows, visited = await (await service.prompt_pages(run)).sample()
+        rows, visited = await (await service.views.prompt_pages(run)).sample()
         bins = informativeness_histogram(row.evidence for row in rows)
         return Informativeness.of(bins, visited=visited, sampled=len(rows))
 

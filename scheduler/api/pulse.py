@@ -67,13 +67,13 @@ class Pulse:
             return self._seen
 
     async def _take(self) -> Mapping[str, bytes]:
-        seen = {"servers": _told("servers", Servers(servers=[shown(view) for view in self._service.view_servers()]))}
+        seen = {"servers": _told("servers", Servers(servers=[shown(view) for view in self._service.fleet.view()]))}
         for run_id in await self._service.runs.ids():
             seen[f"run {run_id}"] = self._ended.get(run_id) or await self._run(run_id)
         return seen
 
     async def _run(self, run_id: str) -> bytes:
-        view = await self._service.view_run(run_id)
+        view = await self._service.views.run(run_id)
         event = _told("run", Run.of(view))
         if view.record.state in ENDED:
             self._ended[run_id] = event

@@ -31,13 +31,13 @@ def _add_runs(routes: APIRouter, service: Service, guard: Guard, importable: Imp
         config = request.config()
         if is_import_path(config.allocator):
             importable.check(config.allocator, "allocator")
-        record = await service.create_run(config, request.run_id)
+        record = await service.orders.create(config, request.run_id)
         return await _run(service, record.run_id)
 
     @routes.get("", summary="List runs")
     async def list_runs() -> responses.Runs:
         """All runs, oldest first."""
-        return responses.Runs(runs=[responses.Run.of(view) for view in await service.view_runs()])
+        return responses.Runs(runs=[responses.Run.of(view) for view in await service.views.runs()])
 
     @routes.get("/{run}", summary="Show a run")
     async def show(run: str) -> responses.Run:
@@ -47,32 +47,32 @@ def _add_runs(routes: APIRouter, service: Service, guard: Guard, importable: Imp
     @routes.post("/{run}/pause", summary="Pause a run", dependencies=operates)
     async def pause(run: str) -> responses.Run:
         """Nothing new is claimed; what is under way finishes."""
-        await service.pause(run)
+        await service.orders.pause(run)
         return await _run(service, run)
 
     @routes.post("/{run}/resume", summary="Resume a paused run", dependencies=operates)
     async def resume(run: str) -> responses.Run:
         """Claim again."""
-        await service.resume(run)
+        await service.orders.resume(run)
         return await _run(service, run)
 
     @routes.post("/{run}/budget", summary="Raise a run's budget", dependencies=operates)
     async def raise_budget(run: str, request: RaiseBudget) -> responses.Run:
         """New limits, never lower ones, in force at once; asking again changes nothing. A run that is ending is not
         brought back."""
-        await service.raise_budget(run, request.budget())
+        await service.orders.raise_budget(run, request.budget())
         return await _run(service, run)
 
     @routes.post("/{run}/cancel", summary="Cancel a run", status_code=202, dependencies=operates)
     async def cancel(run: str) -> responses.Run:
         """What is in flight is aborted; the learner gets a while to save what it has applied."""
-        await service.cancel(run)
+        await service.orders.cancel(run)
         return await _run(service, run)
 
     @routes.get("/{run}/ledger", summary="What became of every attempt")
     async def ledger(run: str) -> responses.LedgerPage:
         """By stage, open state and outcome; with verdicts and their reasons."""
-        view = await service.view_run(run)
+        view = await service.views.run(run)
         return responses.LedgerPage.of(view.ledger, view.counters)
 
 
@@ -82,7 +82,7 @@ def _add_prompts(routes: APIRouter, service: Service, guard: Guard) -> None:
     @routes.get("/{run}/prompts/{prompt}", summary="Why was this prompt skipped?")
     async def prompt(run: str, prompt: str) -> responses.PromptPage:
         """Its evidence, its last verdict and why, when it returns, and its history."""
-        return responses.PromptPage.of(await service.view_prompt(run, prompt))
+        return responses.PromptPage.of(await service.views.prompt(run, prompt))
 
     @routes.post(
         "/{run}/prompts/{prompt}/reinstate",
@@ -91,7 +91,7 @@ def _add_prompts(routes: APIRouter, service: Service, guard: Guard) -> None:
     )
     async def reinstate(run: str, prompt: str) -> responses.PromptPage:
         """Deferred, evicted and quarantined prompts can be reinstated."""
-        return responses.PromptPage.of(await service.reinstate(run, prompt))
+        return responses.PromptPage.of(await service.orders.reinstate(run, prompt))
 
 
 def _add_evaluations(routes: APIRouter, service: Service, guard: Guard) -> None:
@@ -100,7 +100,7 @@ def _add_evaluations(routes: APIRouter, service: Service, guard: Guard) -> None:
     @routes.post("/{run}/evaluations", status_code=202, summary="Ask for an evaluation", dependencies=operates)
     async def evaluate(run: str, request: NewEvaluation) -> evaluation_responses.Evaluation:
         """The weights are not updated while it runs."""
-        record = await service.evaluate(
+        record = await service.orders.evaluate(
             run,
             pool=request.pool,
             num_rollouts=request.rollouts,
@@ -115,7 +115,7 @@ def _add_evaluations(routes: APIRouter, service: Service, guard: Guard) -> None:
         run: str, results: Annotated[bool, Query(description="Whether to answer results by prompt")] = True
     ) -> evaluation_responses.Evaluations:
         """Oldest first, with results by prompt unless they are not wanted."""
-        found = await service.view_evaluations(run)
+        found = await service.views.evaluations(run)
         return evaluation_responses.Evaluations(
             evaluations=[evaluation_responses.Evaluation.of(record, results=results) for record in found]
         )
@@ -123,8 +123,8 @@ def _add_evaluations(routes: APIRouter, service: Service, guard: Guard) -> None:
     @routes.get("/{run}/evaluations/{evaluation}", summary="Show an evaluation")
     async def show_evaluation(run: str, evaluation: str) -> evaluation_responses.Evaluation:
         """One evaluation with results by prompt."""
-        return evaluation_responses.Evaluation.of(await service.view_evaluation(run, evaluation))
+        return evaluation_responses.Evaluation.of(await service.views.evaluation(run, evaluation))
 
 
 async def _run(service: Service, run_id: str) -> responses.Run:
-    return responses.Run.of(await service.view_run(run_id))
+    return responses.Run.of(await service.views.run(run_id))

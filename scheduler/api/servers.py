@@ -20,7 +20,7 @@ def router(service: Service, guard: Guard) -> APIRouter:
     @routes.get("", summary="The fleet")
     async def servers() -> responses.Servers:
         """Every server, its place in the fleet, state, confirmed weight version and load."""
-        return responses.Servers(servers=[shown(view) for view in service.view_servers()])
+        return responses.Servers(servers=[shown(view) for view in service.fleet.view()])
 
     @routes.post("", status_code=201, summary="Add a server", dependencies=operates)
     async def add(request: NewServer) -> responses.Server:

@@ -5,7 +5,7 @@ become, and a claim that does not fit the budget waits for refunds.
 """
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,9 +14,7 @@ import structlog
 from scheduler.core.allocators.interface import Candidate, Demand, PassedOver, Ranking
 from scheduler.core.allocators.orders import sample_size
 from scheduler.core.budget import Cost, worst_case
-from scheduler.core.errors import BudgetExhausted, Conflict
 from scheduler.core.informativeness import Evidence
-from scheduler.core.lifecycle import PromptState
 from scheduler.core.prior import Prior
 from scheduler.core.run import RunConfig
 from scheduler.core.types import Prompt
@@ -24,7 +22,7 @@ from scheduler.engine.circuit import Circuit
 from scheduler.engine.pipeline import Pipeline
 from scheduler.engine.rule_in_force import RuleInForce
 from scheduler.state.pools import PoolStore
-from scheduler.state.table import Event, Row, Table
+from scheduler.state.table import Event, PassedRow, Row, Table
 from scheduler.state.transaction import Transactor
 from scheduler.state.visits import Visit, VisitStore
 
@@ -89,8 +87,7 @@ class Admission:
         candidates = await self._candidates(sample, rows)
         ranking = self._rank(candidates, wanted)
         evidence = {candidate.prompt_id: candidate.evidence for candidate in candidates}
-        for passed in ranking.passed_over:
-            await self._pass_over(passed, evidence[passed.prompt_id])
+        await self._pass_over(ranking.passed_over, evidence)
         claimed = await self._claim(ranking.claim, rows, evidence)
         if claimed:
             self.pipeline.round_begun()
@@ -138,38 +135,41 @@ class Admission:
         return self.rule.allocator.rank(candidates, demand, self.rng)
 
     async def _claim(self, prompt_ids: tuple[str, ...], rows: dict[str, Row], evidence: dict[str, Evidence]) -> int:
-        prompts = await self.pools.prompts(self.config.pool, prompt_ids)
-        self.out_of_budget = False
-        claimed = 0
-        for prompt in prompts:
-            prompt_id = prompt.prompt_id
-            try:
-                visit = await self.visits.claim(
-                    visit_id=uuid.uuid4().hex[:16],
-                    prompt_id=prompt_id,
-                    fence=self.fence,
-                    rollouts=self.rule.allocator.largest_group,
-                )
-            except BudgetExhausted:
-                self.out_of_budget = True
-                return claimed
-            except Conflict as conflict:
-                log.info("not_claimed", run=self.run_id, prompt=prompt_id, reason=str(conflict))
-                continue
+        prompts = {prompt.prompt_id: prompt for prompt in await self.pools.prompts(self.config.pool, prompt_ids)}
+        claimed = await self.visits.claim([self._visit(prompt_id) for prompt_id in prompt_ids])
+        self.out_of_budget = claimed.is_out_of_budget
+        for visit in claimed.refused:
+            log.info("not_claimed", run=self.run_id, prompt=visit.prompt_id, reason="it is not claimable any more")
+        for visit in claimed.visits:
+            prompt_id = visit.prompt_id
             log.info("claimed", run=self.run_id, prompt=prompt_id, visit=visit.visit_id, reserved=visit.reserved)
-            claimed += 1
             self.pipeline.num_visits += 1
-            self.start(visit, prompt, rows.get(prompt_id) or Row(evidence=evidence[prompt_id]))
-        return claimed
+            self.start(visit, prompts[prompt_id], rows.get(prompt_id) or Row(evidence=evidence[prompt_id]))
+        return len(claimed.visits)
 
-    async def _pass_over(self, passed: PassedOver, evidence: Evidence) -> None:
-        event = Event(at=self.now(), version=self.pipeline.policy_version, what="passed_over", reason=passed.reason)
-        await self.table.pass_over(
-            self.transactor,
-            passed.prompt_id,
-            Row(evidence=evidence.passed_over(passed.reason)),
-            PromptState.READY,
-            passed.verdict,
-            event,
+    def _visit(self, prompt_id: str) -> Visit:
+        return Visit(
+            visit_id=uuid.uuid4().hex[:16],
+            prompt_id=prompt_id,
+            fence=self.fence,
+            reserved=self.rule.allocator.largest_group,
         )
-        log.info("passed_over", run=self.run_id, prompt=passed.prompt_id, verdict=passed.verdict, reason=passed.reason)
+
+    async def _pass_over(self, passed_over: Sequence[PassedOver], evidence: Mapping[str, Evidence]) -> None:
+        if not passed_over:
+            return
+        version, at = self.pipeline.policy_version, self.now()
+        rows = [
+            PassedRow(
+                prompt_id=passed.prompt_id,
+                row=Row(evidence=evidence[passed.prompt_id].passed_over(passed.reason)),
+                verdict=passed.verdict,
+                event=Event(at=at, version=version, what="passed_over", reason=passed.reason),
+            )
+            for passed in passed_over
+        ]
+        await self.table.pass_over(self.transactor, rows)
+        for passed in passed_over:
+            log.info(
+                "passed_over", run=self.run_id, prompt=passed.prompt_id, verdict=passed.verdict, reason=passed.reason
+            )

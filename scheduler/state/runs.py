@@ -120,8 +120,7 @@ class RunStore:
 
     async def counters(self, run_id: str) -> dict[str, int]:
         """Every ledger counter: attempts, tokens, reservations, verdicts."""
-        found = await self._redis.hgetall(RunKeys(run_id).ledger)
-        return {text(name): int(value) for name, value in found.items()}
+        return await counters_of(self._redis, RunKeys(run_id))
 
     async def change_state(
         self, transactor: Transactor, current: RunState, to: RunState, *, reason: str, now: float
@@ -192,3 +191,8 @@ class RunStore:
         for name, value in fields.items():
             transaction.run("HSET", transactor.keys.meta, name, repr(value) if isinstance(value, float) else value)
         await transactor.apply(transaction)
+
+
+async def counters_of(redis: "Redis", keys: RunKeys) -> dict[str, int]:
+    """Every ledger counter of a run."""
+    return {text(name): int(value) for name, value in (await redis.hgetall(keys.ledger)).items()}

@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 
 from scheduler.core.errors import Conflict, IllegalMove
 from scheduler.core.informativeness import Evidence
-from scheduler.core.lifecycle import PromptState, move_prompt
+from scheduler.core.lifecycle import PromptState
 from scheduler.core.types import Verdict
 from scheduler.state.keys import RunKeys
 from scheduler.state.transaction import Transaction, Transactor
@@ -53,6 +53,16 @@ class Event:
     step: int | None = None
     visit_id: str = ""
     """The visit that ended so; a group has the id of the visit it was made in."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PassedRow:
+    """A prompt that its history alone judged."""
+
+    prompt_id: str
+    row: Row
+    verdict: Verdict
+    event: Event
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -255,15 +265,17 @@ class Table:
         transaction.run("LPUSH", self._keys.history(prompt_id), msgspec.json.encode(event))
         transaction.run("LTRIM", self._keys.history(prompt_id), 0, HISTORY_LENGTH - 1)
 
-    async def pass_over(
-        self, transactor: Transactor, prompt_id: str, row: Row, state: PromptState, verdict: Verdict, event: Event
-    ) -> None:
-        """Record that history alone judged a prompt: it goes on without a pilot, at its next turn."""
-        move_prompt(PromptState.READY, state)
+    async def pass_over(self, transactor: Transactor, passed: Sequence[PassedRow]) -> None:
+        """Record that history alone judged prompts: they go on without a pilot, at their next turn.
+
+        Raises Conflict, with nothing changed, if one of them is not claimable.
+        """
         transaction = transactor.begin()
-        transaction.require_ranked(self._keys.ready, prompt_id, Conflict(f"prompt {prompt_id} is not claimable"))
-        self.place(transaction, prompt_id, row, state)
-        self.remember(transaction, prompt_id, event)
-        transaction.count("considered", 1)
-        transaction.count(f"passed_over:{verdict}", 1)
+        for row in passed:
+            name = row.prompt_id
+            transaction.require_ranked(self._keys.ready, name, Conflict(f"prompt {name} is not claimable"))
+            self.place(transaction, name, row.row, PromptState.READY)
+            self.remember(transaction, name, row.event)
+            transaction.count("considered", 1)
+            transaction.count(f"passed_over:{row.verdict}", 1)
         await transactor.apply(transaction)

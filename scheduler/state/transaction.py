@@ -30,7 +30,8 @@ class Transaction:
     def __init__(self, keys: RunKeys) -> None:
         self.keys = keys
         self.transaction_id = uuid.uuid4().hex
-        self._keys = [keys.lease, keys.done(self.transaction_id)]
+        self._keys = {keys.lease: 1, keys.done(self.transaction_id): 2}
+        """Keys with their numbers, from 1."""
         self._operands: list[Operand] = []
         self._checks: list[list[str | int]] = []
         self._refusals: list[Exception] = []
@@ -38,9 +39,7 @@ class Transaction:
         self._operations: list[list[str | int]] = []
 
     def _key(self, key: str) -> int:
-        if key not in self._keys:
-            self._keys.append(key)
-        return self._keys.index(key) + 1
+        return self._keys.setdefault(key, len(self._keys) + 1)
 
     def _operand(self, value: Operand) -> int:
         self._operands.append(value)
@@ -99,7 +98,7 @@ class Transaction:
         ]
         program = {"checks": self._checks, "counters": changes, "operations": self._operations}
         head: list[Operand] = ["" if fence is None else str(fence), json.dumps(program)]
-        return self._keys, head + self._operands
+        return list(self._keys), head + self._operands
 
     def refusal(self, number: int) -> Exception:
         """The error of the `number`-th check, from 1."""

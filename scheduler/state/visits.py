@@ -7,14 +7,15 @@ once, with all its attempts accounted for and what is left of its reservation re
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 
 import msgspec
 from redis.asyncio import Redis
 
-from scheduler.core.budget import Budget
-from scheduler.core.errors import Conflict, IllegalMove
+from scheduler.core.budget import Budget, worst_case
+from scheduler.core.errors import BudgetExhausted, Conflict, IllegalMove
 from scheduler.core.incomplete import Shortfall, shortfall_counter
-from scheduler.core.ledger import Move, OpenState, Outcome, Status
+from scheduler.core.ledger import Ledger, Move, OpenState, Outcome, Status
 from scheduler.core.lifecycle import PromptState, move_prompt
 from scheduler.core.spend import (
     GROUPED,
@@ -30,6 +31,7 @@ from scheduler.core.types import Group, Rollout, Stage, Verdict
 from scheduler.state.groups import GroupEntry
 from scheduler.state.keys import RunKeys
 from scheduler.state.records import Attempt, Ending, Record, RecordStore, closed, put_record
+from scheduler.state.runs import counters_of
 from scheduler.state.table import Event, Row, Table
 from scheduler.state.transaction import Transaction, Transactor
 from scheduler.state.unsolved import note_unsolved
@@ -37,6 +39,8 @@ from scheduler.state.wire import raw
 
 _REASONED = frozenset({Verdict.SKIP, Verdict.DEFER, Verdict.EVICT})
 """Verdicts whose reason is one word of their rule's closed set, so that it can be counted."""
+_AT_ONCE = 1000
+"""Visits opened in one transaction: Lua hands a command a few thousand operands at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +55,18 @@ class Visit:
     """Rollouts reserved and not yet launched."""
     in_flight: Mapping[Stage, int] = field(default_factory=dict)
     held: Mapping[Stage, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """What became of visits that were to be opened."""
+
+    visits: tuple[Visit, ...]
+    """Those that are open now."""
+    refused: tuple[Visit, ...] = ()
+    """Those whose prompts are not claimable."""
+    is_out_of_budget: bool = False
+    """The rest did not fit the budget."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,20 +140,53 @@ class VisitStore:
         recorded = await self._records.get(visit_id)
         return () if recorded is None else recorded.record.attempts
 
-    async def claim(self, *, visit_id: str, prompt_id: str, fence: int, rollouts: int) -> Visit:
-        """Claim a prompt and reserve the largest group it may become.
+    async def claim(self, visits: Sequence[Visit]) -> Claimed:
+        """Open visits to claimable prompts and reserve for each the largest group it may become.
 
-        Raises BudgetExhausted if the reservation does not fit, Conflict if the prompt is not claimable.
+        In order, and for as many as the budget has room: the others stay claimable.
         """
-        visit = Visit(visit_id=visit_id, prompt_id=prompt_id, fence=fence, reserved=rollouts)
-        transaction = self._transactor.begin()
-        transaction.require_ranked(self._keys.ready, prompt_id, Conflict(f"prompt {prompt_id} is not claimable"))
-        self._reserve(transaction, rollouts)
-        transaction.count("considered", 1)
-        transaction.run("ZREM", self._keys.ready, prompt_id)
-        self._store(transaction, visit)
-        await self._transactor.apply(transaction)
-        return visit
+        opened: list[Visit] = []
+        refused: list[Visit] = []
+        for start in range(0, len(visits), _AT_ONCE):
+            part = await self._claim(visits[start : start + _AT_ONCE])
+            opened += part.visits
+            refused += part.refused
+            if part.is_out_of_budget:
+                return Claimed(visits=tuple(opened), refused=tuple(refused), is_out_of_budget=True)
+        return Claimed(visits=tuple(opened), refused=tuple(refused))
+
+    async def _claim(self, visits: Sequence[Visit]) -> Claimed:
+        fitting, refused, is_out_of_budget = list(visits), list[Visit](), False
+        while fitting:
+            conflicts = {Conflict(f"prompt {visit.prompt_id} is not claimable"): visit for visit in fitting}
+            try:
+                await self._transactor.apply(self._claims(conflicts))
+            except Conflict as conflict:
+                refused.append(conflicts[conflict])
+                fitting.remove(conflicts[conflict])
+            except BudgetExhausted:
+                is_out_of_budget = True
+                fitting = fitting[: await self._room(fitting)]
+            else:
+                break
+        return Claimed(visits=tuple(fitting), refused=tuple(refused), is_out_of_budget=is_out_of_budget)
+
+    def _claims(self, conflicts: Mapping[Conflict, Visit]) -> Transaction:
+        transaction, visits = self._transactor.begin(), conflicts.values()
+        for conflict, visit in conflicts.items():
+            transaction.require_ranked(self._keys.ready, visit.prompt_id, conflict)
+        self._reserve(transaction, sum(visit.reserved for visit in visits))
+        transaction.count("considered", len(visits))
+        transaction.run("ZREM", self._keys.ready, *(visit.prompt_id for visit in visits))
+        pairs = (operand for visit in visits for operand in (visit.visit_id, msgspec.json.encode(visit)))
+        transaction.run("HSET", self._keys.visits, *pairs)
+        return transaction
+
+    async def _room(self, refused: Sequence[Visit]) -> int:
+        """How many of visits that did not fit together the budget has room for: fewer than all, from the first on."""
+        ledger = Ledger.from_counters(await counters_of(self._redis, self._keys))
+        reserved = accumulate(visit.reserved for visit in refused[:-1])
+        return sum(self.budget.fits(ledger, worst_case(rollouts, self._max_new_tokens)) for rollouts in reserved)
 
     async def extend(self, visit: Visit, rollouts: int) -> Visit:
         """Reserve for attempts made again; raises BudgetExhausted."""

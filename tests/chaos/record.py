@@ -11,7 +11,7 @@ from typing import Self
 
 import msgspec
 
-from benchmarks.target.origin import ROOT, origin
+from benchmarks.origin import ROOT, origin
 from scheduler.core.ledger import Outcome as AttemptOutcome
 from tests.chaos.campaign import ChaosOptions, Outcome
 from tests.chaos.invariants import Invariant
@@ -57,7 +57,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def of(cls, options: ChaosOptions, outcome: Outcome) -> Self:
         """What is kept of an outcome."""
-        made = origin()
+        made = origin("tests.chaos")
         violated = Counter(violation.invariant for violation in outcome.violations)
         return cls(
             command=_command(options),

@@ -66,7 +66,7 @@ async def make_busy_run(redis: Redis, run_id: str = "busy") -> Stores:
     await stores.visits.launch(await stores.claim("sum-6"), Stage.PILOT, 2)
     event = make_event("passed_over", reason="solved")
     row = make_row(next_version=9)
-    await stores.table.pass_over(stores.transactor, "sum-7", row, PromptState.READY, Verdict.SKIP, event)
+    await stores.pass_over("sum-7", row=row, event=event)
     await _evaluate(stores)
     return stores
 

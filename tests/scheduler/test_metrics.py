@@ -42,7 +42,7 @@ def of_run(samples: Samples, name: str, run: str = "busy", **labels: str) -> flo
 async def busy(service: Service) -> tuple[Samples, RunView]:
     """The page over a run at work, and the run as its ledger has it."""
     await make_busy_run(service.redis)
-    return await scrape(service), await service.view_run("busy")
+    return await scrape(service), await service.views.run("busy")
 
 
 async def test_every_attempt_is_on_the_page_by_stage_open_state_and_outcome(service: Service) -> None:

@@ -4,21 +4,16 @@ import math
 
 from redis.asyncio import Redis
 
-from scheduler.core.lifecycle import PromptState
-from scheduler.core.types import Verdict
 from scheduler.state.runs import RunStore
 from scheduler.table_sample import GOOD_FOR_S, NUM_ROWS, TableSample
 from tests.scheduler.runs_in_redis import create_run
-from tests.scheduler.state.stores import Stores, make_event, make_row
+from tests.scheduler.state.stores import Stores
 
 
 async def visit(stores: Stores, *prompt_ids: str) -> None:
     """Give prompts a row."""
     await stores.seed(*prompt_ids)
-    for prompt_id in prompt_ids:
-        await stores.table.pass_over(
-            stores.transactor, prompt_id, make_row(), PromptState.READY, Verdict.SKIP, make_event("passed_over")
-        )
+    await stores.pass_over(*prompt_ids)
 
 
 async def test_a_table_is_looked_at_once_in_a_while_however_often_it_is_asked_for(redis: Redis) -> None:

@@ -107,7 +107,7 @@ async def test_a_stream_with_nothing_to_send_beats_and_says_what_it_waits_for(ri
     # Attached without weights: nothing can be sampled.
     await rig.until(lambda: rig.fleet.num_healthy() == 0)
     await learner.attach()
-    await rig.service.pause("run")
+    await rig.service.orders.pause("run")
     async with served(rig.service) as url, _stream(url, learner, MSGPACK) as frames:
         beats = [await anext(frames) for _ in range(3)]
     assert all(isinstance(beat, HeartbeatFrame) and beat.waiting_for for beat in beats), beats

@@ -95,9 +95,9 @@ async def site(redis: Redis, model_folder: Path) -> AsyncIterator[Site]:
         await upload(http, *({"id": f"p{number}", "text": "1 + 2 =", "answer": "3"} for number in range(8)))
         run = make_run(run_id="run", pilots=4, commits=4, max_steps=1, budget={"rollouts": 500})
         assert (await http.post("/v1/runs", json=run)).status_code == 201
-        loops = [asyncio.create_task(fleet.watch()), asyncio.create_task(service.conduct())]
+        loops = [asyncio.create_task(fleet.watch()), asyncio.create_task(service.conductor.conduct())]
         yield Site(url, http, model_folder)
-        await service.quiesce(grace_s=0.2)
+        await service.conductor.quiesce(grace_s=0.2)
         for loop in loops:
             loop.cancel()
         ended = await asyncio.gather(*loops, return_exceptions=True)

@@ -25,7 +25,7 @@ async def test_a_quarantined_prompt_is_reinstated(pilotcommit: Command, service:
     await make_busy_run(service.redis)
     said = await pilotcommit("prompt", "reinstate", "busy", "sum-5", "--json")
     assert json.loads(said.out)["state"] == "ready"
-    assert (await service.view_prompt("busy", "sum-5")).state is PromptState.READY
+    assert (await service.views.prompt("busy", "sum-5")).state is PromptState.READY
 
 
 async def test_a_ready_prompt_cannot_be_reinstated(pilotcommit: Command, service: Service) -> None:

@@ -93,7 +93,7 @@ async def test_runs_are_listed_oldest_first(pilotcommit: Command, service: Servi
 async def test_the_ledger_is_shown_as_it_stands(pilotcommit: Command, service: Service) -> None:
     await make_busy_run(service.redis)
     said = await pilotcommit("run", "ledger", "busy")
-    ledger = (await service.view_run("busy")).ledger
+    ledger = (await service.views.run("busy")).ledger
     assert f"spent {ledger.spent_rollouts} rollouts and {ledger.spent_tokens} tokens" in said.out
     assert "\nbalanced: " in said.out
     assert json.loads((await pilotcommit("run", "ledger", "busy", "--json")).out)["balanced"] is True

@@ -19,7 +19,7 @@ from tests.scheduler.runs_in_redis import add_pool, create_run, end_run, make_bu
 async def test_watching_ends_with_the_run(pilotcommit: Command, service: Service) -> None:
     await create_run(service.redis, "mine")
     watching = asyncio.create_task(pilotcommit("run", "watch", "mine", "--json", "--interval", "0.1"))
-    await service.cancel("mine")
+    await service.orders.cancel("mine")
     said = await watching
     assert said.code == 0
     assert json.loads(said.out.splitlines()[-1])["state"] == "cancelled"
@@ -34,7 +34,7 @@ async def test_a_run_is_watched_from_its_creation_on(pilotcommit: Command, servi
         # Another thread creates it: there is nothing to wait for but its appearance.
         while "mine" not in await service.runs.ids():  # noqa: ASYNC110
             await asyncio.sleep(0)
-    await service.cancel("mine")
+    await service.orders.cancel("mine")
     said = await creating
     assert said.code == 0
     assert "cancelled | cancelled by an operator" in said.out
@@ -70,7 +70,7 @@ async def look_at(url: str, run_id: str) -> Look:
 async def test_a_snapshot_carries_the_runs_own_numbers(service: Service, url: str) -> None:
     await make_busy_run(service.redis)
     shown = as_snapshot(await look_at(url, "busy"), now=62.0)
-    view = await service.view_run("busy")
+    view = await service.views.run("busy")
     assert shown.title == "busy · sums · pilot_commit"
     assert shown.elapsed_s == 60.0
     assert shown.rollouts_used == view.ledger.spent_rollouts

@@ -71,7 +71,7 @@ class Learner:
     async def attach(self) -> Attached:
         """Take the run over, once its engine is at work, and publish the weights of the checkpoint."""
         await self._taken_up()
-        attached = await self.at().attach(
+        attached = await self.at().learner_desk.attach(
             self.run_id, incarnation=self.incarnation, step=self.step, trained=self.trained
         )
         await self.publish()
@@ -80,7 +80,7 @@ class Learner:
     async def publish(self, name: str = "") -> WeightRecord:
         """Publish weights that no step made: those of the checkpoint, or others under a name of their own."""
         path = self._write_weights(name)
-        record = await self.at().publish_weights(
+        record = await self.at().learner_desk.publish(
             self.run_id, incarnation=self.incarnation, step=self.step, path=path, digest=path
         )
         self.version = record.version
@@ -91,7 +91,7 @@ class Learner:
         deadline = time.monotonic() + DEADLINE_S
         while True:
             try:
-                await self.at().evaluate(self.run_id, pool="", num_rollouts=1, version=None)
+                await self.at().orders.evaluate(self.run_id, pool="", num_rollouts=1, version=None)
             except NotAtWork:
                 assert time.monotonic() < deadline, "the run is never taken up"
                 await asyncio.sleep(0.002)
@@ -107,7 +107,7 @@ class Learner:
     async def frames(self) -> AsyncIterator[Frame]:
         """The group stream, noted down as it comes."""
         await self._taken_up()
-        async for frame in self.at().stream(self.run_id, incarnation=self.incarnation):
+        async for frame in self.at().learner_desk.stream(self.run_id, incarnation=self.incarnation):
             match frame:
                 case GroupFrame():
                     self.received[frame.group.group_id] = frame.group
@@ -150,7 +150,7 @@ class Learner:
     async def report(self) -> WeightRecord:
         """Report the last step; again, if it was reported before."""
         path = self._write_weights()
-        record = await self.at().applied(
+        record = await self.at().learner_desk.applied(
             self.run_id,
             incarnation=self.incarnation,
             step=self.step,
@@ -170,7 +170,7 @@ class Learner:
     async def checkpoint(self) -> None:
         """Write a checkpoint and report it."""
         self.save()
-        await self.at().checkpointed(self.run_id, incarnation=self.incarnation, step=self.step)
+        await self.at().learner_desk.checkpointed(self.run_id, incarnation=self.incarnation, step=self.step)
         self.trained.clear()
 
     async def train(self, *, steps: int | None = None, checkpoint_every: int = 2) -> None:

@@ -130,7 +130,7 @@ class Rig:
         fleet = self.make_fleet()
         service = self._make_service(connection, fleet)
         await service.roster.load()
-        loops = [asyncio.create_task(fleet.watch()), asyncio.create_task(service.conduct())]
+        loops = [asyncio.create_task(fleet.watch()), asyncio.create_task(service.conductor.conduct())]
         try:
             yield service
         finally:
@@ -142,7 +142,7 @@ class Rig:
 
     async def _conduct(self) -> None:
         await self.service.roster.load()
-        await self.service.conduct()
+        await self.service.conductor.conduct()
 
     def launch(self) -> str:
         """One more fake server that no scheduler knows of; returns its address."""
@@ -152,12 +152,12 @@ class Rig:
 
     def server(self, url: str) -> ServerView:
         """A server of the fleet as an operator sees it."""
-        [view] = [view for view in self.service.view_servers() if view.url == url]
+        [view] = [view for view in self.service.fleet.view() if view.url == url]
         return view
 
     def members(self) -> list[str]:
         """Addresses of the servers that are of the fleet."""
-        return [view.url for view in self.service.view_servers()]
+        return [view.url for view in self.service.fleet.view()]
 
     async def stop(self) -> None:
         """Stop the process in order."""
@@ -212,11 +212,11 @@ class Rig:
 
     async def create_run(self, config: RunConfig, run_id: str = "run") -> str:
         """A queued run."""
-        return (await self.service.create_run(config, run_id)).run_id
+        return (await self.service.orders.create(config, run_id)).run_id
 
     async def view(self, run_id: str = "run") -> RunView:
         """The run as an operator sees it."""
-        return await self.service.view_run(run_id)
+        return await self.service.views.run(run_id)
 
     async def state(self, run_id: str = "run") -> RunState:
         """Where the run stands."""

@@ -93,7 +93,7 @@ async def test_a_budget_raised_while_a_run_waits_for_it_is_claimed_from_at_once(
 
     await rig.until(waits_for_refunds)
     assert not await has_claimed(4)
-    await rig.service.raise_budget("run", Budget(rollouts=48))
+    await rig.service.orders.raise_budget("run", Budget(rollouts=48))
     await rig.until(lambda: has_claimed(6))
     # The books are read one after the other: all pilots are out, and nobody writes meanwhile.
     await rig.until(lambda: len(rig.fakes[0].in_flight) == 6 * 4)
@@ -108,7 +108,7 @@ async def test_a_raised_budget_holds_for_the_scheduler_that_comes_after(rig: Rig
     await rig.create_run(make_config(budget=Budget(rollouts=24)))
     rig.fakes[0].hold()
     await learner.attach()
-    await rig.service.raise_budget("run", Budget(rollouts=64))
+    await rig.service.orders.raise_budget("run", Budget(rollouts=64))
     await rig.succeed("run")
     rig.fakes[0].release()
     await learner.train()
@@ -138,7 +138,7 @@ async def test_every_prompt_is_visited_once_before_any_is_visited_again(rig: Rig
     await rig.ended()
     visits = {}
     for index in range(40):
-        row = (await rig.service.view_prompt("run", f"q{index}")).row
+        row = (await rig.service.views.prompt("run", f"q{index}")).row
         visits[f"q{index}"] = row.evidence.visits if row else 0
     assert max(visits.values()) - min(visits.values()) <= 2
 

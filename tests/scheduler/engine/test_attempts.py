@@ -154,16 +154,16 @@ async def test_only_the_prompt_that_kills_servers_is_set_aside(redis: Redis, tmp
         training = asyncio.create_task(learner.train())
 
         async def is_set_aside() -> bool:
-            return (await rig.service.view_prompt("run", "q12")).state is PromptState.QUARANTINED
+            return (await rig.service.views.prompt("run", "q12")).state is PromptState.QUARANTINED
 
         await rig.until(is_set_aside)
-        await rig.service.cancel("run")
+        await rig.service.orders.cancel("run")
         await training
         view = await rig.ended()
         for loop in loops:
             loop.cancel()
         assert view.prompts[PromptState.QUARANTINED] == 1
-        history = (await rig.service.view_prompt("run", "q12")).history
+        history = (await rig.service.views.prompt("run", "q12")).history
         assert [event.what for event in history] == ["quarantined", "incomplete", "incomplete"]
         assert "lost 3 times running" in history[0].reason
 
@@ -181,7 +181,7 @@ async def test_a_reward_that_raises_makes_an_attempt_failed_and_not_wrong(redis:
         assert pilots.outcomes[Outcome.FAILED] > 0
         assert view.counters["pilots:judged"] == pilots.attempts - pilots.outcomes[Outcome.FAILED]
         assert view.counters.get("pilots:correct", 0) == 0
-        history = (await rig.service.view_prompt("run", "q0")).history
+        history = (await rig.service.views.prompt("run", "q0")).history
         assert any("rollouts have a reward" in event.reason for event in history)
     await rewards.close()
 

@@ -111,13 +111,13 @@ async def test_a_cancelled_run_accounts_for_everything_and_keeps_what_is_saved(r
     await rig.create_run(make_config())
     await learner.attach()
     await learner.train(steps=3, checkpoint_every=1)
-    await rig.service.cancel("run")
+    await rig.service.orders.cancel("run")
     assert (await learner.last_word()).state == "cancelled"
     view = await rig.ended()
     assert view.record.state is RunState.CANCELLED
     assert view.counters["groups:trained"] == 12
     with pytest.raises(Conflict, match="has ended"):
-        await rig.service.cancel("run")
+        await rig.service.orders.cancel("run")
 
 
 async def test_what_a_cancelled_run_never_saved_is_rolled_back(redis: Redis, tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ async def test_what_a_cancelled_run_never_saved_is_rolled_back(redis: Redis, tmp
         await rig.create_run(make_config())
         await learner.attach()
         await learner.train(steps=1)
-        await rig.service.cancel("run")
+        await rig.service.orders.cancel("run")
         view = await rig.ended()
         assert view.ledger.stages[Stage.COMMIT].outcomes[Outcome.ROLLED_BACK] == 16
 
@@ -136,7 +136,7 @@ async def test_a_run_is_cancelled_in_the_middle_of_its_attempts(rig: Rig, learne
     rig.fakes[0].hold()
     await learner.attach()
     await rig.until(lambda: len(rig.fakes[0].in_flight) > 8)
-    await rig.service.cancel("run")
+    await rig.service.orders.cancel("run")
     view = await rig.ended()
     pilots = view.ledger.stages[Stage.PILOT]
     assert pilots.outcomes[Outcome.CANCELLED] == pilots.attempts
@@ -148,8 +148,8 @@ async def test_a_paused_run_can_be_cancelled(rig: Rig, learner: Learner) -> None
     await rig.create_run(make_config())
     await learner.attach()
     await learner.train(steps=1, checkpoint_every=1)
-    await rig.service.pause("run")
-    await rig.service.cancel("run")
+    await rig.service.orders.pause("run")
+    await rig.service.orders.cancel("run")
     assert (await rig.ended()).record.state is RunState.CANCELLED
 
 
@@ -157,9 +157,9 @@ async def test_a_paused_run_claims_nothing_until_it_is_resumed(rig: Rig, learner
     await rig.create_run(make_config(max_steps=6))
     await learner.attach()
     await learner.train(steps=1)
-    await rig.service.pause("run")
+    await rig.service.orders.pause("run")
     with pytest.raises(Conflict, match="paused"):
-        await rig.service.pause("run")
+        await rig.service.orders.pause("run")
     view = await rig.view()
     assert view.waiting_for == "paused by an operator"
 
@@ -173,7 +173,7 @@ async def test_a_paused_run_claims_nothing_until_it_is_resumed(rig: Rig, learner
     for _ in range(50):
         await asyncio.sleep(0.002)
     assert (await rig.view()).counters["considered"] == considered
-    await rig.service.resume("run")
+    await rig.service.orders.resume("run")
     await training
     assert (await rig.ended()).record.step == 6
 
@@ -228,7 +228,7 @@ async def test_deferred_prompts_return_after_their_versions(redis: Redis, tmp_pa
         await learner.attach()
         await learner.train()
         await rig.ended()
-        versions = [event.version for event in (await rig.service.view_prompt("run", "q20")).history]
+        versions = [event.version for event in (await rig.service.views.prompt("run", "q20")).history]
         assert len(versions) > 1
         assert all(later - earlier >= 2 for later, earlier in itertools.pairwise(versions))
 
@@ -270,7 +270,7 @@ async def test_prompts_that_arrive_during_a_run_are_visited(rig: Rig, learner: L
     await PoolStore(redis=rig.redis).add("sums", make_prompts([50] * 4, prefix="late"))
     await learner.train()
     await rig.ended()
-    assert (await rig.service.view_prompt("run", "late3")).history
+    assert (await rig.service.views.prompt("run", "late3")).history
 
 
 async def test_a_prompt_that_no_server_accepts_is_set_aside_with_the_reason(redis: Redis, tmp_path: Path) -> None:
@@ -282,11 +282,11 @@ async def test_a_prompt_that_no_server_accepts_is_set_aside_with_the_reason(redi
         await learner.attach()
         await learner.train()
         view = await rig.ended()
-        prompt = await rig.service.view_prompt("run", "long")
+        prompt = await rig.service.views.prompt("run", "long")
         assert prompt.state is PromptState.QUARANTINED
         assert "do not fit into the context" in prompt.history[0].reason
         assert view.counters["verdict:quarantined"] == 1
-        assert (await rig.service.reinstate("run", "long")).state is PromptState.READY
+        assert (await rig.service.orders.reinstate("run", "long")).state is PromptState.READY
 
 
 async def test_a_silent_stream_beats_and_says_what_it_waits_for(rig: Rig, learner: Learner) -> None:

@@ -34,15 +34,15 @@ async def finished(rig: Rig, evaluation: EvaluationRecord) -> EvaluationRecord:
     """The evaluation once it is over."""
 
     async def is_over() -> bool:
-        record = await rig.service.view_evaluation("run", evaluation.evaluation_id)
+        record = await rig.service.views.evaluation("run", evaluation.evaluation_id)
         return record.state in (EvaluationState.DONE, EvaluationState.FAILED)
 
     await rig.until(is_over)
-    return await rig.service.view_evaluation("run", evaluation.evaluation_id)
+    return await rig.service.views.evaluation("run", evaluation.evaluation_id)
 
 
 async def evaluate(rig: Rig, *, num_rollouts: int = 2, version: int | None = None) -> EvaluationRecord:
-    return await rig.service.evaluate("run", pool="held-out", num_rollouts=num_rollouts, version=version)
+    return await rig.service.orders.evaluate("run", pool="held-out", num_rollouts=num_rollouts, version=version)
 
 
 async def test_every_prompt_is_measured_and_none_of_it_counts_against_the_budget(rig: Rig, learner: Learner) -> None:
@@ -62,7 +62,7 @@ async def test_the_plan_of_a_run_is_measured_before_between_and_after(rig: Rig, 
     await begin(rig, learner, evaluation=plan, max_steps=4)
     await learner.train()
     await rig.ended()
-    made = {record.purpose: record for record in await rig.service.view_evaluations("run")}
+    made = {record.purpose: record for record in await rig.service.views.evaluations("run")}
     assert list(made) == ["before", "step 2", "step 4", "after"]
     assert (made["before"].version, made["after"].version, made["after"].step) == (1, 5, 4)
     assert [made[purpose].judged for purpose in made] == [20, 10, 10, 20]
@@ -75,7 +75,9 @@ async def test_one_prompt_of_each_beginning_is_measured_before_the_others(rig: R
     ]
     await rig.create_pool("few-shot", few_shot)
     rig.fakes[0].hold()
-    await rig.create_run(make_config(evaluation=EvaluationPlan(pool="few-shot", rollouts=1)))
+    # Few groups: pilots that are held would take every place on the server.
+    evaluation = EvaluationPlan(pool="few-shot", rollouts=1)
+    await rig.create_run(make_config(evaluation=evaluation, batch_size=1, max_staleness=0))
     await learner.attach()
 
     def asked() -> int:
@@ -108,7 +110,7 @@ async def test_a_version_that_is_not_to_be_had_is_refused(rig: Rig, learner: Lea
     await learner.train(steps=1)
 
     async def has_moved_on() -> bool:
-        return (await rig.service.view_weights("run"))[-1].state is WeightState.SUPERSEDED
+        return (await rig.service.views.weights("run"))[-1].state is WeightState.SUPERSEDED
 
     await rig.until(has_moved_on)
     with pytest.raises(Conflict, match=match):
@@ -119,9 +121,9 @@ async def test_a_pool_that_is_empty_or_missing_is_refused(rig: Rig, learner: Lea
     await begin(rig, learner)
     await rig.create_pool("empty", [])
     with pytest.raises(InvalidInput, match="no prompts"):
-        await rig.service.evaluate("run", pool="empty", num_rollouts=1, version=None)
+        await rig.service.orders.evaluate("run", pool="empty", num_rollouts=1, version=None)
     with pytest.raises(NotFound):
-        await rig.service.evaluate("run", pool="missing", num_rollouts=1, version=None)
+        await rig.service.orders.evaluate("run", pool="missing", num_rollouts=1, version=None)
     with pytest.raises(InvalidInput, match="no prompts"):
         await rig.create_run(make_config(evaluation=EvaluationPlan(pool="empty")), "another")
 
@@ -174,7 +176,7 @@ async def test_a_cancelled_run_cancels_its_evaluation(rig: Rig, learner: Learner
     rig.fakes[0].hold()
     asked, waiting = await evaluate(rig), await evaluate(rig)
     await rig.until(lambda: any(rid.startswith("eval") for rid in rig.fakes[0].in_flight))
-    await rig.service.cancel("run")
+    await rig.service.orders.cancel("run")
     view = await rig.ended()
     assert view.record.state is RunState.CANCELLED
     line = view.ledger.stages[Stage.EVAL]
@@ -208,7 +210,7 @@ async def begin_sums(rig: Rig, learner: Learner, folder: Path, **config: object)
 
 
 async def read_likelihood(rig: Rig, pool: str = "sums-held-out") -> EvaluationRecord:
-    asked = await rig.service.evaluate("run", pool=pool, num_rollouts=7, version=None, measure=LIKELIHOOD)
+    asked = await rig.service.orders.evaluate("run", pool=pool, num_rollouts=7, version=None, measure=LIKELIHOOD)
     return await finished(rig, asked)
 
 
@@ -237,7 +239,7 @@ async def test_the_plan_of_a_run_can_read_likelihoods(rig: Rig, learner: Learner
     await begin_sums(rig, learner, model_folder, evaluation=plan, max_steps=2)
     await learner.train()
     view = await rig.ended()
-    made = {record.purpose: record for record in await rig.service.view_evaluations("run")}
+    made = {record.purpose: record for record in await rig.service.views.evaluations("run")}
     assert list(made) == ["before", "step 1", "step 2", "after"]
     assert [(record.judged, record.target) for record in made.values()] == [(10, ":{answer}")] * 4
     assert view.ledger.stages[Stage.EVAL].attempts == 40
@@ -287,7 +289,7 @@ async def test_lost_likelihoods_are_read_again_and_refused_ones_fail_with_their_
     await rig.create_pool("with-long", [*prompts, longest], tokenizer=str(model_folder))
     rig.fakes[0].hold()
     rig.fakes[0].faults.order("/generate", FailWith(status=500), count=4)
-    asked = await rig.service.evaluate("run", pool="with-long", num_rollouts=1, version=None, measure=LIKELIHOOD)
+    asked = await rig.service.orders.evaluate("run", pool="with-long", num_rollouts=1, version=None, measure=LIKELIHOOD)
     rig.fakes[0].release()
     done = await finished(rig, asked)
     assert (done.state, done.judged, done.results["long"].failed) == (EvaluationState.DONE, 10, 1)
@@ -303,4 +305,6 @@ async def test_lost_likelihoods_are_read_again_and_refused_ones_fail_with_their_
 async def test_a_target_without_a_place_for_the_answer_is_refused(rig: Rig, learner: Learner) -> None:
     await begin(rig, learner)
     with pytest.raises(InvalidInput, match="no place for the reference answer"):
-        await rig.service.evaluate("run", pool="held-out", num_rollouts=1, version=None, measure=LIKELIHOOD, target="7")
+        await rig.service.orders.evaluate(
+            "run", pool="held-out", num_rollouts=1, version=None, measure=LIKELIHOOD, target="7"
+        )

@@ -59,9 +59,9 @@ async def _live_through(rig: Rig, folder: Path) -> None:
     rig.fakes[0].faults.order("/generate", FailWith(status=400), count=1)
     await learner.attach()
     await learner.train(steps=2)
-    await rig.service.evaluate("run", pool="sums", num_rollouts=1, version=None)
-    await rig.service.pause("run")
-    await rig.service.resume("run")
+    await rig.service.orders.evaluate("run", pool="sums", num_rollouts=1, version=None)
+    await rig.service.orders.pause("run")
+    await rig.service.orders.resume("run")
     await learner.train(steps=1)
     rig.fakes[0].hold()
     await rig.until(lambda: len(rig.fakes[0].in_flight) >= 4)
@@ -70,7 +70,7 @@ async def _live_through(rig: Rig, folder: Path) -> None:
     second = learner.restarted("learner-2")
     await second.attach()
     await second.train(steps=2)
-    await rig.service.cancel("run")
+    await rig.service.orders.cancel("run")
     await rig.ended()
 
 

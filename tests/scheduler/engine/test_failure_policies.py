@@ -131,13 +131,13 @@ async def test_an_operators_pause_outlives_the_breakers(redis: Redis, tmp_path: 
         await rig.create_run(replace(make_config(max_steps=2), breaker=LIMITS))
         await learner.attach()
         await breaker_is(rig, BreakerState.OPEN)
-        await rig.service.pause("run")
+        await rig.service.orders.pause("run")
         rewards.is_broken = False
         view = await rig.view()
         assert view.waiting_for == "paused by an operator"
         assert view.breaker is not None
         assert view.breaker.breaker.state is BreakerState.OPEN
-        await rig.service.resume("run")
+        await rig.service.orders.resume("run")
         await learner.train()
         assert (await rig.ended()).record.step == 2
 

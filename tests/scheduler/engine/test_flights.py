@@ -94,7 +94,7 @@ async def test_an_attempt_that_would_end_too_stale_is_aborted_and_its_prompt_com
         assert view.counters["recalled:too_stale"] == 1
         assert outcomes[Outcome.EXPIRED] == 8, "with the seven rollouts of its group that had come back"
         assert outcomes[Outcome.LOST] == 0
-        histories = [(await rig.service.view_prompt("run", f"q{index}")) for index in range(40)]
+        histories = [(await rig.service.views.prompt("run", f"q{index}")) for index in range(40)]
         [expired] = [prompt for prompt in histories if any(event.what == "expired" for event in prompt.history)]
         assert expired.state == "ready"
         assert "too stale for any batch to come: of version 1" in expired.history[-1].reason
@@ -187,8 +187,7 @@ async def test_stragglers_are_waited_for_by_default_and_where_the_group_needs_th
         await learner.attach()
         await six_of_eight_are_back(rig)
         # Two looks, at least one of them after the bound.
-        pipeline = rig.service._engine.parts.pipeline if rig.service._engine is not None else None
-        assert pipeline is not None
+        pipeline = (await rig.service.conductor.at_work("run")).parts.pipeline
         for _ in range(10):
             await pipeline.changed(pipeline.moment, timeout_s=0.02)
         assert not any(job.to_abort for job in rig.fakes[0].decoder.running)
@@ -209,5 +208,5 @@ async def test_a_run_can_be_cancelled_while_an_attempt_is_called_back(redis: Red
         await learner.attach()
         await six_of_eight_are_back(rig)
         await rig.until(lambda: sum(job.to_abort for job in rig.fakes[0].decoder.running) == 2)
-        await asyncio.gather(rig.service.cancel("run"), rig.fakes[0].step())
+        await asyncio.gather(rig.service.orders.cancel("run"), rig.fakes[0].step())
         await rig.ended()

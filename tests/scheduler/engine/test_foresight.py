@@ -74,7 +74,7 @@ async def test_prompts_worded_like_hopeless_and_solved_ones_are_passed_over_unse
         reasons = [
             (event.reason, event.pilots)
             for index in range(len(rates))
-            for event in (await rig.service.view_prompt("run", f"q{index}")).history
+            for event in (await rig.service.views.prompt("run", f"q{index}")).history
             if event.what == "passed_over"
         ]
     foreseen = [reason for reason, _ in reasons if reason.startswith("foreseen")]

@@ -21,7 +21,7 @@ FIRST, SECOND = "http://fake0", "http://fake1"
 
 
 def is_confirmed(rig: Rig, url: str, version: int) -> bool:
-    known = {view.url: (view.state, view.version) for view in rig.service.view_servers()}
+    known = {view.url: (view.state, view.version) for view in rig.service.fleet.view()}
     return known.get(url) == (ServerState.HEALTHY, version)
 
 
@@ -30,7 +30,7 @@ async def begin(rig: Rig, *, max_steps: int | None = None) -> Learner:
     await rig.create_run(make_config(max_steps=max_steps))
     learner = Learner(at=lambda: rig.service, folder=rig.folder)
     await learner.attach()
-    await rig.until(lambda: all(is_confirmed(rig, view.url, 1) for view in rig.service.view_servers()))
+    await rig.until(lambda: all(is_confirmed(rig, view.url, 1) for view in rig.service.fleet.view()))
     return learner
 
 
@@ -65,7 +65,7 @@ async def test_a_run_without_servers_waits_and_goes_on_with_the_next(redis: Redi
     async with open_rig(redis, tmp_path) as rig:
         learner = await begin(rig, max_steps=2)
         await rig.service.roster.remove(server_id(FIRST), now=True)
-        await rig.until(lambda: not rig.service.view_servers())
+        await rig.until(lambda: not rig.service.fleet.view())
         view = await rig.view()
         assert view.record.state is RunState.RUNNING
         assert view.waiting_for == "a server: the fleet has none"
@@ -163,7 +163,7 @@ async def test_a_successor_knows_who_was_added_drained_and_removed(redis: Redis,
         await rig.until(lambda: "http://fake2" not in rig.members())
         await rig.succeed("run")
         await rig.until(lambda: is_confirmed(rig, FIRST, 1) and is_confirmed(rig, added, 1))
-        standings = {view.url: view.standing for view in rig.service.view_servers()}
+        standings = {view.url: view.standing for view in rig.service.fleet.view()}
         assert standings == {FIRST: Standing.SERVING, SECOND: Standing.DRAINED, added: Standing.SERVING}
         # The settings still name the one that was removed: it is back once it is added again, and needs no order then.
         await rig.service.roster.add("http://fake2")

@@ -68,6 +68,6 @@ async def test_a_learner_names_its_folder_as_it_sees_it_itself(redis: Redis, tmp
         with pytest.raises(
             InvalidInput, match=r"missing \(PILOTCOMMIT_PATH_MAP gives it for /learner/missing\) is not"
         ):
-            await rig.service.publish_weights("run", path="/learner/missing", **report)
-        await rig.service.publish_weights("run", path="/learner/next", **report)
+            await rig.service.learner_desk.publish("run", path="/learner/missing", **report)
+        await rig.service.learner_desk.publish("run", path="/learner/next", **report)
         await rig.until(lambda: rig.fakes[0].model_path == str(tmp_path / "next"))

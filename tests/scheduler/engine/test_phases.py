@@ -24,7 +24,7 @@ async def test_a_run_says_what_it_waits_for_from_its_first_moment_to_its_last(ri
     await rig.create_run(make_config(max_steps=1))
     await says(rig, "a learner to attach")
     assert await rig.state() is RunState.WAITING_WEIGHTS
-    await rig.service.attach("run", incarnation=learner.incarnation, step=0, trained={})
+    await rig.service.learner_desk.attach("run", incarnation=learner.incarnation, step=0, trained={})
     await says(rig, "the learner to publish its weights")
     await learner.publish()
     await says(rig, "the learner to apply step 1")
@@ -58,7 +58,7 @@ async def test_pausing_between_two_moves_of_the_engine_never_stops_it(rig: Rig, 
     await rig.create_run(make_config(max_steps=2))
     await learner.attach()
     for _ in range(20):
-        await asyncio.gather(rig.service.pause("run"), return_exceptions=True)
-        await asyncio.gather(rig.service.resume("run"), return_exceptions=True)
+        await asyncio.gather(rig.service.orders.pause("run"), return_exceptions=True)
+        await asyncio.gather(rig.service.orders.resume("run"), return_exceptions=True)
     await learner.train()
     assert (await rig.ended()).record.state is RunState.FINISHED

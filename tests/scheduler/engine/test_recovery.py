@@ -35,7 +35,7 @@ async def test_pilots_in_flight_at_a_crash_are_lost_charged_in_full_and_made_aga
     assert pilots.outcomes[Outcome.LOST] == attempts
     assert view.ledger.spent_tokens >= 10 * attempts
     for prompt_id in open_before:
-        assert (await rig.service.view_prompt("run", prompt_id)).history, "it was claimed, so it was seen through"
+        assert (await rig.service.views.prompt("run", prompt_id)).history, "it was claimed, so it was seen through"
 
 
 async def test_pilots_that_had_come_back_are_not_made_again(rig: Rig, learner: Learner) -> None:
@@ -131,7 +131,7 @@ async def test_a_run_ends_as_it_was_going_to_though_its_scheduler_died_while_it_
     await learner.attach()
     await learner.train(steps=2, checkpoint_every=10)
     if state == "cancelled":
-        await rig.service.cancel("run")
+        await rig.service.orders.cancel("run")
 
     async def is_draining() -> bool:
         return await rig.state() is RunState.DRAINING
@@ -163,7 +163,7 @@ async def test_a_learner_that_died_loses_its_unsaved_steps_and_no_group(rig: Rig
     await second.train()
     view = await rig.ended()
     for group_id in applied - set(second.lineage):
-        history = (await rig.service.view_prompt("run", learner.received[group_id].prompt_id)).history
+        history = (await rig.service.views.prompt("run", learner.received[group_id].prompt_id)).history
         assert {event.what for event in history if event.group_id == group_id} & {"rolled_back", "expired"}
     assert view.counters["groups:trained"] == len(second.lineage) == len(set(second.lineage))
 

@@ -251,7 +251,7 @@ async def test_every_verdict_on_a_prompt_judged_before_is_counted_with_that_befo
     counters = (await rig.ended()).counters
     revisits = {name: count for name, count in counters.items() if name.startswith("revisits:")}
     judged = sum(visits_judged(counters, verdict) for verdict in Verdict)
-    rows = [(await rig.service.view_prompt("run", f"q{index}")).row for index in range(40)]
+    rows = [(await rig.service.views.prompt("run", f"q{index}")).row for index in range(40)]
     ever_judged = sum(row is not None and row.evidence.last_verdict is not None for row in rows)
     assert sum(revisits.values()) == judged - ever_judged > 0
     for verdict in Verdict:

@@ -53,7 +53,7 @@ async def test_the_evidence_of_a_prompt_counts_the_rejected_pilots_too(redis: Re
         await learner.attach()
         await learner.train()
         await rig.ended()
-        view = await rig.service.view_prompt("run", "q12")
+        view = await rig.service.views.prompt("run", "q12")
         assert view.row is not None
         assert view.row.evidence.num_pilots == 4 * len(view.history)
         assert view.row.evidence.last_verdict is Verdict.EVICT
@@ -68,7 +68,7 @@ async def test_a_groups_whole_way_is_in_its_prompts_history(rig: Rig, learner: L
     await learner.train()
     await rig.ended()
     [name] = learner.batches[1][:1]
-    history = (await rig.service.view_prompt("run", learner.received[name].prompt_id)).history
+    history = (await rig.service.views.prompt("run", learner.received[name].prompt_id)).history
     assert [event.what for event in history if event.group_id == name] == ["trained", "published"]
 
 
@@ -129,7 +129,7 @@ async def test_a_run_can_be_cancelled_at_any_moment_and_its_books_close(
         training = asyncio.create_task(learner.train(checkpoint_every=1))
         for _ in range(turns):
             await asyncio.sleep(0)
-        await rig.service.cancel("run")
+        await rig.service.orders.cancel("run")
         # A step that the learner was reporting is refused, as a real one finds out too.
         await asyncio.gather(training, return_exceptions=True)
         if learner.step > learner.saved.step:

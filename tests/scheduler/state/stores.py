@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from redis.asyncio import Redis
 
 from scheduler.core.budget import Budget
+from scheduler.core.errors import BudgetExhausted, Conflict
 from scheduler.core.informativeness import Evidence
 from scheduler.core.ledger import Ledger, OpenState, Outcome
 from scheduler.core.lifecycle import PromptState
@@ -23,7 +24,7 @@ from scheduler.state.groups import Attachment, GroupEntry, GroupStatus, GroupSto
 from scheduler.state.keys import RunKeys
 from scheduler.state.leases import Lease
 from scheduler.state.runs import RunStore
-from scheduler.state.table import Event, Row, Table
+from scheduler.state.table import Event, PassedRow, Row, Table
 from scheduler.state.transaction import Transactor
 from scheduler.state.versions import VersionStore, WeightRecord
 from scheduler.state.visits import Landing, Trace, Visit, VisitStore
@@ -149,10 +150,24 @@ class Stores:
         await self.table.seed_prompts(self.transactor, prompt_ids, len(prompt_ids))
 
     async def claim(self, prompt_id: str = "p", *, rollouts: int = 4) -> Visit:
-        """Open a visit to a claimable prompt."""
-        return await self.visits.claim(
-            visit_id=f"visit-{prompt_id}", prompt_id=prompt_id, fence=self.lease.fence, rollouts=rollouts
-        )
+        """Open a visit to a claimable prompt; raises Conflict if it is none, BudgetExhausted if there is no room."""
+        claimed = await self.visits.claim([self.new_visit(prompt_id, rollouts=rollouts)])
+        if claimed.is_out_of_budget:
+            raise BudgetExhausted(f"no room for {rollouts} rollouts")
+        if claimed.refused:
+            raise Conflict(f"prompt {prompt_id} is not claimable")
+        (visit,) = claimed.visits
+        return visit
+
+    def new_visit(self, prompt_id: str, *, rollouts: int = 4) -> Visit:
+        """A visit that is not open yet."""
+        return Visit(visit_id=f"visit-{prompt_id}", prompt_id=prompt_id, fence=self.lease.fence, reserved=rollouts)
+
+    async def pass_over(self, *prompt_ids: str, row: Row | None = None, event: Event | None = None) -> None:
+        """Judge prompts by their history alone."""
+        row, event = row or make_row(), event or make_event("passed_over")
+        passed = [PassedRow(prompt_id=name, row=row, verdict=Verdict.SKIP, event=event) for name in prompt_ids]
+        await self.table.pass_over(self.transactor, passed)
 
     async def ask(self, visit: Visit, stage: Stage, count: int, held: Sequence[Rollout] = ()) -> Visit:
         """Launch `count` attempts that all come back as rollouts; `held` are those the visit had before."""

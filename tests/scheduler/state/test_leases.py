@@ -9,13 +9,13 @@ from redis.asyncio import Redis
 from scheduler.core.errors import Conflict, FenceLost
 from scheduler.core.ledger import Outcome
 from scheduler.core.lifecycle import PromptState, RunState
-from scheduler.core.types import Stage, Verdict
+from scheduler.core.types import Stage
 from scheduler.state.evaluations import EvaluationLanding, EvaluationRecord, Measured
 from scheduler.state.groups import Attachment, GroupEntry
 from scheduler.state.keys import RunKeys
 from scheduler.state.leases import Lease
 from scheduler.state.visits import Landing, Visit
-from tests.scheduler.state.stores import Stores, make_config, make_event, make_row, make_weights, snapshot
+from tests.scheduler.state.stores import Stores, make_config, make_row, make_weights, snapshot
 
 KEYS = RunKeys("run")
 EVALUATION = EvaluationRecord(
@@ -55,9 +55,7 @@ WRITES: dict[str, Callable[[Stores, Visit, GroupEntry], Awaitable[object]]] = {
     "return due": lambda s, v, g: s.table.return_due(s.transactor, 9),
     "return earliest": lambda s, v, g: s.table.return_earliest(s.transactor, 1),
     "reinstate": lambda s, v, g: s.table.reinstate(s.transactor, "waiting", now=1.0, version=1),
-    "pass over": lambda s, v, g: s.table.pass_over(
-        s.transactor, "ready", make_row(), PromptState.READY, Verdict.SKIP, make_event("passed_over")
-    ),
+    "pass over": lambda s, v, g: s.pass_over("ready"),
 }
 
 

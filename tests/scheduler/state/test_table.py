@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from scheduler.core.errors import Conflict, IllegalMove
+from scheduler.core.errors import Conflict
 from scheduler.core.informativeness import Evidence
 from scheduler.core.ledger import Outcome
 from scheduler.core.lifecycle import PromptState
@@ -255,7 +255,7 @@ async def test_a_claimed_prompt_is_seen_as_claimed(stores: Stores) -> None:
 async def test_a_prompt_passed_over_by_history_comes_again_at_its_next_turn(stores: Stores) -> None:
     await stores.seed("p", "q")
     event = make_event("passed_over", reason="too_easy")
-    await stores.table.pass_over(stores.transactor, "p", make_row(visits=1), PromptState.READY, Verdict.SKIP, event)
+    await stores.pass_over("p", row=make_row(visits=1), event=event)
     assert await stores.table.sample(10) == ["q", "p"]
     view = await stores.table.view("p")
     assert (view.row, view.history) == (make_row(visits=1), (event,))
@@ -265,24 +265,11 @@ async def test_a_prompt_passed_over_by_history_comes_again_at_its_next_turn(stor
 
 
 async def test_a_prompt_that_was_claimed_meanwhile_is_not_passed_over(redis: Redis, stores: Stores) -> None:
-    await stores.seed("p")
+    await stores.seed("p", "q")
     await stores.claim("p")
     before = await snapshot(redis)
-    with pytest.raises(Conflict, match="not claimable"):
-        await stores.table.pass_over(
-            stores.transactor, "p", make_row(), PromptState.READY, Verdict.SKIP, make_event("passed_over")
-        )
-    assert await snapshot(redis) == before
-
-
-@pytest.mark.parametrize("state", [state for state in PromptState if state is not PromptState.READY])
-async def test_a_prompt_without_a_visit_is_never_sent_away(redis: Redis, stores: Stores, state: PromptState) -> None:
-    await stores.seed("p")
-    before = await snapshot(redis)
-    with pytest.raises(IllegalMove):
-        await stores.table.pass_over(
-            stores.transactor, "p", make_row(), state, Verdict.EVICT, make_event("passed_over")
-        )
+    with pytest.raises(Conflict, match="prompt p is not claimable"):
+        await stores.pass_over("q", "p")
     assert await snapshot(redis) == before
 
 

@@ -218,11 +218,31 @@ async def test_a_step_on_a_visit_that_has_gone_on_is_refused(redis: Redis, store
 
 async def test_a_prompt_is_claimed_by_one_visit_at_a_time(redis: Redis, stores: Stores) -> None:
     await stores.seed("p")
-    claims = (stores.visits.claim(visit_id=f"v{index}", prompt_id="p", fence=1, rollouts=4) for index in range(20))
-    answers = await asyncio.gather(*claims, return_exceptions=True)
-    assert sum(isinstance(answer, Visit) for answer in answers) == 1
-    assert sum(isinstance(answer, Conflict) for answer in answers) == 19
+    visits = [Visit(visit_id=f"v{index}", prompt_id="p", fence=1, reserved=4) for index in range(20)]
+    answers = await asyncio.gather(*(stores.visits.claim([visit]) for visit in visits))
+    assert sum(len(answer.visits) for answer in answers) == 1
+    assert sum(len(answer.refused) for answer in answers) == 19
     assert open_money(await stores.audit()) == (4, 40)
+
+
+async def test_prompts_claimed_together_are_claimed_in_order_without_those_that_are_not_claimable(
+    stores: Stores,
+) -> None:
+    await stores.seed("a", "b", "c")
+    await stores.claim("b")
+    claimed = await stores.visits.claim([stores.new_visit(name) for name in ("c", "b", "a", "new")])
+    assert [visit.prompt_id for visit in claimed.visits] == ["c", "a"]
+    assert [visit.prompt_id for visit in claimed.refused] == ["b", "new"]
+    assert not claimed.is_out_of_budget
+    assert open_money(await stores.audit()) == (12, 120)
+
+
+async def test_more_prompts_than_one_transaction_takes_are_all_claimed(stores: Stores) -> None:
+    names = [f"p{index}" for index in range(2100)]
+    await stores.seed(*names)
+    claimed = await stores.visits.claim([stores.new_visit(name) for name in names])
+    assert [visit.prompt_id for visit in claimed.visits] == names
+    await stores.audit()
 
 
 async def test_a_prompt_that_is_not_claimable_is_refused_and_nothing_reserved(redis: Redis, stores: Stores) -> None:

@@ -40,6 +40,17 @@ async def test_a_claim_that_waited_fits_once_another_visit_is_refunded(redis: Re
     await stores.audit()
 
 
+@pytest.mark.parametrize("budget", [Budget(rollouts=11), Budget(tokens=119)])
+async def test_prompts_claimed_together_are_claimed_as_far_as_the_budget_goes(redis: Redis, budget: Budget) -> None:
+    stores = await Stores.open(redis, budget=budget)
+    await stores.seed("a", "b", "c", "d")
+    claimed = await stores.visits.claim([stores.new_visit(name) for name in ("a", "b", "c", "d")])
+    assert [visit.prompt_id for visit in claimed.visits] == ["a", "b"]
+    assert claimed.is_out_of_budget
+    assert set(await stores.table.sample(10)) == {"c", "d"}
+    assert open_money(await stores.audit()) == (8, 80)
+
+
 async def test_an_extension_that_does_not_fit_changes_nothing(redis: Redis) -> None:
     stores = await Stores.open(redis, budget=Budget(rollouts=5))
     await stores.seed("p")

@@ -16,10 +16,10 @@ from scheduler.core.budget import Budget, Cost
 from scheduler.core.errors import BudgetExhausted
 from scheduler.core.ledger import Outcome
 from scheduler.core.lifecycle import PromptState
-from scheduler.core.types import Rollout, Stage, Verdict
+from scheduler.core.types import Rollout, Stage
 from scheduler.state.groups import Attachment, GroupEntry, GroupStatus
 from scheduler.state.visits import Landing, Visit
-from tests.scheduler.state.stores import MAX_NEW_TOKENS, Stores, make_event, make_rollouts, make_row, make_weights
+from tests.scheduler.state.stores import MAX_NEW_TOKENS, Stores, make_rollouts, make_row, make_weights
 
 Item = TypeVar("Item")
 TIGHT = Budget(rollouts=60, tokens=500)
@@ -57,16 +57,7 @@ class Walk:
         await self.stores.table.seed_prompts(self.stores.transactor, new, len(self.seeded))
 
     async def pass_over(self, chance: Random) -> None:
-        prompt_id = pick(await self.stores.table.sample(5), chance)
-        if prompt_id is not None:
-            await self.stores.table.pass_over(
-                self.stores.transactor,
-                prompt_id,
-                make_row(visits=2),
-                PromptState.READY,
-                Verdict.SKIP,
-                make_event("passed_over"),
-            )
+        await self.stores.pass_over(*await self.stores.table.sample(chance.randint(1, 3)), row=make_row(visits=2))
 
     async def return_due(self, chance: Random) -> None:
         await self.stores.table.return_due(self.stores.transactor, chance.randrange(6))

@@ -36,7 +36,7 @@ async def test_a_second_run_waits_until_the_first_has_ended(rig: Rig) -> None:
     first, second = learner_of(rig, "first"), learner_of(rig, "second")
     await first.attach()
     with pytest.raises(NotAtWork, match="run first owns the fleet"):
-        await rig.service.attach("second", incarnation="x", step=0, trained={})
+        await rig.service.learner_desk.attach("second", incarnation="x", step=0, trained={})
     assert await rig.state("second") is RunState.QUEUED
     await first.train()
     await rig.ended("first")
@@ -55,9 +55,9 @@ async def test_a_run_that_has_ended_says_so(rig: Rig) -> None:
     await learner.train()
     await rig.ended()
     with pytest.raises(Conflict, match="run run has ended: it is finished"):
-        await rig.service.attach("run", incarnation="x", step=0, trained={})
-    await rig.service.checkpointed("run", incarnation=learner.incarnation, step=1)
-    frames = [frame async for frame in rig.service.stream("run", incarnation="anyone")]
+        await rig.service.learner_desk.attach("run", incarnation="x", step=0, trained={})
+    await rig.service.learner_desk.checkpointed("run", incarnation=learner.incarnation, step=1)
+    frames = [frame async for frame in rig.service.learner_desk.stream("run", incarnation="anyone")]
     assert [getattr(frame, "state", None) for frame in frames] == ["finished"]
 
 
@@ -65,13 +65,13 @@ async def test_a_queued_run_can_be_paused_resumed_and_cancelled(rig: Rig) -> Non
     for run_id in ("first", "second", "third"):
         await rig.create_run(make_config(max_steps=1), run_id)
     await learner_of(rig, "first").attach()
-    assert (await rig.service.pause("second")).state is RunState.PAUSED
+    assert (await rig.service.orders.pause("second")).state is RunState.PAUSED
     with pytest.raises(Conflict, match="paused"):
-        await rig.service.pause("second")
-    assert (await rig.service.cancel("third")).state is RunState.CANCELLED
+        await rig.service.orders.pause("second")
+    assert (await rig.service.orders.cancel("third")).state is RunState.CANCELLED
     with pytest.raises(Conflict, match="not paused"):
-        await rig.service.resume("third")
-    await rig.service.cancel("first")
+        await rig.service.orders.resume("third")
+    await rig.service.orders.cancel("first")
     await rig.ended("first")
     # Paused before it began: it keeps the fleet from nobody.
     await rig.create_run(make_config(max_steps=1), "fourth")
@@ -79,7 +79,7 @@ async def test_a_queued_run_can_be_paused_resumed_and_cancelled(rig: Rig) -> Non
     await fourth.attach()
     await fourth.train()
     await rig.ended("fourth")
-    await rig.service.resume("second")
+    await rig.service.orders.resume("second")
     await learner_of(rig, "second").attach()
 
 
@@ -92,7 +92,7 @@ async def test_a_run_that_was_cancelled_while_no_scheduler_held_it_is_wound_up_b
     await rig.crash()
     # The successor is up and waits for the lease: it cannot account for anything yet.
     rig.start()
-    assert (await rig.service.cancel("run")).state is not RunState.CANCELLED
+    assert (await rig.service.orders.cancel("run")).state is not RunState.CANCELLED
     await rig.redis.delete(RunKeys("run").lease_alive)
     assert (await rig.ended()).record.state is RunState.CANCELLED
 
@@ -120,7 +120,7 @@ async def test_a_run_is_refused_before_it_exists(rig: Rig) -> None:
         await rig.create_run(make_config(pool="empty"))
     with pytest.raises(InvalidInput, match="no allocator"):
         await rig.create_run(make_config(allocator="dice"))
-    assert await rig.service.view_runs() == []
+    assert await rig.service.views.runs() == []
 
 
 async def test_a_run_between_two_schedulers_is_not_at_work_and_its_view_is(rig: Rig) -> None:
@@ -129,7 +129,7 @@ async def test_a_run_between_two_schedulers_is_not_at_work_and_its_view_is(rig: 
     await rig.crash()
     rig.start()
     with pytest.raises(NotAtWork, match="being taken up"):
-        await rig.service.attach("run", incarnation="x", step=0, trained={})
+        await rig.service.learner_desk.attach("run", incarnation="x", step=0, trained={})
     assert (await rig.view()).ledger.is_balanced
 
 
@@ -139,7 +139,7 @@ async def test_a_stop_lets_what_is_in_flight_come_back_and_gives_the_lease_up(ri
     rig.fakes[0].hold()
     await learner.attach()
     await rig.until(lambda: len(rig.fakes[0].in_flight) >= 8)
-    stopping = asyncio.create_task(rig.service.quiesce(grace_s=10.0))
+    stopping = asyncio.create_task(rig.service.conductor.quiesce(grace_s=10.0))
     await asyncio.sleep(0)
     rig.fakes[0].release()
     await stopping
@@ -152,10 +152,10 @@ async def test_a_stop_lets_what_is_in_flight_come_back_and_gives_the_lease_up(ri
 
 
 async def test_a_service_is_ready_while_redis_answers(rig: Rig) -> None:
-    assert await rig.service.is_ready() == ""
+    assert await rig.service.conductor.is_ready() == ""
     service: Service = rig.service
     rig.connection.die()
-    assert "Redis does not answer" in await service.is_ready()
+    assert "Redis does not answer" in await service.conductor.is_ready()
 
 
 async def test_a_second_scheduler_stands_by_says_so_and_leaves_servers_alone(rig: Rig) -> None:
@@ -187,7 +187,7 @@ async def test_a_standby_takes_over_when_the_lease_has_run_out(rig: Rig) -> None
         await rig.redis.delete(RunKeys("run").lease_alive)
         learner = Learner(at=lambda: standby, folder=rig.folder, incarnation="second")
         await learner.attach()
-        assert await standby.is_ready() == ""
+        assert await standby.conductor.is_ready() == ""
         await learner.train()
         await _finished(rig)
 
@@ -195,7 +195,7 @@ async def test_a_standby_takes_over_when_the_lease_has_run_out(rig: Rig) -> None
 async def test_a_standby_finds_the_run_that_another_scheduler_was_asked_for(rig: Rig) -> None:
     await rig.crash()
     async with rig.standing_by() as standby:
-        assert await standby.is_ready() == ""
+        assert await standby.conductor.is_ready() == ""
         await RunStore(rig.redis).create(make_config(max_steps=1), now=1.0, run_id="run")
         learner = Learner(at=lambda: standby, folder=rig.folder)
         await learner.attach()
@@ -214,8 +214,8 @@ async def test_orders_at_a_standby_are_refused_or_reach_the_scheduler_at_work(re
         async with rig.standing_by() as standby:
             await rig.until(lambda: _stands_by(standby))
             with pytest.raises(NotAtWork, match="held by another scheduler"):
-                await standby.pause("run")
-            assert (await standby.cancel("run")).state is not RunState.CANCELLED
+                await standby.orders.pause("run")
+            assert (await standby.orders.cancel("run")).state is not RunState.CANCELLED
             assert (await rig.ended()).record.state is RunState.CANCELLED
 
 
@@ -229,7 +229,7 @@ async def test_a_budget_raised_at_a_standby_reaches_the_scheduler_at_work(redis:
         await learner_of(rig, "run").attach()
         async with rig.standing_by() as standby:
             await rig.until(lambda: _stands_by(standby))
-            assert (await standby.raise_budget("run", Budget(rollouts=48))).config.budget.rollouts == 48
+            assert (await standby.orders.raise_budget("run", Budget(rollouts=48))).config.budget.rollouts == 48
 
             async def has_claimed_more() -> bool:
                 return (await rig.view()).counters.get("considered", 0) >= 6
@@ -241,7 +241,7 @@ async def test_a_budget_raised_at_a_standby_reaches_the_scheduler_at_work(redis:
 
 
 async def _stands_by(service: Service) -> bool:
-    return "standby: run run is held by another scheduler" in await service.is_ready()
+    return "standby: run run is held by another scheduler" in await service.conductor.is_ready()
 
 
 async def _finished(rig: Rig) -> None:

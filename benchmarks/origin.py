@@ -13,7 +13,8 @@ from pathlib import Path
 
 from inference.interpreter import SGLANG_VERSION
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
 _OURS = ("scheduler", "learner", "inference", "benchmarks")
 _RESULTS = ":!benchmarks/results"
 _UNKNOWN = "unknown"
@@ -29,9 +30,9 @@ class Origin:
     cores: int
 
 
-def origin() -> Origin:
-    """Of this process."""
-    command = " ".join(("python -m benchmarks.target", *sys.argv[1:]))
+def origin(module: str) -> Origin:
+    """Of this process, which runs a module of the benchmarks."""
+    command = " ".join((f"python -m {module}", *sys.argv[1:]))
     return Origin(command=command, commit=_commit(), versions=_versions(), cores=len(os.sched_getaffinity(0)))
 
 

@@ -1,0 +1,147 @@
+"""What an operator can order: runs created, paused, resumed, given more budget and cancelled, prompts brought back.
+
+Owns: what an order needs to be sound. Never works on a run. Invariant: an order to a run goes through its engine if
+that is at work, and else changes what its engine will find.
+"""
+
+import time
+
+import structlog
+
+from scheduler.core.budget import Budget
+from scheduler.core.errors import Conflict, InvalidInput
+from scheduler.core.evaluation import DEFAULT_TARGET, EvaluationMeasure
+from scheduler.core.lifecycle import ENDED, RunState
+from scheduler.core.run import RunConfig
+from scheduler.engine.engine import Engine
+from scheduler.service.conductor import Conductor
+from scheduler.service.views import Views
+from scheduler.state.connection import Redis
+from scheduler.state.evaluations import EvaluationRecord
+from scheduler.state.keys import RunKeys
+from scheduler.state.pools import PoolStore
+from scheduler.state.runs import RunRecord, RunStore
+from scheduler.state.table import PromptView, Table
+from scheduler.state.transaction import Transactor
+
+log = structlog.get_logger(__name__)
+
+
+class Orders:
+    """One method an order."""
+
+    def __init__(self, redis: Redis, conductor: Conductor, views: Views) -> None:
+        self._redis = redis
+        self._conductor = conductor
+        self._views = views
+        self._pools = PoolStore(redis)
+        self._runs = RunStore(redis)
+
+    async def create(self, config: RunConfig, run_id: str | None = None) -> RunRecord:
+        """Queue a run; raises NotFound for a pool of it, InvalidInput if one is empty or the allocator is unknown."""
+        await self._check_pool(config.pool, "pool", config)
+        if config.evaluation is not None:
+            await self._check_pool(config.evaluation.pool, "evaluation.pool", config)
+        Engine.check(config)
+        record = await self._runs.create(config, now=time.time(), run_id=run_id)
+        self._conductor.look_again()
+        log.info("run_created", run=record.run_id, pool=config.pool, allocator=config.allocator)
+        return record
+
+    async def _check_pool(self, pool: str, field: str, config: RunConfig) -> None:
+        context_length = (await self._pools.get(pool)).context_length
+        if config.sampling.max_new_tokens >= context_length:
+            raise InvalidInput(
+                f"{config.sampling.max_new_tokens} tokens leave no room for a prompt in a context of {context_length}",
+                field="sampling.max_new_tokens",
+            )
+        if not await self._pools.size(pool):
+            raise InvalidInput(f"pool {pool} has no prompts: add some first", field=field)
+
+    async def pause(self, run_id: str) -> RunRecord:
+        """Claim nothing new; open visits finish. Raises Conflict if the run does not claim anyway."""
+        async with self._conductor.ordering:
+            engine = self._conductor.working(run_id)
+            if engine is not None:
+                await engine.pause("paused by an operator")
+            else:
+                await self._conductor.move(await self._runs.get(run_id), RunState.PAUSED, "paused by an operator")
+        return await self._runs.get(run_id)
+
+    async def resume(self, run_id: str) -> RunRecord:
+        """Go on after a pause; raises Conflict if the run is not paused."""
+        async with self._conductor.ordering:
+            engine, record = self._conductor.working(run_id), await self._runs.get(run_id)
+            if record.state is not RunState.PAUSED:
+                raise Conflict(f"run {run_id} is {record.state}, not paused")
+            if engine is not None:
+                await engine.resume("resumed by an operator")
+            else:
+                await self._conductor.move(record, RunState.QUEUED, "resumed by an operator")
+        self._conductor.look_again()
+        return await self._runs.get(run_id)
+
+    async def raise_budget(self, run_id: str, to: Budget) -> RunRecord:
+        """Raise a run's budget to the limits that `to` has.
+
+        Raises InvalidInput for a lower one, Conflict if the run is ending. A scheduler that is at work on the run
+        elsewhere takes it up within a quarter of its lease.
+        """
+        async with self._conductor.ordering:
+            engine, record = self._conductor.working(run_id), await self._runs.get(run_id)
+            transactor = engine.parts.transactor if engine else Transactor(self._redis, RunKeys(run_id), None)
+            await self._runs.raise_budget(transactor, record, to, now=time.time())
+            record = await self._runs.get(run_id)
+            if engine is not None:
+                engine.phases.take_up_budget(record)
+        return record
+
+    async def cancel(self, run_id: str) -> RunRecord:
+        """End a run now: what is in flight is aborted and accounted as cancelled. Raises Conflict if it has ended."""
+        async with self._conductor.ordering:
+            engine, record = self._conductor.working(run_id), await self._runs.get(run_id)
+            reason = "cancelled by an operator"
+            if engine is not None:
+                await engine.cancel(reason)
+            elif record.state not in ENDED and (record.incarnation or await self._conductor.is_elsewhere(run_id)):
+                # It has begun, so it may have attempts to account for: the engine that takes it up will, or the one
+                # that is at work on it in another scheduler.
+                transactor = Transactor(self._redis, RunKeys(run_id), None)
+                await self._runs.settle_ending(transactor, RunState.CANCELLED, reason=reason, now=time.time())
+                log.info("run_ending", run=run_id, ending=RunState.CANCELLED, reason=reason)
+            else:
+                await self._conductor.move(record, RunState.CANCELLED, reason)
+        self._conductor.look_again()
+        return await self._runs.get(run_id)
+
+    async def reinstate(self, run_id: str, prompt_id: str) -> PromptView:
+        """Make a waiting or quarantined prompt claimable now; raises Conflict if it is neither."""
+        view = await self._views.prompt(run_id, prompt_id)
+        record = await self._runs.get(run_id)
+        engine = self._conductor.working(run_id)
+        fence = engine.parts.lease.fence if engine else None
+        table = Table(self._redis, RunKeys(run_id), seed=record.config.seed)
+        transactor = Transactor(self._redis, RunKeys(run_id), fence)
+        await table.reinstate(transactor, view.prompt_id, now=time.time(), version=record.version)
+        log.info("reinstated", run=run_id, prompt=prompt_id, before=view.state)
+        return await table.view(prompt_id)
+
+    async def evaluate(
+        self,
+        run_id: str,
+        *,
+        pool: str,
+        num_rollouts: int,
+        version: int | None,
+        measure: EvaluationMeasure = EvaluationMeasure.ROLLOUTS,
+        target: str = DEFAULT_TARGET,
+    ) -> EvaluationRecord:
+        """Measure the policy on another pool at a pinned version (None: whichever is live when it starts).
+
+        Raises NotFound for the pool, InvalidInput if it is empty or the target has no place for an answer, Conflict if
+        the version is no longer to be had.
+        """
+        evaluator = (await self._conductor.at_work(run_id)).parts.evaluator
+        return await evaluator.request(
+            pool=pool, num_rollouts=num_rollouts, version=version, measure=measure, target=target
+        )
