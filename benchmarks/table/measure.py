@@ -183,7 +183,7 @@ async def _memory(redis: Redis) -> int:
 
 async def _fill_table(redis: Redis, keys: RunKeys, size: int, say: Say) -> None:
     """Every prompt visited, and back in the order of claims."""
-    rows = [msgspec.json.encode(row) for row in islice(_rows(), 4096)]
+    rows = [msgspec.msgpack.encode(row) for row in islice(_rows(), 4096)]
     chance, told = random.Random(_SEED), time.monotonic()
     for start in range(0, size, _PAGE):
         names = [_name(number) for number in range(start, min(size, start + _PAGE))]

@@ -7,7 +7,8 @@ PilotCommitError
 │   ├── Forbidden              the token does not grant the scope; recovered by the caller, with another token
 │   ├── TooManyRequests        the caller asks too often; recovered by asking again later
 │   └── Conflict               right in itself, but not in the present state
-│       └── NotAtWork          the run's engine is not at work here: learners ask again, it may be restarting
+│       ├── NotAtWork          the run's engine is not at work here: learners ask again, it may be restarting
+│       └── NotClaimable       a prompt is waiting, apart or in a visit: whoever wanted it goes on without it
 ├── InferenceError             a server did not give a usable completion
 │   ├── ServerUnavailable      connect, timeout, 5xx, server gone: a new attempt elsewhere, by the engine
 │   ├── ServerRefused          the server rejects the request itself: settled with its reason, never retried
@@ -64,6 +65,14 @@ class Conflict(InvalidInput):
 
 class NotAtWork(Conflict):
     """The run's engine is not at work in this scheduler now; it may be queued, starting or taken over."""
+
+
+class NotClaimable(Conflict):
+    """Raised where a prompt is in another place than among those that can be claimed."""
+
+    def __init__(self, prompt_id: str) -> None:
+        super().__init__(f"prompt {prompt_id} is not claimable")
+        self.prompt_id = prompt_id
 
 
 class InferenceError(PilotCommitError):

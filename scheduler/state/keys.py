@@ -6,7 +6,7 @@ pool, and no transaction touches two tags, so that Redis Cluster works.
 
 from dataclasses import dataclass
 
-SCHEMA_VERSION = "1"
+SCHEMA_VERSION = "2"
 SCHEMA = "pilotcommit:schema"
 RUNS = "pilotcommit:runs"
 POOLS = "pilotcommit:pools"
@@ -93,7 +93,7 @@ class RunKeys:
 
     @property
     def table(self) -> str:
-        """Hash: prompt id → its row of the informativeness table."""
+        """Hash: prompt id → its row of the informativeness table, as msgpack: there may be millions."""
         return self._key("table")
 
     @property

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import msgspec
 from redis.asyncio import Redis
 
-from scheduler.core.errors import Conflict, IllegalMove
+from scheduler.core.errors import Conflict, IllegalMove, NotClaimable
 from scheduler.core.informativeness import Evidence
 from scheduler.core.lifecycle import PromptState
 from scheduler.core.types import Verdict
@@ -117,7 +117,7 @@ class Table:
             return {}
         found = await self._redis.hmget(self._keys.table, list(prompt_ids))
         pairs = zip(prompt_ids, found, strict=True)
-        return {name: msgspec.json.decode(raw(row), type=Row) for name, row in pairs if row is not None}
+        return {name: msgspec.msgpack.decode(raw(row), type=Row) for name, row in pairs if row is not None}
 
     async def states(self, prompt_ids: Sequence[str]) -> list[PromptState]:
         """The state of each prompt, in the order asked."""
@@ -211,12 +211,14 @@ class Table:
         source = places[view.state]
         transaction = transactor.begin()
         # It may have returned and been claimed since it was looked at: it must not become ready a second time.
-        transaction.require_ranked(source, prompt_id, Conflict(f"prompt {prompt_id} is no longer {view.state}"))
+        transaction.require_ranked(
+            source, [prompt_id], lambda name: Conflict(f"prompt {name} is no longer {view.state}")
+        )
         self._make_ready(transaction, prompt_id, view.row, source)
         if view.row is not None:
             # A fresh start: one more lost visit must not quarantine it again at once.
             row = replace(view.row, lost_visits=0, failed_visits=0, next_version=0)
-            transaction.run("HSET", self._keys.table, prompt_id, msgspec.json.encode(row))
+            transaction.run("HSET", self._keys.table, prompt_id, msgspec.msgpack.encode(row))
         self.remember(transaction, prompt_id, Event(at=now, version=version, what="reinstated"))
         await transactor.apply(transaction)
 
@@ -242,7 +244,7 @@ class Table:
         return PromptView(
             prompt_id=prompt_id,
             state=state,
-            row=None if row is None else msgspec.json.decode(row, type=Row),
+            row=None if row is None else msgspec.msgpack.decode(row, type=Row),
             history=tuple(msgspec.json.decode(event, type=Event) for event in events),
         )
 
@@ -250,7 +252,7 @@ class Table:
         """Put a prompt whose visit ends where it belongs, with its new row; raises IllegalMove for CLAIMED."""
         if state is PromptState.CLAIMED:
             raise IllegalMove(f"prompt {prompt_id} cannot be placed as claimed: only a visit holds it so")
-        transaction.run("HSET", self._keys.table, prompt_id, msgspec.json.encode(row))
+        transaction.run("HSET", self._keys.table, prompt_id, msgspec.msgpack.encode(row))
         if state is PromptState.READY:
             score = claim_order(prompt_id, row.evidence.visits, self._seed)
             transaction.run("ZADD", self._keys.ready, score, prompt_id)
@@ -268,12 +270,12 @@ class Table:
     async def pass_over(self, transactor: Transactor, passed: Sequence[PassedRow]) -> None:
         """Record that history alone judged prompts: they go on without a pilot, at their next turn.
 
-        Raises Conflict, with nothing changed, if one of them is not claimable.
+        Raises NotClaimable, with nothing changed, if one of them is not.
         """
         transaction = transactor.begin()
+        transaction.require_ranked(self._keys.ready, [row.prompt_id for row in passed], NotClaimable)
         for row in passed:
             name = row.prompt_id
-            transaction.require_ranked(self._keys.ready, name, Conflict(f"prompt {name} is not claimable"))
             self.place(transaction, name, row.row, PromptState.READY)
             self.remember(transaction, name, row.event)
             transaction.count("considered", 1)

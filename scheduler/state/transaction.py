@@ -9,7 +9,7 @@ The run's lease has a single holder, so values are computed in Python and only t
 
 import json
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from importlib.resources import files
 from typing import Literal
 
@@ -21,6 +21,8 @@ from scheduler.core.ledger import Move, deltas
 from scheduler.state.keys import RunKeys
 
 Operand = str | bytes | int | float
+_HEAD = 2
+"""Arguments of the script before the operands: the fence and the program."""
 Command = Literal["HSET", "HDEL", "ZADD", "ZREM", "LPUSH", "LTRIM", "RPUSH", "DEL"]
 
 
@@ -34,28 +36,36 @@ class Transaction:
         """Keys with their numbers, from 1."""
         self._operands: list[Operand] = []
         self._checks: list[list[str | int]] = []
-        self._refusals: list[Exception] = []
+        self._refusals: list[Callable[[int], Exception]] = []
+        """Of each check, the error for what it found wrong."""
         self._counters: dict[tuple[str, str], int] = {}
         self._operations: list[list[str | int]] = []
 
     def _key(self, key: str) -> int:
         return self._keys.setdefault(key, len(self._keys) + 1)
 
-    def _operand(self, value: Operand) -> int:
-        self._operands.append(value)
-        return len(self._operands) + 2
+    def _range(self, operands: Iterable[Operand]) -> list[int]:
+        """Where operands stand in ARGV: the first, and how many."""
+        first = len(self._operands) + _HEAD + 1
+        self._operands += operands
+        return [first, len(self._operands) + _HEAD + 1 - first]
 
     def _check(self, kind: str, key: str, operands: Iterable[Operand], otherwise: Exception) -> None:
-        self._checks.append([kind, self._key(key), *(self._operand(value) for value in operands)])
+        self._check_each(kind, key, operands, lambda _: otherwise)
+
+    def _check_each(
+        self, kind: str, key: str, operands: Iterable[Operand], otherwise: Callable[[int], Exception]
+    ) -> None:
+        self._checks.append([kind, self._key(key), *self._range(operands)])
         self._refusals.append(otherwise)
 
     def run(self, command: Command, key: str, *operands: Operand) -> None:
         """Append one Redis command on one key."""
-        self._operations.append([command, self._key(key), *(self._operand(value) for value in operands)])
+        self._operations.append([command, self._key(key), *self._range(operands)])
 
-    def require_ranked(self, key: str, member: str, otherwise: Exception) -> None:
-        """Refuse with `otherwise` unless the sorted set has the member."""
-        self._check("ranked", key, [member], otherwise)
+    def require_ranked(self, key: str, members: Sequence[str], otherwise: Callable[[str], Exception]) -> None:
+        """Refuse unless the sorted set has all these members; with the error of the first that it lacks."""
+        self._check_each("ranked", key, members, lambda found: otherwise(members[found - 1]))
 
     def require_field(self, key: str, field: str, otherwise: Exception) -> None:
         """Refuse with `otherwise` unless the hash has the field."""
@@ -92,17 +102,15 @@ class Transaction:
     def script_arguments(self, fence: int | None) -> tuple[list[str], list[Operand]]:
         """KEYS and ARGV of the script."""
         changes = [
-            [self._key(key), self._operand(field), self._operand(delta)]
-            for (key, field), delta in self._counters.items()
-            if delta
+            [self._key(key), *self._range((field, delta))] for (key, field), delta in self._counters.items() if delta
         ]
         program = {"checks": self._checks, "counters": changes, "operations": self._operations}
         head: list[Operand] = ["" if fence is None else str(fence), json.dumps(program)]
         return list(self._keys), head + self._operands
 
-    def refusal(self, number: int) -> Exception:
-        """The error of the `number`-th check, from 1."""
-        return self._refusals[number - 1]
+    def refusal(self, number: int, found: int) -> Exception:
+        """The error of the `number`-th check for the `found`-th thing that it can find wrong, both from 1."""
+        return self._refusals[number - 1](found)
 
 
 class Transactor:
@@ -132,8 +140,8 @@ class Transactor:
                 return
             case ["fence"]:
                 raise FenceLost(f"run {self.keys.run_id}: fence {self.fence} is no longer the current one")
-            case ["refused", int(number)]:
-                raise transaction.refusal(number)
+            case ["refused", int(number), int(found)]:
+                raise transaction.refusal(number, found)
             case ["negative", str(field)]:
                 raise IllegalMove(f"run {self.keys.run_id}: counter {field} would go below zero")
             case other:

@@ -13,7 +13,7 @@ import msgspec
 from redis.asyncio import Redis
 
 from scheduler.core.budget import Budget, worst_case
-from scheduler.core.errors import BudgetExhausted, Conflict, IllegalMove
+from scheduler.core.errors import BudgetExhausted, Conflict, IllegalMove, NotClaimable
 from scheduler.core.incomplete import Shortfall, shortfall_counter
 from scheduler.core.ledger import Ledger, Move, OpenState, Outcome, Status
 from scheduler.core.lifecycle import PromptState, move_prompt
@@ -158,12 +158,11 @@ class VisitStore:
     async def _claim(self, visits: Sequence[Visit]) -> Claimed:
         fitting, refused, is_out_of_budget = list(visits), list[Visit](), False
         while fitting:
-            conflicts = {Conflict(f"prompt {visit.prompt_id} is not claimable"): visit for visit in fitting}
             try:
-                await self._transactor.apply(self._claims(conflicts))
-            except Conflict as conflict:
-                refused.append(conflicts[conflict])
-                fitting.remove(conflicts[conflict])
+                await self._transactor.apply(self._claims(fitting))
+            except NotClaimable as conflict:
+                refused += [visit for visit in fitting if visit.prompt_id == conflict.prompt_id]
+                fitting = [visit for visit in fitting if visit.prompt_id != conflict.prompt_id]
             except BudgetExhausted:
                 is_out_of_budget = True
                 fitting = fitting[: await self._room(fitting)]
@@ -171,13 +170,12 @@ class VisitStore:
                 break
         return Claimed(visits=tuple(fitting), refused=tuple(refused), is_out_of_budget=is_out_of_budget)
 
-    def _claims(self, conflicts: Mapping[Conflict, Visit]) -> Transaction:
-        transaction, visits = self._transactor.begin(), conflicts.values()
-        for conflict, visit in conflicts.items():
-            transaction.require_ranked(self._keys.ready, visit.prompt_id, conflict)
+    def _claims(self, visits: Sequence[Visit]) -> Transaction:
+        transaction, prompt_ids = self._transactor.begin(), [visit.prompt_id for visit in visits]
+        transaction.require_ranked(self._keys.ready, prompt_ids, NotClaimable)
         self._reserve(transaction, sum(visit.reserved for visit in visits))
         transaction.count("considered", len(visits))
-        transaction.run("ZREM", self._keys.ready, *(visit.prompt_id for visit in visits))
+        transaction.run("ZREM", self._keys.ready, *prompt_ids)
         pairs = (operand for visit in visits for operand in (visit.visit_id, msgspec.json.encode(visit)))
         transaction.run("HSET", self._keys.visits, *pairs)
         return transaction

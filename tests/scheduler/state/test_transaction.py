@@ -19,13 +19,14 @@ from tests.scheduler.state.stores import Stores, snapshot
 
 KEYS = RunKeys("run")
 REFUSAL = Conflict("not so")
+REFUSALS = {"there": Conflict("it is"), "not there": REFUSAL}
 on_redis = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 CHECKS: list[tuple[str, Callable[[Transaction], None], Callable[[Transaction], None]]] = [
     (
         "ranked",
-        lambda change: change.require_ranked(KEYS.ready, "there", REFUSAL),
-        lambda change: change.require_ranked(KEYS.ready, "not there", REFUSAL),
+        lambda change: change.require_ranked(KEYS.ready, ["there"], REFUSALS.__getitem__),
+        lambda change: change.require_ranked(KEYS.ready, ["there", "not there"], REFUSALS.__getitem__),
     ),
     (
         "field",
