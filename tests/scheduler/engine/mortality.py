@@ -28,8 +28,8 @@ class MortalRedis(Redis):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.commands: Counter[str] = Counter()
-        """How often each command was sent, pipelines apart."""
+        self.sent: Counter[str] = Counter()
+        """How often each command was sent, pipelines apart, and each path of a server asked for."""
         self.died = asyncio.Event()
 
     def die(self) -> None:
@@ -52,7 +52,7 @@ class MortalRedis(Redis):
     async def execute_command(self, *args: object, **options: object) -> object:
         command = str(args[0])
         self.passing(command, after=False)
-        self.commands[command] += 1
+        self.sent[command] += 1
         answer: object = await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
         self.passing(command, after=True)
         return answer
@@ -68,6 +68,7 @@ class MortalTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         try:
             self._process.passing(request.url.path, after=False)
+            self._process.sent[request.url.path] += 1
             response = await self._inner.handle_async_request(request)
             self._process.passing(request.url.path, after=True)
         except ConnectionError as exc:
