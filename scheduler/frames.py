@@ -17,6 +17,7 @@ from scheduler.core.unreadable import UNREADABLE
 
 FORMAT = 1
 MAX_FRAME_BYTES = 256 * 1024 * 1024
+_LENGTH_BYTES = 4
 MSGPACK = "application/x-msgpack"
 NDJSON = "application/x-ndjson"
 
@@ -47,6 +48,19 @@ class GroupFrame:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PackedGroupFrame:
+    """A group frame as it is sent: its group is passed on as it was stored, and read by the learner only."""
+
+    step: int
+    group: msgspec.Raw
+    """msgpack of a Group."""
+
+    def unpacked(self) -> GroupFrame:
+        """What a reader makes of it."""
+        return GroupFrame(step=self.step, group=msgspec.msgpack.decode(self.group, type=Group))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BatchFrame:
     """All groups of a step have been sent: train exactly these."""
 
@@ -72,6 +86,9 @@ class FinalFrame:
 
 
 Frame = GroupFrame | BatchFrame | HeartbeatFrame | FinalFrame
+"""What is read."""
+Sent = PackedGroupFrame | BatchFrame | HeartbeatFrame | FinalFrame
+"""What is written."""
 
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -87,10 +104,22 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 _DECODER = msgspec.msgpack.Decoder(Envelope)
 
 
-def _envelope(frame: Frame) -> Envelope:
+class _Packed(msgspec.Struct, frozen=True, kw_only=True):
+    """The envelope of a group that is not looked into."""
+
+    format: int
+    group: PackedGroupFrame
+
+
+_ENCODER = msgspec.msgpack.Encoder()
+
+
+def _envelope(frame: Frame | Sent) -> Envelope | _Packed:
     match frame:
         case GroupFrame():
             return Envelope(format=FORMAT, group=frame)
+        case PackedGroupFrame():
+            return _Packed(format=FORMAT, group=frame)
         case BatchFrame():
             return Envelope(format=FORMAT, batch=frame)
         case HeartbeatFrame():
@@ -99,15 +128,18 @@ def _envelope(frame: Frame) -> Envelope:
             return Envelope(format=FORMAT, final=frame)
 
 
-def encode(frame: Frame) -> bytes:
+def encode(frame: Frame | Sent) -> bytes:
     """One length-prefixed msgpack frame."""
-    body = msgspec.msgpack.encode(_envelope(frame))
-    return len(body).to_bytes(4, "big") + body
+    buffer = bytearray()
+    _ENCODER.encode_into(_envelope(frame), buffer, _LENGTH_BYTES)
+    buffer[:_LENGTH_BYTES] = (len(buffer) - _LENGTH_BYTES).to_bytes(_LENGTH_BYTES, "big")
+    return bytes(buffer)
 
 
-def encode_line(frame: Frame) -> bytes:
+def encode_line(frame: Frame | Sent) -> bytes:
     """One NDJSON line."""
-    return msgspec.json.encode(_envelope(frame)) + b"\n"
+    read = frame.unpacked() if isinstance(frame, PackedGroupFrame) else frame
+    return msgspec.json.encode(_envelope(read)) + b"\n"
 
 
 class FrameDecoder:
@@ -119,14 +151,15 @@ class FrameDecoder:
     def feed(self, data: bytes) -> Iterator[Frame]:
         """Yield every frame completed by `data`."""
         self._buffer += data
-        while len(self._buffer) >= 4:
-            length = int.from_bytes(self._buffer[:4], "big")
+        while len(self._buffer) >= _LENGTH_BYTES:
+            length = int.from_bytes(self._buffer[:_LENGTH_BYTES], "big")
             if length > MAX_FRAME_BYTES:
                 raise InvalidInput(f"a frame of {length} bytes: more than {MAX_FRAME_BYTES}; not a group stream")
-            if len(self._buffer) < 4 + length:
+            end = _LENGTH_BYTES + length
+            if len(self._buffer) < end:
                 return
-            body = bytes(self._buffer[4 : 4 + length])
-            del self._buffer[: 4 + length]
+            body = bytes(self._buffer[_LENGTH_BYTES:end])
+            del self._buffer[:end]
             yield _decode(body)
 
 

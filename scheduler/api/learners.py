@@ -12,7 +12,7 @@ from scheduler.api import learner_responses
 from scheduler.api.guard import Guard
 from scheduler.api.requests import Applied, Attach, Checkpointed, PublishWeights
 from scheduler.core.tokens import Scope
-from scheduler.frames import MSGPACK, NDJSON, Frame, encode, encode_line
+from scheduler.frames import MSGPACK, NDJSON, Sent, encode, encode_line
 from scheduler.service import Service
 
 _MOST = 10**15
@@ -50,7 +50,7 @@ def router(service: Service, guard: Guard) -> APIRouter:
     return routes
 
 
-async def _encoded(first: Frame, frames: AsyncIterator[Frame], *, readable: bool) -> AsyncIterator[bytes]:
+async def _encoded(first: Sent, frames: AsyncIterator[Sent], *, readable: bool) -> AsyncIterator[bytes]:
     write = encode_line if readable else encode
     yield write(first)
     async for frame in frames:

@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+import msgspec
 import structlog
 
 from scheduler.core.errors import Conflict, InvalidInput, StaleIncarnation
@@ -23,7 +24,7 @@ from scheduler.core.staleness import is_fresh
 from scheduler.engine.batches import Batches
 from scheduler.engine.pipeline import Pipeline
 from scheduler.engine.uninterrupted import uninterrupted
-from scheduler.frames import Attached, BatchFrame, FinalFrame, Frame, GroupFrame, HeartbeatFrame
+from scheduler.frames import Attached, BatchFrame, FinalFrame, HeartbeatFrame, PackedGroupFrame, Sent
 from scheduler.state.groups import Attachment, GroupEntry, GroupStatus, GroupStore
 from scheduler.state.versions import Account, VersionStore, WeightRecord
 
@@ -220,7 +221,7 @@ class Delivery:
         self._pipeline.change(drop=[entry.group_id for entry in saved])
         log.info("checkpointed", run=self._run_id, step=step, groups=[entry.group_id for entry in saved])
 
-    async def frames(self, *, incarnation: str) -> AsyncGenerator[Frame, None]:
+    async def frames(self, *, incarnation: str) -> AsyncGenerator[Sent, None]:
         """The group stream of one incarnation.
 
         Consumes: published groups. Produces: a batch whenever the learner has applied the one before. Waits for:
@@ -261,10 +262,13 @@ class Delivery:
             until = min(until, self._batches.patient_until)
         await self._pipeline.changed(moment, timeout_s=max(0.0, until - time.monotonic()))
 
-    async def _deliver(self, step: int, batch: Sequence[GroupEntry]) -> AsyncIterator[Frame]:
+    async def _deliver(self, step: int, batch: Sequence[GroupEntry]) -> AsyncIterator[Sent]:
         group_ids = tuple(entry.group_id for entry in batch)
-        for group in await self._groups.load(group_ids):
-            yield GroupFrame(step=step, group=group)
+        for group_id in group_ids:
+            # One at a time and not looked into: a batch may be hundreds of megabytes.
+            packed = await self._groups.packed(group_id)
+            if packed is not None:
+                yield PackedGroupFrame(step=step, group=msgspec.Raw(packed))
         yield BatchFrame(step=step, group_ids=group_ids, policy_version=self._pipeline.policy_version)
 
     async def _batch(self, step: int) -> list[GroupEntry]:

@@ -12,7 +12,7 @@ from scheduler.core.broadcast import BroadcastOffer, BroadcastOrder, Rendezvous
 from scheduler.core.lifecycle import ENDED
 from scheduler.core.path_map import PathMap
 from scheduler.engine.assembly import Parts
-from scheduler.frames import Attached, FinalFrame, Frame
+from scheduler.frames import Attached, FinalFrame, Sent
 from scheduler.service.conductor import Conductor
 from scheduler.state.runs import RunStore
 from scheduler.state.versions import WeightRecord
@@ -43,7 +43,7 @@ class LearnerDesk:
         delivery = (await self._conductor.at_work(run_id)).parts.delivery
         return await delivery.publish(incarnation=incarnation, step=step, path=path, digest=digest)
 
-    async def stream(self, run_id: str, *, incarnation: str) -> AsyncIterator[Frame]:
+    async def stream(self, run_id: str, *, incarnation: str) -> AsyncIterator[Sent]:
         """Groups and batches for the learner, heartbeats between, a final frame at the end."""
         record = await self._runs.get(run_id)
         if record.state in ENDED:

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from scheduler.core.course import CourseEvent, Turn
 from scheduler.core.errors import Conflict, StaleIncarnation
 from scheduler.core.ledger import Move, OpenState, Outcome
-from scheduler.core.types import Group, Stage
+from scheduler.core.types import Stage
 from scheduler.state.course import remember
 from scheduler.state.keys import RunKeys
 from scheduler.state.records import Ending, put_group_ending
@@ -88,12 +88,10 @@ class GroupStore:
         entries = [msgspec.json.decode(raw(entry), type=GroupEntry) for entry in found]
         return sorted(entries, key=lambda entry: entry.order)
 
-    async def load(self, group_ids: Sequence[str]) -> list[Group]:
-        """Payloads, in the order asked."""
-        if not group_ids:
-            return []
-        found = await self._redis.hmget(self._keys.groups, list(group_ids))
-        return [msgspec.msgpack.decode(raw(payload), type=Group) for payload in found if payload is not None]
+    async def packed(self, group_id: str) -> bytes | None:
+        """A group's payload as it is stored, msgpack of a Group; None if it is no longer open."""
+        found = await self._redis.hget(self._keys.groups, group_id)
+        return None if found is None else raw(found)
 
     async def form_batch(self, step: int, entries: Iterable[GroupEntry]) -> list[GroupEntry]:
         """Put groups into the batch of a step."""

@@ -3,6 +3,7 @@
 import tracemalloc
 from itertools import pairwise
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +18,9 @@ from scheduler.frames import (
     FrameDecoder,
     GroupFrame,
     HeartbeatFrame,
+    PackedGroupFrame,
     encode,
+    encode_line,
 )
 from tests.factories import make_group
 from tests.mutated import NESTED_MSGPACK, anything
@@ -28,6 +31,13 @@ FRAMES: list[Frame] = [
     HeartbeatFrame(waiting_for="pilots"),
     FinalFrame(state="finished", reason="done"),
 ]
+
+
+def packed(frame: GroupFrame) -> PackedGroupFrame:
+    """The frame as a scheduler sends it."""
+    return PackedGroupFrame(step=frame.step, group=msgspec.Raw(msgspec.msgpack.encode(frame.group)))
+
+
 numbers = st.integers(0, 2**63 - 1)
 floats = st.floats(allow_nan=False, width=64)
 words = st.text(max_size=20)
@@ -122,3 +132,10 @@ def test_a_length_that_promises_more_than_was_sent_takes_no_memory(head: bytes) 
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 1 << 20
+
+
+@given(st.builds(GroupFrame, step=numbers, group=groups))
+def test_a_group_that_is_passed_on_unread_arrives_as_if_it_had_been_written_anew(frame: GroupFrame) -> None:
+    assert encode(packed(frame)) == encode(frame)
+    assert encode_line(packed(frame)) == encode_line(frame)
+    assert list(FrameDecoder().feed(encode(packed(frame)))) == [frame]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from scheduler.core.errors import InvalidInput, NotAtWork
 from scheduler.core.types import Group
-from scheduler.frames import Attached, BatchFrame, FinalFrame, Frame, GroupFrame, HeartbeatFrame
+from scheduler.frames import Attached, BatchFrame, FinalFrame, Frame, GroupFrame, HeartbeatFrame, PackedGroupFrame
 from scheduler.service import Service
 from scheduler.state.versions import WeightRecord
 
@@ -107,7 +107,8 @@ class Learner:
     async def frames(self) -> AsyncIterator[Frame]:
         """The group stream, noted down as it comes."""
         await self._taken_up()
-        async for frame in self.at().learner_desk.stream(self.run_id, incarnation=self.incarnation):
+        async for sent in self.at().learner_desk.stream(self.run_id, incarnation=self.incarnation):
+            frame = sent.unpacked() if isinstance(sent, PackedGroupFrame) else sent
             match frame:
                 case GroupFrame():
                     self.received[frame.group.group_id] = frame.group

@@ -12,7 +12,7 @@ from scheduler.core.errors import Conflict, InvalidInput, StaleIncarnation
 from scheduler.core.ledger import Outcome
 from scheduler.core.types import Stage
 from scheduler.engine.delivery import DeliverySettings
-from scheduler.frames import BatchFrame, FinalFrame, GroupFrame, HeartbeatFrame
+from scheduler.frames import BatchFrame, FinalFrame, HeartbeatFrame, PackedGroupFrame
 from scheduler.state.groups import GroupStatus
 from scheduler.state.versions import recent_versions
 from tests.scheduler.engine.desk import Desk
@@ -30,7 +30,7 @@ async def test_a_batch_comes_with_its_groups_once_there_are_enough(desk: Desk) -
             frames.append(frame)
             if isinstance(frame, HeartbeatFrame):
                 break
-    assert [type(frame) for frame in frames] == [GroupFrame, GroupFrame, BatchFrame, HeartbeatFrame]
+    assert [type(frame) for frame in frames] == [PackedGroupFrame, PackedGroupFrame, BatchFrame, HeartbeatFrame]
     assert frames[2] == BatchFrame(step=1, group_ids=tuple(names[:2]), policy_version=1)
     assert frames[3] == HeartbeatFrame(waiting_for=""), "the learner has its batch: nothing is waited for"
 

@@ -3,12 +3,13 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
+import msgspec
 import pytest
 from redis.asyncio import Redis
 
 from scheduler.core.errors import Conflict, IllegalMove, StaleIncarnation
 from scheduler.core.ledger import LEGAL_MOVES, OpenState, Outcome
-from scheduler.core.types import Stage
+from scheduler.core.types import Group, Stage
 from scheduler.state.groups import GroupEntry, GroupStatus
 from tests.scheduler.state.learner import LEARNER, attach, outcomes, step_on, three_groups
 from tests.scheduler.state.stores import Stores, make_config, make_rollouts, make_weights, snapshot
@@ -17,7 +18,9 @@ from tests.scheduler.state.stores import Stores, make_config, make_rollouts, mak
 async def test_a_published_group_is_read_as_it_was_published(stores: Stores) -> None:
     entry = await stores.make_group("a", version=4)
     assert await stores.groups.entries() == [entry]
-    [group] = await stores.groups.load([entry.group_id])
+    packed = await stores.groups.packed(entry.group_id)
+    assert packed is not None
+    group = msgspec.msgpack.decode(packed, type=Group)
     assert (group.group_id, group.prompt_id, group.prompt_ids) == (entry.group_id, "a", (1, 2))
     assert group.rollouts == make_rollouts(2, version=4) + make_rollouts(2, stage=Stage.COMMIT, version=4)
     assert entry.oldest_version == 4
@@ -27,13 +30,6 @@ async def test_groups_are_listed_in_order_of_publication(stores: Stores) -> None
     for name in ("z", "a", "m"):
         await stores.make_group(name)
     assert [entry.prompt_id for entry in await stores.groups.entries()] == ["z", "a", "m"]
-
-
-async def test_payloads_come_in_the_order_asked(stores: Stores) -> None:
-    first, second, _ = await three_groups(stores)
-    found = await stores.groups.load([second.group_id, first.group_id])
-    assert [group.group_id for group in found] == [second.group_id, first.group_id]
-    assert await stores.groups.load([]) == []
 
 
 async def test_a_group_goes_from_its_batch_to_a_saved_step_with_the_ledger_balanced_throughout(stores: Stores) -> None:
@@ -61,9 +57,9 @@ async def test_a_group_goes_from_its_batch_to_a_saved_step_with_the_ledger_balan
 async def test_a_payload_is_kept_until_the_step_that_trained_it_is_saved(stores: Stores) -> None:
     first, *_ = await three_groups(stores)
     stepped = await step_on(stores, [first], step=1)
-    assert len(await stores.groups.load([first.group_id])) == 1
+    assert await stores.groups.packed(first.group_id)
     await stores.groups.checkpointed(stepped, incarnation=LEARNER, step=1, now=3.0)
-    assert await stores.groups.load([first.group_id]) == []
+    assert await stores.groups.packed(first.group_id) is None
 
 
 async def test_what_became_of_a_group_stands_in_the_history_of_its_prompt(stores: Stores) -> None:

@@ -43,7 +43,7 @@ async def test_a_learner_attaches_after_one_that_died_after_it_stepped_and_befor
     assert kept == [second, third]
     assert await outcomes(stores) == {Outcome.ROLLED_BACK: 4}
     assert (await stores.table.view("a")).history[0].what == "rolled_back"
-    assert await stores.groups.load([first.group_id]) == []
+    assert await stores.groups.packed(first.group_id) is None
 
 
 async def test_a_learner_attaches_after_one_that_died_after_it_saved_a_step_that_it_had_reported_and_not_confirmed(
