@@ -4,7 +4,9 @@ Owns: crossings by allocator and seed, and paired ratios with their intervals. P
 the same seed; where a run did not reach its target the ratio is a bound and has no interval.
 
 A ratio is GRPO's spend over the allocator's: above 1, the allocator needed less. Over seeds it is the geometric mean,
-and its 95 % interval is Student's on the logarithms of the paired ratios.
+and its 95 % interval is Student's on the logarithms of the paired ratios. Two or three seeds say next to nothing of
+their own spread: with fewer than four, the interval takes the spread that the allocators show together (the pooled
+variance of a one-way layout), with its degrees of freedom.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,6 +20,9 @@ from benchmarks.target.record import Record
 from benchmarks.target.settings import BASELINE
 from benchmarks.target.targets import Targets
 from scheduler.core.student import student
+
+_OWN_SPREAD_FROM = 4
+"""Pairs from which an allocator's interval rests on its own spread."""
 
 
 class Bound(StrEnum):
@@ -51,9 +56,23 @@ class Ratio:
     estimate: float
     bound: Bound
     low: float | None
-    """None where some value is censored, or there is one pair only."""
+    """None where some value is censored, or there is no spread to be had."""
     high: float | None
     num_pairs: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spread:
+    """Of logarithms of paired ratios."""
+
+    deviation: float
+    """Standard deviation."""
+    freedom: int
+    """Degrees of freedom behind it."""
+
+    def margin(self, num_pairs: int) -> float:
+        """Half of the 95 % interval of a mean of so many."""
+        return student(self.freedom) * self.deviation / sqrt(num_pairs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,12 +91,47 @@ class Cell:
 def cells(records: Sequence[Record], baseline: Sequence[Record], targets: Targets) -> list[Cell]:
     """Every allocator of `records`, in their order, at every target and on every axis."""
     names = list(dict.fromkeys(record.header.name for record in records))
-    return [
-        _cell(name, target, axis, _of(records, name, axis, accuracy), _of(baseline, BASELINE, axis, accuracy))
-        for name in names
-        for target, accuracy in targets.accuracy.items()
-        for axis in Axis
-    ]
+    found: list[Cell] = []
+    for target, accuracy in targets.accuracy.items():
+        for axis in Axis:
+            base = _of(baseline, BASELINE, axis, accuracy)
+            crossings = {name: _of(records, name, axis, accuracy) for name in names}
+            pairs = {name: _paired(base, own) for name, own in crossings.items()}
+            spread = pooled([pairs[name] for name in names if name != BASELINE])
+            found += [
+                Cell(
+                    name=name,
+                    target=target,
+                    axis=axis,
+                    spend=spend_of(list(crossings[name].values())),
+                    ratio=None if name == BASELINE else ratio_of(pairs[name], spread),
+                )
+                for name in names
+            ]
+    return found
+
+
+def _paired(base: Mapping[int, Crossing], own: Mapping[int, Crossing]) -> list[tuple[Crossing, Crossing]]:
+    return [(base[seed], own[seed]) for seed in own if seed in base]
+
+
+def pooled(layout: Sequence[Sequence[tuple[Crossing, Crossing]]]) -> Spread | None:
+    """The spread within allocators, all of them together; None where no two pairs of one are known exactly."""
+    squares, freedom = 0.0, 0
+    for pairs in layout:
+        logs = _logs(pairs)
+        if len(logs) > 1 and _bound(pairs) is Bound.EXACT:
+            squares += (len(logs) - 1) * stdev(logs) ** 2
+            freedom += len(logs) - 1
+    return Spread(deviation=sqrt(squares / freedom), freedom=freedom) if freedom else None
+
+
+def _logs(pairs: Sequence[tuple[Crossing, Crossing]]) -> list[float]:
+    return [log(base.spent / other.spent) for base, other in _usable(pairs)]
+
+
+def _usable(pairs: Sequence[tuple[Crossing, Crossing]]) -> list[tuple[Crossing, Crossing]]:
+    return [(base, other) for base, other in pairs if base.spent > 0 and other.spent > 0]
 
 
 def spend_of(crossings: Sequence[Crossing]) -> Spend:
@@ -91,16 +145,17 @@ def spend_of(crossings: Sequence[Crossing]) -> Spend:
     )
 
 
-def ratio_of(pairs: Sequence[tuple[Crossing, Crossing]]) -> Ratio | None:
-    """GRPO's crossing over the allocator's, for pairs of both; None without a pair."""
-    usable = [(base, other) for base, other in pairs if base.spent > 0 and other.spent > 0]
-    if not usable:
+def ratio_of(pairs: Sequence[tuple[Crossing, Crossing]], spread: Spread | None = None) -> Ratio | None:
+    """GRPO's crossing over the allocator's, for pairs of both; None without a pair.
+
+    `spread` is that of all allocators together, for the interval where there are few pairs.
+    """
+    logs = _logs(pairs)
+    if not logs:
         return None
-    logs = [log(base.spent / other.spent) for base, other in usable]
-    bound = _bound(usable)
-    margin = None
-    if bound is Bound.EXACT and len(logs) > 1:
-        margin = student(len(logs) - 1) * stdev(logs) / sqrt(len(logs))
+    bound = _bound(_usable(pairs))
+    own = Spread(deviation=stdev(logs), freedom=len(logs) - 1) if len(logs) >= _OWN_SPREAD_FROM else spread
+    margin = own.margin(len(logs)) if own is not None and bound is Bound.EXACT else None
     return Ratio(
         estimate=exp(fmean(logs)),
         bound=bound,
@@ -118,17 +173,6 @@ def _bound(pairs: Sequence[tuple[Crossing, Crossing]]) -> Bound:
     if base_censored:
         return Bound.ABOVE
     return Bound.BELOW if other_censored else Bound.EXACT
-
-
-def _cell(name: str, target: str, axis: Axis, found: Mapping[int, Crossing], baseline: Mapping[int, Crossing]) -> Cell:
-    pairs = [(baseline[seed], found[seed]) for seed in found if seed in baseline]
-    return Cell(
-        name=name,
-        target=target,
-        axis=axis,
-        spend=spend_of(list(found.values())),
-        ratio=None if name == BASELINE else ratio_of(pairs),
-    )
 
 
 def _of(records: Sequence[Record], name: str, axis: Axis, accuracy: float) -> dict[int, Crossing]:

@@ -19,7 +19,7 @@ import typer
 from rich.console import Console
 
 from benchmarks.origin import RESULTS as ALL_RESULTS
-from benchmarks.target import documents, pools, record, settings, targets
+from benchmarks.target import pools, record, settings, targets
 from benchmarks.target import report as reports
 from benchmarks.target.candidates import Problem, measure, problem, read
 from benchmarks.target.compared import Compared, baseline_of
@@ -151,16 +151,6 @@ def report(
         else:
             sys.stdout.write(reports.markdown(compared.cells, compared.targets))
         _draw(compared, out or results, console)
-
-
-@app.command("document")
-def document(results: Results = RESULTS) -> None:
-    """Write the tables of README.md and docs/comparing.md anew, from the records there are."""
-    console = Console(stderr=True)
-    with _errors(console):
-        for path in documents.PATHS:
-            path.write_text(documents.filled(path.read_text(), results))
-            console.print(f"[dim]{path}[/]", highlight=False)
 
 
 class _Session:

@@ -1,8 +1,10 @@
 """Spend to the targets and paired ratios, on numbers whose answers are known."""
 
+from math import exp, log
+
 import pytest
 
-from benchmarks.target.analysis import Bound, cells, ratio_of, spend_of
+from benchmarks.target.analysis import Bound, cells, pooled, ratio_of, spend_of
 from benchmarks.target.curves import Axis, Crossing
 from benchmarks.target.targets import Targets
 from tests.benchmarks.target.records import make_record
@@ -20,18 +22,35 @@ def _pairs(base: list[Crossing], other: list[Crossing]) -> list[tuple[Crossing, 
 
 
 def test_a_ratio_is_how_many_times_less_was_needed_than_by_grpo() -> None:
-    ratio = ratio_of(_pairs(_at(400.0, 400.0), _at(200.0, 200.0)))
+    ratio = ratio_of(_pairs(_at(400.0, 400.0, 400.0, 400.0), _at(200.0, 200.0, 200.0, 200.0)))
     assert ratio is not None
     assert (ratio.estimate, ratio.low, ratio.high) == pytest.approx((2.0, 2.0, 2.0))
 
 
 def test_ratios_are_averaged_geometrically_with_student_on_their_logarithms() -> None:
-    ratio = ratio_of(_pairs(_at(100.0, 400.0), _at(100.0, 100.0)))
+    ratio = ratio_of(_pairs(_at(100.0, 400.0, 100.0, 400.0), _at(100.0, 100.0, 100.0, 100.0)))
     assert ratio is not None
-    # Logs 0 and ln 4: mean ln 2, standard error ln 2, and t with one degree of freedom is 12.706.
+    # Logs 0, ln 4, 0, ln 4: mean ln 2, deviation 2 ln 2 / sqrt(3), and t with three degrees of freedom is 3.182.
     assert ratio.estimate == pytest.approx(2.0)
-    assert ratio.high == pytest.approx(2.0 * 2.0**12.706, rel=1e-4)
-    assert ratio.low == pytest.approx(2.0 / 2.0**12.706, rel=1e-4)
+    assert ratio.high == pytest.approx(2.0 * 2.0 ** (3.182 / 3**0.5), rel=1e-3)
+    assert ratio.low == pytest.approx(2.0 / 2.0 ** (3.182 / 3**0.5), rel=1e-3)
+
+
+def test_few_pairs_take_the_spread_of_all_allocators_together() -> None:
+    few = _pairs(_at(200.0, 400.0), _at(100.0, 200.0))
+    spread = pooled([few, _pairs(_at(100.0, 400.0, 100.0), _at(100.0, 100.0, 100.0))])
+    assert spread is not None
+    # No spread of its own, one degree of freedom; logs 0, ln 4, 0: sum of squares 2/3 (ln 4)^2, two.
+    assert (spread.freedom, spread.deviation) == (3, pytest.approx(log(4.0) * (2 / 9) ** 0.5))
+    ratio = ratio_of(few, spread)
+    assert ratio is not None
+    assert ratio.estimate == pytest.approx(2.0)
+    assert ratio.high == pytest.approx(2.0 * exp(3.182 * spread.deviation / 2**0.5), rel=1e-3)
+
+
+def test_what_is_censored_says_nothing_of_the_spread() -> None:
+    assert pooled([_pairs(_at(100.0), _at(50.0))]) is None
+    assert pooled([[(Crossing(spent=1.0), Crossing(spent=2.0, censored=True))] * 2]) is None
 
 
 def test_a_single_pair_has_no_interval() -> None:
