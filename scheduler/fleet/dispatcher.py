@@ -1,24 +1,29 @@
 """Which server gets the next attempt.
 
 Owns: the attempts that wait for a server, and their order. Invariants: an attempt only goes to a server that is open;
-evaluations go ahead of commits and commits ahead of pilots, each in the order in which they came.
+evaluations go ahead of commits and commits ahead of pilots, each in the order in which they came; an attempt costs
+about the same whether there are two servers or five hundred.
 """
 
 import asyncio
-import hashlib
 import heapq
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import islice
 
 from scheduler.core.types import Stage
+from scheduler.fleet.preferences import Preferences
 from scheduler.fleet.server import Server
 
 _PRIORITY = {Stage.EVAL: 0, Stage.COMMIT: 1, Stage.PILOT: 2}
 """Evaluations hold back weight pushes, so they go first; commits go ahead of pilots."""
 _SPILL_RATE = 0.25
 """A prompt's attempts leave its home once that is fuller than the emptiest server by this share of its capacity."""
+_LOOKED_AT = 16
+"""Open servers among which the emptiest is looked for. With two of them taken at random the fullest server is hardly
+fuller than the mean (Mitzenmacher, IEEE Transactions on Parallel and Distributed Systems 12 (10), 2001)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +56,9 @@ class Dispatcher:
 
     def __init__(self, servers: Sequence[Server]) -> None:
         self._servers = servers
+        self._preferences = Preferences(servers)
+        self._with_room: set[Server] = set()
+        """All that are open, and some that were when they were looked at last."""
         self._waiting: list[_Waiting] = []
         self._ticket = 0
 
@@ -67,54 +75,60 @@ class Dispatcher:
                 stood_still_s=server.stood_still_s(time.monotonic()),
             )
         finally:
-            server.gave_back()
-            self.dispatch()
+            self._gave_back(server)
 
     async def _next_server(self, stage: Stage, key: str) -> Server:
         future: asyncio.Future[Server] = asyncio.get_running_loop().create_future()
         self._ticket += 1
         heapq.heappush(self._waiting, _Waiting(_PRIORITY[stage], self._ticket, key, future))
-        self.dispatch()
+        self._hand_out()
         try:
             return await future
         except asyncio.CancelledError:
             if future.done() and not future.cancelled():
-                future.result().gave_back()
-                self.dispatch()
+                self._gave_back(future.result())
             raise
 
+    def _gave_back(self, server: Server) -> None:
+        server.gave_back()
+        self._with_room.add(server)
+        self._hand_out()
+
     def dispatch(self) -> None:
-        """Hand attempts that wait to servers with room; whoever makes room calls it."""
+        """Look at every server again and hand attempts that wait to those with room; whoever opens one calls it."""
+        self._with_room = {server for server in self._servers if server.is_open}
+        self._hand_out()
+
+    def _hand_out(self) -> None:
         while self._waiting:
-            if self._waiting[0].future.done():
+            waiting = self._waiting[0]
+            if waiting.future.done():
                 heapq.heappop(self._waiting)
                 continue
-            if not any(server.is_open for server in self._servers):
+            candidates = list(islice(self._open(waiting.key), _LOOKED_AT if waiting.key else None))
+            if not candidates:
+                # Whatever is closed now is looked at again when it opens.
+                self._with_room.clear()
                 return
-            waiting = heapq.heappop(self._waiting)
-            server = choose(self._servers, waiting.key)
+            heapq.heappop(self._waiting)
+            server = choose(candidates, has_home=bool(waiting.key))
             server.took()
             waiting.future.set_result(server)
 
+    def _open(self, key: str) -> Iterator[Server]:
+        """Open servers, those first that the key prefers."""
+        return (server for server in self._preferences.of(key) if server in self._with_room and server.is_open)
 
-def choose(servers: Sequence[Server], key: str) -> Server:
-    """The open server, of which there is at least one, for attempts with this key: their home, or the emptiest.
 
-    Without a key there is no home. It is the open server that the key rates highest (rendezvous hashing: Thaler and
-    Ravishankar, IEEE/ACM Transactions on Networking 6 (1), 1998), so that a server that comes or goes moves the prompts
-    of its own and no others. It is left while it is much fuller than others, or has just lost an attempt where another
-    has not.
+def choose(candidates: Sequence[Server], *, has_home: bool) -> Server:
+    """Of open servers in the order of preference, at least one: the first, the attempts' home, or else the emptiest.
+
+    Home is left while it is much fuller than others, or has just lost an attempt where another has not.
     """
-    emptiest = min((server for server in servers if server.is_open), key=_unattractiveness)
-    home = max((server for server in servers if server.is_open), key=lambda server: _rating(key, server))
-    if not key or home.losses > emptiest.losses == 0:
+    home, emptiest = candidates[0], min(candidates, key=_unattractiveness)
+    if not has_home or home.losses > emptiest.losses == 0:
         return emptiest
     return home if home.load - emptiest.load <= _SPILL_RATE else emptiest
-
-
-def _rating(key: str, server: Server) -> bytes:
-    # Not a checksum: those are linear, and a key would rate two servers alike for every other key.
-    return hashlib.blake2b(f"{server.url} {key}".encode(), digest_size=8).digest()
 
 
 def _unattractiveness(server: Server) -> tuple[bool, float]:

@@ -1,14 +1,19 @@
 """Which server an attempt goes to."""
 
+import asyncio
 from collections import Counter
+from contextlib import AsyncExitStack
 
 import pytest
 
 from inference.client import ServerClient
 from inference.protocol import ModelLimits
 from scheduler.core.lifecycle import ServerState, Standing
+from scheduler.core.types import Stage
 from scheduler.fleet import Server
-from scheduler.fleet.dispatcher import choose
+from scheduler.fleet.dispatcher import Dispatcher
+from scheduler.fleet.dispatcher import choose as choose_of
+from scheduler.fleet.preferences import Preferences, preference
 
 KEYS = [f"prompt-{number}" for number in range(300)]
 
@@ -19,6 +24,12 @@ def make_servers(count: int = 4, *, capacity: int = 8) -> list[Server]:
         Server(client=ServerClient(f"http://s{number}", limits), capacity=capacity, state=ServerState.HEALTHY)
         for number in range(count)
     ]
+
+
+def choose(servers: list[Server], key: str) -> Server:
+    """Where an attempt with this key goes."""
+    candidates = [server for server in preference(servers, key) if server.is_open]
+    return choose_of(candidates, has_home=bool(key))
 
 
 def test_attempts_for_one_prompt_have_one_home_and_prompts_are_spread() -> None:
@@ -86,3 +97,30 @@ def test_without_a_key_the_emptiest_is_next() -> None:
     assert choose(servers, "") is servers[2]
     servers[2].state = ServerState.DRAINING
     assert choose(servers, "") in servers[:2]
+
+
+def test_an_order_is_worked_out_once_for_a_key_and_anew_for_another_fleet() -> None:
+    servers = make_servers(5)
+    preferences = Preferences(servers)
+    order = preferences.of("a")
+    assert preferences.of("a") is order
+    assert list(order) == preference(servers, "a")
+    gone = servers.pop(2)
+    assert list(preferences.of("a")) == [server for server in order if server is not gone]
+
+
+async def test_attempts_fill_a_large_fleet_evenly_and_wait_where_there_is_no_room() -> None:
+    servers = make_servers(100, capacity=4)
+    dispatcher = Dispatcher(servers)
+    dispatcher.dispatch()
+    async with AsyncExitStack() as slots:
+        for number in range(400):
+            await slots.enter_async_context(dispatcher.slot(Stage.PILOT, f"prompt-{number}"))
+        assert {server.in_flight for server in servers} == {4}
+        one_more = asyncio.create_task(slots.enter_async_context(dispatcher.slot(Stage.PILOT, "late")))
+        await asyncio.sleep(0)
+        assert not one_more.done()
+        # A server that grows is noticed when the fleet is looked at again.
+        servers[7].capacity = 5
+        dispatcher.dispatch()
+        assert (await one_more).server is servers[7]
