@@ -5,6 +5,7 @@ ledger and Redis are the real ones; servers and learner only let virtual time pa
 """
 
 import asyncio
+import random
 import sys
 import time
 from collections.abc import Sequence
@@ -35,6 +36,8 @@ from scheduler.state.pools import PoolRecord, PoolStore
 ROLLOUTS, PILOTS = 64, 16
 MAX_STALENESS = 2
 _TRAINING_S = 20.0
+_WARM_UP = 4
+"""Steps until groups no longer end all at once, as those do that were begun together."""
 _RUN, _POOL = "scale", "scale"
 _LIMITS = ModelLimits(vocab_size=128, context_length=2048)
 
@@ -76,7 +79,7 @@ async def simulate(loop: VirtualLoop, redis_url: str, folder: Path, *, servers: 
         fleet,
         _AtOnce(1),
         EngineSettings(pilot_cap=2 * slots, delivery=DeliverySettings(heartbeat_s=60.0), tend_s=1.0, stall_s=3600.0),
-        connect=lambda url: ServerClient(url, _LIMITS, transport=ScaledServer(busy)),
+        connect=lambda url: ServerClient(url, _LIMITS, transport=ScaledServer(busy, random.Random(url))),
         servers=[f"http://server-{number}" for number in range(servers)],
         lease_ttl_s=3600.0,
     )
@@ -151,7 +154,7 @@ async def _train(
         version = record.version
         await desk.checkpointed(_RUN, incarnation=who, step=frame.step)
         busy.change(0)
-        if frame.step == 2:
+        if frame.step == _WARM_UP:
             # Filling the pipeline is not what is measured.
             busy.slot_s, busy.answers = 0.0, 0
             began_s, began_cpu, began_real = loop.virtual_s, time.process_time(), time.perf_counter()

@@ -55,7 +55,7 @@ def _figures(outcomes: list[Outcome]) -> list[Figure]:
                 what=f"slots in use, {found.servers} servers, {found.in_flight:,} rollouts in flight",
                 value=found.busy,
                 target=0.98,
-                note=f"{found.rollouts:,} rollouts, {found.virtual_s / 60:,.0f} virtual minutes in {found.real_s:.0f} s",
+                note=f"{found.rollouts:,} rollouts, {found.virtual_s / 60:,.0f} virtual min in {found.real_s:.0f} s",
             )
             for found in outcomes
         ),

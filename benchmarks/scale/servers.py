@@ -47,8 +47,8 @@ class ScaledServer(httpx.AsyncBaseTransport):
     """One server, as its client reaches it."""
 
     busy: Busy
+    chance: random.Random
     fake: FakeServer = field(init=False)
-    chance: random.Random = field(default_factory=lambda: random.Random(0))
     _rest: httpx.ASGITransport = field(init=False)
     _slots: asyncio.Semaphore = field(init=False)
 
