@@ -84,8 +84,9 @@ async def simulate(loop: VirtualLoop, redis_url: str, folder: Path, *, servers: 
         lease_ttl_s=3600.0,
     )
     await service.roster.load()
-    # As many groups a step as the fleet samples in two answers' time.
-    batch = max(1, 2 * slots // ROLLOUTS)
+    # As many groups a step as the fleet samples in four answers' time: the pilots of the two batches that may be begun
+    # while one is trained then fill the servers by themselves.
+    batch = max(1, 4 * slots // ROLLOUTS)
     await _prepare(redis, service, batch=batch, steps=steps)
     loops = [
         asyncio.create_task(fleet.watch()),
