@@ -10,6 +10,8 @@ ARGS   ?=
 # Processes that share the tests: two are as many as two cores carry.
 WORKERS ?= 2
 
+BENCHMARKS ?= engine table stream shared_prompts learner_step push scale
+
 CHAOS_SEED    ?= 0
 CHAOS_MINUTES ?= 15
 CHAOS_SERVERS ?= fake
@@ -19,7 +21,7 @@ export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= passive
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help setup setup-sglang setup-prometheus model browser browser-test screenshots demo dashboards dashboards-test bench-target bench-tune chaos compose-test test test-fast check format coverage wheel audit clean
+.PHONY: help setup setup-sglang setup-prometheus model browser browser-test screenshots demo dashboards dashboards-test bench bench-target bench-tune chaos compose-test test test-fast check format coverage wheel audit clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -62,6 +64,10 @@ demo: setup ## Pilot-Commit RL on a real model; ARGS="--allocator grpo --json" a
 
 bench-target: setup ## Rollouts to target accuracy on real training, hours; ARGS="--comparison flat --minutes 60" and the like
 	@$(BIN)/python -m benchmarks.target run $(ARGS)
+
+bench: setup ## Engine, table, stream, learner, push and scale, each against a peer or a limit: half an hour
+	@for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python -m benchmarks.$$name $(ARGS) || exit 1; done
+	@$(BIN)/python -m benchmarks.documents
 
 bench-tune: setup ## GRPO over its grid of batch sizes and learning rates, for the benchmark's settings
 	@$(BIN)/python -m benchmarks.target tune $(ARGS)

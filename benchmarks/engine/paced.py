@@ -29,14 +29,18 @@ _LOGPROBS = msgspec.json.encode([(-0.25, token, None) for token in _TOKENS])
 _IDS = msgspec.json.encode(_TOKENS)
 
 
-class _SamplingParams(msgspec.Struct, frozen=True):
+class SamplingParams(msgspec.Struct, frozen=True):
+    """What is read of how to sample."""
+
     max_new_tokens: int = 0
 
 
-class _Asked(msgspec.Struct, frozen=True):
+class Asked(msgspec.Struct, frozen=True):
+    """What is read of a request."""
+
     rid: str = ""
     input_ids: tuple[int, ...] = ()
-    sampling_params: _SamplingParams = _SamplingParams()
+    sampling_params: SamplingParams = SamplingParams()
     extra_key: str | None = None
 
 
@@ -80,9 +84,9 @@ class Slots:
     cpu_s: float = field(default_factory=time.process_time)
     turnarounds_s: list[float] = field(default_factory=list)
     visits: dict[str, _Visit] = field(default_factory=dict)
-    waiting: "deque[tuple[Connection, _Asked]]" = field(default_factory=deque)
+    waiting: "deque[tuple[Connection, Asked]]" = field(default_factory=deque)
 
-    def arrive(self, connection: "Connection", asked: _Asked) -> None:
+    def arrive(self, connection: "Connection", asked: Asked) -> None:
         """A request is here."""
         visit = self.visits.setdefault(asked.rid.partition("-")[0], _Visit())
         if visit.last_answer and not visit.open:
@@ -100,7 +104,7 @@ class Slots:
             delay = self.pace.latency_s * random.uniform(0.8, 1.2) if asked.sampling_params.max_new_tokens else 0.0
             asyncio.get_running_loop().call_later(delay, self._end, connection, asked, self.fake.weight_version)
 
-    def _end(self, connection: "Connection", asked: _Asked, label: str) -> None:
+    def _end(self, connection: "Connection", asked: Asked, label: str) -> None:
         self._note()
         self.running -= 1
         self.answers += 1
@@ -130,7 +134,7 @@ class Slots:
         return served
 
 
-def _completion(asked: _Asked, label: str) -> bytes:
+def _completion(asked: Asked, label: str) -> bytes:
     """The 200 of /generate, put together by hand: right or wrong by turns of chance, so that every group is mixed."""
     wanted = asked.sampling_params.max_new_tokens
     text, ids, logprobs, length = (b"7" if random.random() < 0.5 else b"8"), _IDS, _LOGPROBS, NUM_TOKENS
@@ -179,7 +183,7 @@ class Connection(asyncio.Protocol):
         self._received.clear()
         method, target, _ = line.split(b" ")
         if target == b"/generate":
-            self._slots.arrive(self, msgspec.json.decode(body, type=_Asked))
+            self._slots.arrive(self, msgspec.json.decode(body, type=Asked))
         elif target == b"/pace":
             self._paced(method, bytes(body))
         else:
