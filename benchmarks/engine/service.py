@@ -15,8 +15,9 @@ import httpx
 import msgspec
 import psutil
 
-from benchmarks.engine.learner import train
 from benchmarks.engine.paced import Pace, Served
+from benchmarks.learner import Trained, train
+from benchmarks.processes import process, scheduler
 from scheduler.child import Child
 from scheduler.client import Client
 from scheduler.core.errors import ServerUnavailable
@@ -24,7 +25,6 @@ from scheduler.ports import free_port
 
 NUM_PROMPTS = 5000
 PILOTS, COMMITS, BATCH = 16, 48, 32
-_READY_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,59 +66,15 @@ async def label(url: str, model: Path, version: str) -> None:
 async def paced_server(model: Path, folder: Path) -> AsyncIterator[str]:
     """Its address while the block lasts."""
     port = free_port()
-    child = Child(
-        name="paced",
-        module="benchmarks.engine.paced",
-        arguments=(str(port), str(model)),
-        environment={},
-        log_path=folder / "paced.log",
-        max_restarts=0,
-    )
-    running = asyncio.create_task(child.run())
-    try:
-        await _until_it_answers(f"http://127.0.0.1:{port}/pace", running, child)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-
-
-async def _until_it_answers(url: str, running: "asyncio.Task[None]", child: Child) -> None:
-    async with httpx.AsyncClient(trust_env=False, timeout=5.0) as http, asyncio.timeout(_READY_S):
-        while True:
-            if running.done():
-                raise ServerUnavailable(f"the {child.name} ended: {child.last_words()}")
-            try:
-                if (await http.get(url)).is_success:
-                    return
-            except httpx.TransportError:
-                pass
-            await asyncio.sleep(0.05)
+    url, arguments = f"http://127.0.0.1:{port}", (str(port), str(model))
+    async with process("paced", "benchmarks.engine.paced", folder, answers_at=f"{url}/pace", arguments=arguments):
+        yield url
 
 
 @asynccontextmanager
 async def at_work(server: str, model: Path, folder: Path, *, in_flight: int) -> AsyncIterator["AtWork"]:
     """A run at work on that server, with so many attempts in flight at most."""
-    port = free_port()
-    settings = {
-        "PORT": str(port),
-        "SERVERS": server,
-        "MODEL": str(model),
-        "DATA_DIR": str(folder),
-        "MAX_IN_FLIGHT": str(in_flight),
-        "RATE_PER_S": "0",
-    }
-    child = Child(
-        name="scheduler",
-        module="scheduler.main",
-        environment={f"PILOTCOMMIT_{name}": value for name, value in settings.items()},
-        log_path=folder / "scheduler.log",
-        max_restarts=0,
-    )
-    url = f"http://127.0.0.1:{port}"
-    running = asyncio.create_task(child.run())
-    try:
-        await _until_it_answers(f"{url}/healthz", running, child)
+    async with scheduler(folder, model, SERVERS=server, MAX_IN_FLIGHT=str(in_flight)) as (child, url):
         run_id = await asyncio.to_thread(_begin, url, model)
         learning = asyncio.create_task(train(url, run_id, model))
         try:
@@ -126,9 +82,6 @@ async def at_work(server: str, model: Path, folder: Path, *, in_flight: int) -> 
         finally:
             learning.cancel()
             await asyncio.gather(learning, return_exceptions=True)
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
 
 
 def _begin(url: str, model: Path) -> str:
@@ -161,7 +114,7 @@ class AtWork:
 
     server: str
     child: Child
-    learning: "asyncio.Task[int]"
+    learning: "asyncio.Task[Trained]"
 
     async def measure(self, *, warm_up_s: float, seconds: float) -> Measured:
         """A stretch of so many seconds after a warm-up; raises what the learner raised."""
@@ -178,18 +131,19 @@ class AtWork:
     async def _while_learning(self, seconds: float) -> None:
         done, _ = await asyncio.wait({self.learning}, timeout=seconds)
         if done:
-            raise ServerUnavailable(f"the run ended after {self.learning.result()} steps; {self.child.last_words()}")
+            raise ServerUnavailable(
+                f"the run ended after {self.learning.result().steps} steps; {self.child.last_words()}"
+            )
 
     def _cpu_s(self) -> dict[str, float]:
         assert self.child.pid is not None
-        scheduler = psutil.Process(self.child.pid)
-        found = {"scheduler": _seconds(scheduler), "redis": 0.0, "rewards": 0.0, "learner": time.process_time()}
-        for process in scheduler.children(recursive=True):
-            part = "redis" if "valkey" in process.name() else "rewards"
-            found[part] += _seconds(process)
+        parent = psutil.Process(self.child.pid)
+        found = {"scheduler": _seconds(parent), "redis": 0.0, "rewards": 0.0, "learner": time.process_time()}
+        for child in parent.children(recursive=True):
+            found["redis" if "valkey" in child.name() else "rewards"] += _seconds(child)
         return found
 
 
-def _seconds(process: psutil.Process) -> float:
-    times = process.cpu_times()
+def _seconds(measured: psutil.Process) -> float:
+    times = measured.cpu_times()
     return float(times.user + times.system)

@@ -6,8 +6,6 @@ the real process, the learner reads every frame, and peer and stream use the sam
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,13 +13,11 @@ import httpx
 import psutil
 
 from benchmarks.figures import Figure, Sense
+from benchmarks.learner import train
+from benchmarks.processes import process, scheduler
 from benchmarks.session import Findings, Say
 from benchmarks.stream.stock import RUN, Stock, publish
-from scheduler.child import Child
-from scheduler.core.errors import ServerUnavailable
 from scheduler.embedded_redis import running
-from scheduler.frames import BatchFrame, FinalFrame, GroupFrame
-from scheduler.learner_link import LearnerLink
 from scheduler.ports import free_port
 from scheduler.state.connection import connect
 from tests.tiny_model import write_tiny_model
@@ -38,7 +34,6 @@ class Delivered:
     """What came of one run's stream."""
 
     seconds: float
-    groups: int
     rss_mib: list[float]
     """The scheduler's resident memory, from the start of the stream on."""
 
@@ -71,8 +66,8 @@ async def measure(folder: Path, say: Say, *, batches: int) -> Findings:
             f"{ROLLOUTS} rollouts of {TOKENS:,} tokens a group",
         ),
         Figure(
-            what="growth of the scheduler's memory while it streams",
-            value=max(delivered.rss_mib) - delivered.rss_mib[0],
+            what="growth of the scheduler's memory after a quarter of the stream",
+            value=max(delivered.rss_mib) - max(delivered.rss_mib[: 1 + len(delivered.rss_mib) // 4]),
             unit="MiB",
             target=3 * stock.packed_bytes / stock.groups / _MIB,
             sense=Sense.AT_MOST,
@@ -96,105 +91,37 @@ async def measure(folder: Path, say: Say, *, batches: int) -> Findings:
 async def _raw(stock: Stock, folder: Path) -> float:
     """Bytes a second of plain HTTP, in chunks as large as a group."""
     port, megabytes = free_port(), max(1, stock.packed_bytes // _MIB)
-    chunk = stock.packed_bytes // stock.groups
-    async with _child("raw", "benchmarks.stream.raw", {}, folder, (str(port), str(megabytes), str(chunk))) as child:
-        url = f"http://127.0.0.1:{port}"
-        await _until_it_answers(child, f"{url}/nothing")
-        async with httpx.AsyncClient(trust_env=False, timeout=60.0) as http:
-            best = 0.0
-            for _ in range(3):
-                began, size = time.perf_counter(), 0
-                async with http.stream("GET", f"{url}/stream") as response:
-                    async for data in response.aiter_bytes():
-                        size += len(data)
-                best = max(best, size / (time.perf_counter() - began))
-            return best
+    url, chunk = f"http://127.0.0.1:{port}", stock.packed_bytes // stock.groups
+    arguments = (str(port), str(megabytes), str(chunk))
+    async with (
+        process("raw", "benchmarks.stream.raw", folder, answers_at=f"{url}/nothing", arguments=arguments),
+        httpx.AsyncClient(trust_env=False, timeout=60.0) as http,
+    ):
+        return max([await _rate(http, f"{url}/stream") for _ in range(3)])
+
+
+async def _rate(http: httpx.AsyncClient, url: str) -> float:
+    began, size = time.perf_counter(), 0
+    async with http.stream("GET", url) as response:
+        async for data in response.aiter_bytes():
+            size += len(data)
+    return size / (time.perf_counter() - began)
 
 
 async def _stream(redis_url: str, model: Path, folder: Path) -> Delivered:
-    port = free_port()
-    settings = {
-        "PORT": str(port),
-        "REDIS_URL": redis_url,
-        "MODEL": str(model),
-        "DATA_DIR": str(folder),
-        "RATE_PER_S": "0",
-        "LEASE_TTL_S": "5",
-    }
-    environment = {f"PILOTCOMMIT_{name}": value for name, value in settings.items()}
-    async with _child("scheduler", "scheduler.main", environment, folder) as child:
-        await _until_it_answers(child, f"http://127.0.0.1:{port}/healthz")
-        assert child.pid is not None
-        return await _learn(f"http://127.0.0.1:{port}", model, psutil.Process(child.pid))
-
-
-async def _learn(url: str, model: Path, scheduler: psutil.Process) -> Delivered:
     rss_mib: list[float] = []
 
-    async def watch() -> None:
+    async def watch(process: psutil.Process) -> None:
         while True:
-            rss_mib.append(scheduler.memory_info().rss / _MIB)
+            rss_mib.append(process.memory_info().rss / _MIB)
             await asyncio.sleep(_LOOK_S)
 
-    began, step, groups = 0.0, 0, 0
-    async with LearnerLink(url, RUN) as link:
-        await link.attach(incarnation="bench", step=0, trained={})
-        await link.publish(incarnation="bench", step=0, path=str(model), manifest_digest="step-0")
-        watching = asyncio.create_task(watch())
+    async with scheduler(folder, model, REDIS_URL=redis_url, LEASE_TTL_S="5") as (child, url):
+        assert child.pid is not None
+        watching = asyncio.create_task(watch(psutil.Process(child.pid)))
         try:
-            async for frame in link.stream(incarnation="bench"):
-                began = began or time.perf_counter()
-                match frame:
-                    case GroupFrame():
-                        groups += 1
-                    case BatchFrame() if frame.step > step:
-                        step = frame.step
-                        await link.applied(
-                            incarnation="bench",
-                            step=step,
-                            group_ids=frame.group_ids,
-                            refused={},
-                            path=str(model),
-                            manifest_digest=f"step-{step}",
-                            stats={},
-                        )
-                        seconds = time.perf_counter() - began
-                        await link.checkpointed(incarnation="bench", step=step)
-                    case FinalFrame():
-                        break
+            trained = await train(url, RUN, model)
         finally:
             watching.cancel()
-            with suppress(asyncio.CancelledError):
-                await watching
-    return Delivered(seconds=seconds, groups=groups, rss_mib=rss_mib)
-
-
-@asynccontextmanager
-async def _child(
-    name: str, module: str, environment: dict[str, str], folder: Path, arguments: tuple[str, ...] = ()
-) -> AsyncIterator[Child]:
-    child = Child(
-        name=name,
-        module=module,
-        environment=environment,
-        arguments=arguments,
-        log_path=folder / f"{name}.log",
-        max_restarts=0,
-    )
-    running = asyncio.create_task(child.run())
-    try:
-        yield child
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-
-
-async def _until_it_answers(child: Child, url: str) -> None:
-    async with httpx.AsyncClient(trust_env=False, timeout=5.0) as http, asyncio.timeout(_READY_S):
-        while True:
-            if child.restarts:
-                raise ServerUnavailable(f"the {child.name} ended: {child.last_words()}")
-            with suppress(httpx.TransportError):
-                await http.get(url)
-                return
-            await asyncio.sleep(0.05)
+            await asyncio.gather(watching, return_exceptions=True)
+    return Delivered(seconds=trained.seconds, rss_mib=rss_mib)

@@ -4,6 +4,8 @@ Owns: the protocol, as a real learner follows it. Invariant: a step is reported 
 measured is never limited by it.
 """
 
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from scheduler.frames import BatchFrame, FinalFrame
@@ -12,16 +14,26 @@ from scheduler.learner_link import LearnerLink
 _INCARNATION = "bench"
 
 
-async def train(url: str, run_id: str, weights: Path) -> int:
-    """Take part in a run until its end; returns the steps made.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """What became of a run."""
+
+    steps: int
+    seconds: float
+    """From the first frame to the report of the last step."""
+
+
+async def train(url: str, run_id: str, weights: Path) -> Trained:
+    """Take part in a run until its end.
 
     Consumes: batches. Produces: reports. Waits for: either side. Unblocked by: the run's final frame.
     """
-    step = 0
+    step, began, seconds = 0, 0.0, 0.0
     async with LearnerLink(url, run_id) as link:
         await link.attach(incarnation=_INCARNATION, step=0, trained={})
         await link.publish(incarnation=_INCARNATION, step=0, path=str(weights), manifest_digest="step-0")
         async for frame in link.stream(incarnation=_INCARNATION):
+            began = began or time.perf_counter()
             match frame:
                 case BatchFrame() if frame.step > step:
                     step = frame.step
@@ -34,7 +46,8 @@ async def train(url: str, run_id: str, weights: Path) -> int:
                         manifest_digest=f"step-{step}",
                         stats={},
                     )
+                    seconds = time.perf_counter() - began
                     await link.checkpointed(incarnation=_INCARNATION, step=step)
                 case FinalFrame():
                     break
-    return step
+    return Trained(steps=step, seconds=seconds)
