@@ -6,8 +6,8 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 
 from scheduler.api.guard import Guard
+from scheduler.api.learner_requests import AskOrder, AskRound, OfferBroadcast
 from scheduler.api.learner_responses import Order, Orders, Round
-from scheduler.api.requests import AskOrder, AskRound, OfferBroadcast
 from scheduler.core.tokens import Scope
 from scheduler.service import Service
 

@@ -5,7 +5,7 @@ Owns: the response models of evaluations. Never computes.
 
 from typing import Self
 
-from scheduler.api.responses import Response
+from scheduler.api.response import Response
 from scheduler.core.evaluation import EvaluationMeasure
 from scheduler.state.evaluations import EvaluationRecord, Measured
 

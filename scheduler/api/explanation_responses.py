@@ -9,7 +9,8 @@ from typing import Literal, Self
 import msgspec
 
 from scheduler.api.learner_responses import Weights
-from scheduler.api.responses import LedgerPage, PromptPage, Response, Run
+from scheduler.api.response import Response
+from scheduler.api.run_responses import LedgerPage, PromptPage, Run
 from scheduler.core.course import CourseEvent
 from scheduler.explanations import PromptStory, RunStory, VisitStory
 from scheduler.state.records import Attempt, Ending

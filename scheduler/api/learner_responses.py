@@ -5,7 +5,7 @@ Owns: the response models of attaching, of weight versions and of broadcasts. Ne
 
 from typing import Self
 
-from scheduler.api.responses import Response
+from scheduler.api.response import Response
 from scheduler.state.versions import WeightRecord
 
 

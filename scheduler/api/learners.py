@@ -10,7 +10,7 @@ from fastapi.responses import StreamingResponse
 
 from scheduler.api import learner_responses
 from scheduler.api.guard import Guard
-from scheduler.api.requests import Applied, Attach, Checkpointed, PublishWeights
+from scheduler.api.learner_requests import Applied, Attach, Checkpointed, PublishWeights
 from scheduler.core.tokens import Scope
 from scheduler.frames import MSGPACK, NDJSON, Sent, encode, encode_line
 from scheduler.service import Service

@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
 
 from scheduler import metrics
-from scheduler.api import responses
+from scheduler.api import operation_responses
 from scheduler.api.guard import Guard
 from scheduler.api.problems import problem
 from scheduler.core.tokens import Scope
@@ -19,9 +19,9 @@ def router(service: Service, guard: Guard) -> APIRouter:
     routes = APIRouter(tags=["operations"])
 
     @routes.get("/healthz", summary="Liveness")
-    async def healthz() -> responses.Health:
+    async def healthz() -> operation_responses.Health:
         """The process answers."""
-        return responses.Health(status="alive", version=version("pilotcommit"), now=time.time())
+        return operation_responses.Health(status="alive", version=version("pilotcommit"), now=time.time())
 
     @routes.get("/readyz", summary="Readiness")
     async def readyz() -> JSONResponse:
@@ -38,8 +38,8 @@ def router(service: Service, guard: Guard) -> APIRouter:
         return Response(body, media_type=content_type)
 
     @routes.get("/v1/isolation", summary="How rewards are shut in", dependencies=guard.needs(Scope.READ))
-    async def isolation() -> responses.RewardIsolation:
+    async def isolation() -> operation_responses.RewardIsolation:
         """What the system grants the processes that judge completions, and what it does not."""
-        return responses.RewardIsolation.of(service.rewards.isolation)
+        return operation_responses.RewardIsolation.of(service.rewards.isolation)
 
     return routes

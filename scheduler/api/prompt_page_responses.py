@@ -5,7 +5,7 @@ Owns: the response models of pages and of the histogram, and how they are filled
 
 from typing import Self
 
-from scheduler.api.responses import Response
+from scheduler.api.response import Response
 from scheduler.core.histogram import Bin
 from scheduler.core.types import Verdict
 from scheduler.state.prompt_pages import PromptLine, PromptPageOf

@@ -10,7 +10,9 @@ from collections.abc import AsyncIterator, Callable, Mapping
 
 import msgspec
 
-from scheduler.api.responses import Response, Run, Servers
+from scheduler.api.response import Response
+from scheduler.api.run_responses import Run
+from scheduler.api.server_responses import Servers
 from scheduler.api.servers import shown
 from scheduler.core.lifecycle import ENDED
 from scheduler.service import Service

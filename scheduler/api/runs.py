@@ -4,9 +4,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from scheduler.api import evaluation_responses, responses
+from scheduler.api import evaluation_responses, run_responses
 from scheduler.api.guard import Guard
-from scheduler.api.requests import NewEvaluation, NewRun, RaiseBudget
+from scheduler.api.run_requests import NewEvaluation, NewRun, RaiseBudget
 from scheduler.core.allocators.imported import is_import_path
 from scheduler.core.imports import Importable
 from scheduler.core.tokens import Scope
@@ -26,7 +26,7 @@ def _add_runs(routes: APIRouter, service: Service, guard: Guard, importable: Imp
     operates = guard.needs(Scope.OPERATE)
 
     @routes.post("", status_code=201, summary="Queue a run", dependencies=guard.needs(Scope.SUBMIT))
-    async def create(request: NewRun) -> responses.Run:
+    async def create(request: NewRun) -> run_responses.Run:
         """One run owns the fleet at a time; others wait in the state queued."""
         config = request.config()
         if is_import_path(config.allocator):
@@ -35,63 +35,63 @@ def _add_runs(routes: APIRouter, service: Service, guard: Guard, importable: Imp
         return await _run(service, record.run_id)
 
     @routes.get("", summary="List runs")
-    async def list_runs() -> responses.Runs:
+    async def list_runs() -> run_responses.Runs:
         """All runs, oldest first."""
-        return responses.Runs(runs=[responses.Run.of(view) for view in await service.views.runs()])
+        return run_responses.Runs(runs=[run_responses.Run.of(view) for view in await service.views.runs()])
 
     @routes.get("/{run}", summary="Show a run")
-    async def show(run: str) -> responses.Run:
+    async def show(run: str) -> run_responses.Run:
         """Its state, what it waits for, its spend and skip rates."""
         return await _run(service, run)
 
     @routes.post("/{run}/pause", summary="Pause a run", dependencies=operates)
-    async def pause(run: str) -> responses.Run:
+    async def pause(run: str) -> run_responses.Run:
         """Nothing new is claimed; what is under way finishes."""
         await service.orders.pause(run)
         return await _run(service, run)
 
     @routes.post("/{run}/resume", summary="Resume a paused run", dependencies=operates)
-    async def resume(run: str) -> responses.Run:
+    async def resume(run: str) -> run_responses.Run:
         """Claim again."""
         await service.orders.resume(run)
         return await _run(service, run)
 
     @routes.post("/{run}/budget", summary="Raise a run's budget", dependencies=operates)
-    async def raise_budget(run: str, request: RaiseBudget) -> responses.Run:
+    async def raise_budget(run: str, request: RaiseBudget) -> run_responses.Run:
         """New limits, never lower ones, in force at once; asking again changes nothing. A run that is ending is not
         brought back."""
         await service.orders.raise_budget(run, request.budget())
         return await _run(service, run)
 
     @routes.post("/{run}/cancel", summary="Cancel a run", status_code=202, dependencies=operates)
-    async def cancel(run: str) -> responses.Run:
+    async def cancel(run: str) -> run_responses.Run:
         """What is in flight is aborted; the learner gets a while to save what it has applied."""
         await service.orders.cancel(run)
         return await _run(service, run)
 
     @routes.get("/{run}/ledger", summary="What became of every attempt")
-    async def ledger(run: str) -> responses.LedgerPage:
+    async def ledger(run: str) -> run_responses.LedgerPage:
         """By stage, open state and outcome; with verdicts and their reasons."""
         view = await service.views.run(run)
-        return responses.LedgerPage.of(view.ledger, view.counters)
+        return run_responses.LedgerPage.of(view.ledger, view.counters)
 
 
 def _add_prompts(routes: APIRouter, service: Service, guard: Guard) -> None:
     operates = guard.needs(Scope.OPERATE)
 
     @routes.get("/{run}/prompts/{prompt}", summary="Why was this prompt skipped?")
-    async def prompt(run: str, prompt: str) -> responses.PromptPage:
+    async def prompt(run: str, prompt: str) -> run_responses.PromptPage:
         """Its evidence, its last verdict and why, when it returns, and its history."""
-        return responses.PromptPage.of(await service.views.prompt(run, prompt))
+        return run_responses.PromptPage.of(await service.views.prompt(run, prompt))
 
     @routes.post(
         "/{run}/prompts/{prompt}/reinstate",
         summary="Make a waiting or quarantined prompt claimable",
         dependencies=operates,
     )
-    async def reinstate(run: str, prompt: str) -> responses.PromptPage:
+    async def reinstate(run: str, prompt: str) -> run_responses.PromptPage:
         """Deferred, evicted and quarantined prompts can be reinstated."""
-        return responses.PromptPage.of(await service.orders.reinstate(run, prompt))
+        return run_responses.PromptPage.of(await service.orders.reinstate(run, prompt))
 
 
 def _add_evaluations(routes: APIRouter, service: Service, guard: Guard) -> None:
@@ -126,5 +126,5 @@ def _add_evaluations(routes: APIRouter, service: Service, guard: Guard) -> None:
         return evaluation_responses.Evaluation.of(await service.views.evaluation(run, evaluation))
 
 
-async def _run(service: Service, run_id: str) -> responses.Run:
-    return responses.Run.of(await service.views.run(run_id))
+async def _run(service: Service, run_id: str) -> run_responses.Run:
+    return run_responses.Run.of(await service.views.run(run_id))

@@ -4,9 +4,9 @@ from dataclasses import asdict
 
 from fastapi import APIRouter
 
-from scheduler.api import responses
+from scheduler.api import server_responses
 from scheduler.api.guard import Guard
-from scheduler.api.requests import NewServer
+from scheduler.api.server_requests import NewServer
 from scheduler.core.tokens import Scope
 from scheduler.fleet import ServerView
 from scheduler.service import Service
@@ -18,33 +18,33 @@ def router(service: Service, guard: Guard) -> APIRouter:
     operates = guard.needs(Scope.OPERATE)
 
     @routes.get("", summary="The fleet")
-    async def servers() -> responses.Servers:
+    async def servers() -> server_responses.Servers:
         """Every server, its place in the fleet, state, confirmed weight version and load."""
-        return responses.Servers(servers=[shown(view) for view in service.fleet.view()])
+        return server_responses.Servers(servers=[shown(view) for view in service.fleet.view()])
 
     @routes.post("", status_code=201, summary="Add a server", dependencies=operates)
-    async def add(request: NewServer) -> responses.Server:
+    async def add(request: NewServer) -> server_responses.Server:
         """It gets attempts once it has answered and holds the weights that the run wants; until then it is starting."""
         return shown(await service.roster.add(request.url))
 
     @routes.post("/{server}/drain", summary="Drain a server", dependencies=operates)
-    async def drain(server: str) -> responses.Server:
+    async def drain(server: str) -> server_responses.Server:
         """What it has in flight ends; it gets no attempts and no weights until it is resumed."""
         return shown(await service.roster.drain(server))
 
     @routes.post("/{server}/resume", summary="Undo a drain", dependencies=operates)
-    async def resume(server: str) -> responses.Server:
+    async def resume(server: str) -> server_responses.Server:
         """It is given the current weights, then attempts. Undoes a removal too, as long as that has not ended."""
         return shown(await service.roster.resume(server))
 
     @routes.delete("/{server}", status_code=202, summary="Remove a server", dependencies=operates)
-    async def remove(server: str, now: bool = False) -> responses.Server:
+    async def remove(server: str, now: bool = False) -> server_responses.Server:
         """It is drained and leaves the fleet; with `now`, what it has in flight is lost and made again elsewhere."""
         return shown(await service.roster.remove(server, now=now))
 
     return routes
 
 
-def shown(view: ServerView) -> responses.Server:
+def shown(view: ServerView) -> server_responses.Server:
     """A server as the API answers it."""
-    return responses.Server(**asdict(view))
+    return server_responses.Server(**asdict(view))

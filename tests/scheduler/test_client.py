@@ -10,7 +10,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from scheduler.api.requests import NewEvaluation
+from scheduler.api.run_requests import NewEvaluation
 from scheduler.client import Client, Json
 from scheduler.core.errors import (
     BudgetExhausted,

@@ -8,7 +8,7 @@ import pytest
 from benchmarks.target.plan import TUNING, matching, missing, runs_of
 from benchmarks.target.record import write
 from benchmarks.target.settings import load
-from scheduler.api.requests import NewRun
+from scheduler.api.run_requests import NewRun
 from scheduler.core.allocators.catalogue import build_allocator
 from scheduler.core.errors import InvalidInput
 from tests.benchmarks.target.records import make_record

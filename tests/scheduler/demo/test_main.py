@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.api.requests import NewRun
+from scheduler.api.run_requests import NewRun
 from scheduler.demo.main import demo
 from scheduler.demo.options import DemoOptions
 from scheduler.demo.submission import HELD_OUT, POOL, run_request

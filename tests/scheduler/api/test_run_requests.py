@@ -5,7 +5,8 @@ from dataclasses import MISSING, fields
 import pytest
 from pydantic import ValidationError
 
-from scheduler.api.requests import Applied, NewRun, NewSampling
+from scheduler.api.learner_requests import Applied
+from scheduler.api.run_requests import NewRun, NewSampling
 from scheduler.core.breaker import BreakerLimits
 from scheduler.core.budget import Budget
 from scheduler.core.evaluation import EvaluationMeasure

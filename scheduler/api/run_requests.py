@@ -1,14 +1,14 @@
-"""What the API is sent.
+"""What the API is sent about runs.
 
-Owns: the request models. Invariant: an unknown field is refused, so that a typing mistake never runs with a default.
+Owns: the request models of runs and evaluations, and what they come to in the core's own values.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
+from pydantic import Field, field_validator
 
+from scheduler.api.request import MOST, Name, Request, Text, example
 from scheduler.core.breaker import BreakerLimits
-from scheduler.core.broadcast import BroadcastBackend, BroadcastOffer, Rendezvous, TensorSpec
 from scheduler.core.budget import Budget
 from scheduler.core.errors import InvalidInput
 from scheduler.core.evaluation import DEFAULT_TARGET, EvaluationMeasure
@@ -20,55 +20,26 @@ from scheduler.core.stragglers import StragglerPolicy
 from scheduler.core.types import Sampling
 
 _MOST_ROLLOUTS = 4096
-_MOST = 10**15
-"""Of anything that is counted: beyond, Redis's scripts would no longer count exactly."""
 _GREEDY = 1e-6
 """SGLang takes the likeliest token at any lower temperature."""
-Text = Annotated[str, Field(max_length=4096)]
-"""With a limit, pydantic also refuses half of a surrogate pair, which JSON can spell and nothing can store."""
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="Letters, digits, . _ -")]
 
 
-def _example(**body: JsonValue) -> ConfigDict:
-    """A whole request, for the documentation."""
-    return ConfigDict(json_schema_extra={"examples": [body]})
-
-
-class _Request(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
-
-
-class NewPool(_Request):
-    """A pool to create."""
-
-    model_config = _example(name="arithmetic", tokenizer="/models/SmolLM2-135M-Instruct", reward="exact")
-
-    name: Name = Field(examples=["arithmetic"])
-    """Names the pool for ever."""
-    tokenizer: Text = Field(min_length=1, examples=["/models/SmolLM2-135M-Instruct"])
-    """Folder with the tokenizer and config.json of the model the prompts are for."""
-    reward: Text = Field(examples=["exact"])
-    """exact, numeric, regex, regex:PATTERN or python:module:function."""
-    max_prompt_tokens: int | None = None
-    """Longest prompt the pool takes; by default what the model's context allows."""
-
-
-class NewSampling(_Request):
+class NewSampling(Request):
     """How rollouts are sampled."""
 
-    max_new_tokens: int = Field(le=_MOST, examples=[512])
+    max_new_tokens: int = Field(le=MOST, examples=[512])
     """Generated tokens of one rollout at most: what the budget reserves for it."""
     temperature: float = 1.0
     """Spread of the distribution that is sampled from; 1 is the policy's own."""
     top_p: float = Field(1.0, gt=0, le=1)
     """Share of the probability mass to sample from."""
-    top_k: int = Field(-1, ge=-1, le=_MOST)
+    top_k: int = Field(-1, ge=-1, le=MOST)
     """Most likely tokens to sample from; -1 is all."""
     min_p: float = Field(0.0, ge=0, lt=1)
     """Least probability of a token, relative to the most likely one."""
     stop: tuple[Annotated[str, Field(min_length=1)], ...] = Field((), max_length=64)
     """Strings that end a completion; they are not part of its text."""
-    stop_token_ids: tuple[Annotated[int, Field(ge=0, le=_MOST)], ...] = Field((), max_length=64)
+    stop_token_ids: tuple[Annotated[int, Field(ge=0, le=MOST)], ...] = Field((), max_length=64)
     """Tokens that end a completion, beside the model's own."""
     ignore_eos: bool = False
     """Go on after the model's own end, to `max_new_tokens`."""
@@ -88,27 +59,27 @@ class NewSampling(_Request):
         return value
 
 
-class NewBudget(_Request):
+class NewBudget(Request):
     """What a run may spend; what is left out is unlimited."""
 
-    rollouts: int | None = Field(None, le=_MOST, examples=[100_000])
+    rollouts: int | None = Field(None, le=MOST, examples=[100_000])
     """Pilot and commit rollouts."""
-    tokens: int | None = Field(None, le=_MOST)
+    tokens: int | None = Field(None, le=MOST)
     """Generated tokens of pilots and commits."""
-    wall_clock_s: float | None = Field(None, le=_MOST)
+    wall_clock_s: float | None = Field(None, le=MOST)
     """Seconds from the first claim until nothing new is claimed."""
-    eval_rollouts: int | None = Field(None, le=_MOST)
+    eval_rollouts: int | None = Field(None, le=MOST)
     """Evaluation rollouts: a cap of their own."""
 
 
-class NewEvaluationPlan(_Request):
+class NewEvaluationPlan(Request):
     """Evaluations that the run makes by itself."""
 
     pool: Name = Field(examples=["arithmetic-held-out"])
     """Held-out prompts."""
     rollouts: int = Field(4, le=_MOST_ROLLOUTS)
     """Rollouts per prompt before the first step and after the last."""
-    every_steps: int | None = Field(None, le=_MOST)
+    every_steps: int | None = Field(None, le=MOST)
     """Steps between the evaluations in between; none by default."""
     rollouts_between: int = Field(1, le=_MOST_ROLLOUTS)
     """Rollouts per prompt of those in between."""
@@ -118,7 +89,7 @@ class NewEvaluationPlan(_Request):
     """With likelihood, the text after a prompt whose probability is read; {answer} is the reference answer."""
 
 
-class NewBreaker(_Request):
+class NewBreaker(Request):
     """When failures stop the run from claiming, and for how long; it resumes by itself."""
 
     window: int = Field(256, le=65_536)
@@ -135,10 +106,10 @@ class NewBreaker(_Request):
     """Prompts claimed at a time while it is tried."""
 
 
-class NewRun(_Request):
+class NewRun(Request):
     """A run to queue."""
 
-    model_config = _example(
+    model_config = example(
         pool="arithmetic",
         pilots=8,
         commits=8,
@@ -165,17 +136,17 @@ class NewRun(_Request):
     """Batches sampled beyond the one being trained; by default as many as `max_staleness` allows."""
     sampling: NewSampling
     budget: NewBudget = NewBudget()
-    max_steps: int | None = Field(None, le=_MOST)
+    max_steps: int | None = Field(None, le=MOST)
     """Training steps after which the run ends; by default the budget ends it."""
     evaluation: NewEvaluationPlan | None = None
     """None leaves evaluation to requests."""
     partial_batches: bool = False
     """Train on fewer groups than a batch rather than wait when nothing is left to claim."""
-    seed: int = Field(0, ge=-_MOST, le=_MOST)
+    seed: int = Field(0, ge=-MOST, le=MOST)
     """Fixes the order of prompts and the sampling seeds."""
     discount: float = 0.98
     """Per weight version, how much of a prompt's evidence is kept."""
-    parameters: dict[Text, float | int | None] = {}
+    parameters: dict[Text, float | int | None] = Field({})
     """Parameters of the allocator, by name."""
     max_attempts: int = Field(3, le=100)
     """Attempts for one rollout before its group is incomplete."""
@@ -197,7 +168,7 @@ class NewRun(_Request):
     overlong: OverlongPolicy = OverlongPolicy.KEEP
     """Completions that reach `max_new_tokens`. keep: train on them. mask: they count for nothing in training. penalise:
     the reward falls by up to 1 over the last `overlong_cache` tokens (DAPO's soft overlong punishment)."""
-    overlong_cache: int | None = Field(None, le=_MOST)
+    overlong_cache: int | None = Field(None, le=MOST)
     """With penalise, tokens before `max_new_tokens` over which the reward falls; by default a fifth of it."""
     breaker: NewBreaker = NewBreaker()
     """When failures stop the run from claiming."""
@@ -217,18 +188,18 @@ class NewRun(_Request):
         )
 
 
-class RaiseBudget(_Request):
+class RaiseBudget(Request):
     """Higher limits for a run; what is left out stays as it is."""
 
-    model_config = _example(rollouts=40_000)
+    model_config = example(rollouts=40_000)
 
-    rollouts: int | None = Field(None, ge=1, le=_MOST)
+    rollouts: int | None = Field(None, ge=1, le=MOST)
     """Pilot and commit rollouts, those already spent included."""
-    tokens: int | None = Field(None, ge=1, le=_MOST)
+    tokens: int | None = Field(None, ge=1, le=MOST)
     """Generated tokens of pilots and commits, likewise."""
-    wall_clock_s: float | None = Field(None, ge=1, le=_MOST)
+    wall_clock_s: float | None = Field(None, ge=1, le=MOST)
     """Seconds from the first claim until nothing new is claimed."""
-    eval_rollouts: int | None = Field(None, ge=1, le=_MOST)
+    eval_rollouts: int | None = Field(None, ge=1, le=MOST)
     """Evaluation rollouts, likewise."""
 
     def budget(self) -> Budget:
@@ -239,10 +210,10 @@ class RaiseBudget(_Request):
         return Budget(**limits)
 
 
-class NewEvaluation(_Request):
+class NewEvaluation(Request):
     """An evaluation to queue."""
 
-    model_config = _example(pool="arithmetic-held-out", rollouts=4)
+    model_config = example(pool="arithmetic-held-out", rollouts=4)
 
     pool: Name
     """Held-out prompts."""
@@ -254,121 +225,3 @@ class NewEvaluation(_Request):
     """rollouts: judge sampled rollouts. likelihood: read the probability of the reference answer, without sampling."""
     target: Text = DEFAULT_TARGET
     """With likelihood, the text after a prompt whose probability is read; {answer} is the reference answer."""
-
-
-class NewServer(_Request):
-    """A server to add to the fleet."""
-
-    model_config = _example(url="http://10.0.0.7:30000")
-
-    url: Text = Field(min_length=1, examples=["http://10.0.0.7:30000"])
-    """Its address, without a name or password; the scheduler has the servers' keys."""
-
-
-class Attach(_Request):
-    """A learner incarnation takes a run."""
-
-    model_config = _example(incarnation="3f2a", step=10, trained={"10": ["v-6b0d", "v-91c4"]})
-
-    incarnation: Text = Field(min_length=1, examples=["3f2a"])
-    """Made up anew by every learner process."""
-    step: int = Field(ge=0)
-    """The step it resumed from; 0 for a fresh start."""
-    trained: dict[int, tuple[Text, ...]] = {}
-    """Groups its checkpoint holds, by step, as far as the scheduler has not acknowledged them."""
-
-
-class PublishWeights(_Request):
-    """Initial or restored weights."""
-
-    model_config = _example(incarnation="3f2a", step=0, path="/runs/run-1/weights/step-0", digest="5e88")
-
-    incarnation: Text
-    step: int = Field(ge=0)
-    path: Text
-    """Folder of the checkpoint as the learner sees it, readable by scheduler and servers, there or where they are told
-    to look."""
-    digest: Text
-    """Digest of its manifest."""
-
-
-class Applied(PublishWeights):
-    """The learner has stepped on a batch; its new weights come with it."""
-
-    model_config = _example(
-        incarnation="3f2a",
-        step=11,
-        path="/runs/run-1/weights/step-11",
-        digest="9c1d",
-        group_ids=["v-6b0d", "v-91c4"],
-        stats={"loss": 0.012, "grad_norm": 0.8},
-    )
-
-    step: int = Field(ge=1)
-    group_ids: tuple[Text, ...]
-    """Groups it trained on."""
-    refused: dict[Text, int] = {}
-    """Groups it refused as too stale, with their staleness."""
-    stats: dict[Text, float | None] = {}
-    """What it measured, by name; null is not a finite number."""
-
-
-class Checkpointed(_Request):
-    """The learner has saved a step."""
-
-    model_config = _example(incarnation="3f2a", step=10)
-
-    incarnation: Text
-    step: int = Field(ge=0)
-
-
-class Tensor(_Request):
-    """One tensor of a bucket."""
-
-    name: Text = Field(min_length=1)
-    """As in the checkpoint."""
-    dtype: Literal["float32", "bfloat16", "float16"]
-    shape: tuple[Annotated[int, Field(ge=0, le=_MOST)], ...]
-
-
-class OfferBroadcast(_Request):
-    """How a learner's weights are cut for a broadcast."""
-
-    model_config = _example(
-        incarnation="3f2a",
-        backend="gloo",
-        buckets=[[{"name": "model.norm.weight", "dtype": "float32", "shape": [64]}]],
-    )
-
-    incarnation: Text
-    backend: BroadcastBackend
-    buckets: tuple[Annotated[tuple[Tensor, ...], Field(min_length=1)], ...] = Field(min_length=1)
-    """Messages in the order in which they are sent, each with its tensors back to back."""
-
-    def offer(self) -> BroadcastOffer:
-        """The offer as the core knows it."""
-        buckets = tuple(tuple(TensorSpec(**tensor.model_dump()) for tensor in bucket) for bucket in self.buckets)
-        return BroadcastOffer(backend=self.backend, buckets=buckets)
-
-
-class AskOrder(_Request):
-    """A learner that listens asks what to broadcast."""
-
-    model_config = _example(incarnation="3f2a", address="10.0.0.5", port=29600)
-
-    incarnation: Text
-    address: Text = Field(min_length=1)
-    """Where servers, and the scheduler, reach it."""
-    port: int = Field(ge=1, le=65535)
-
-    def rendezvous(self) -> Rendezvous:
-        """The place as the core knows it."""
-        return Rendezvous(address=self.address, port=self.port)
-
-
-class AskRound(_Request):
-    """A learner in a round asks whether it is over."""
-
-    model_config = _example(incarnation="3f2a")
-
-    incarnation: Text

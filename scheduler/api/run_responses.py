@@ -1,104 +1,17 @@
-"""What the API answers.
+"""What the API answers about runs.
 
-Owns: the response models and how they are filled from the service's values. Never computes.
+Owns: the response models of runs, ledgers and prompts in a run, filled from the service's values.
 """
 
 from collections.abc import Mapping
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict
-
+from scheduler.api.response import Response
 from scheduler.core.ledger import Ledger, StageLine
 from scheduler.core.run import RunConfig
 from scheduler.core.spend import pilot_success_rate, skip_rates
-from scheduler.core.types import Prompt
-from scheduler.prompts import AddReport
-from scheduler.rewards.isolation import Isolation, Measure
 from scheduler.service import BreakerView, RunView
-from scheduler.state.pools import PoolRecord
 from scheduler.state.table import Event, PromptView
-
-
-class Response(BaseModel):
-    """An answer of the API."""
-
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
-
-
-class Pool(Response):
-    """A pool."""
-
-    name: str
-    tokenizer: str
-    reward: str
-    max_prompt_tokens: int
-    num_prompts: int
-    created_at: float
-
-    @classmethod
-    def of(cls, record: PoolRecord, num_prompts: int) -> Self:
-        """The pool with its size."""
-        return cls(
-            name=record.name,
-            tokenizer=record.tokenizer,
-            reward=record.reward,
-            max_prompt_tokens=record.max_prompt_tokens,
-            num_prompts=num_prompts,
-            created_at=record.created_at,
-        )
-
-
-class Pools(Response):
-    """All pools, by name."""
-
-    pools: list[Pool]
-
-
-class PromptContent(Response):
-    """What a prompt asks."""
-
-    prompt_id: str
-    text: str
-    """What was tokenised; empty where token ids were given."""
-    answer: str
-    num_tokens: int
-    metadata: dict[str, str]
-
-    @classmethod
-    def of(cls, prompt: Prompt) -> Self:
-        """The prompt as it is stored."""
-        return cls(
-            prompt_id=prompt.prompt_id,
-            text=prompt.text,
-            answer=prompt.answer,
-            num_tokens=len(prompt.input_ids),
-            metadata=dict(prompt.metadata),
-        )
-
-
-class Refusal(Response):
-    """A line that was refused."""
-
-    line: int
-    id: str | None
-    reason: str
-
-
-class Added(Response):
-    """What became of every line; the accepted ones are stored, whatever became of the others."""
-
-    added: int
-    unchanged: int
-    refused: list[Refusal]
-    """In order of their lines, the first ten thousand."""
-    more_refused: int = 0
-    """Refused lines beyond those."""
-
-    @classmethod
-    def of(cls, report: AddReport) -> Self:
-        """The report."""
-        refused = [Refusal(line=bad.line, id=bad.id, reason=bad.reason) for bad in report.refused]
-        return cls(added=report.added, unchanged=report.unchanged, refused=refused, more_refused=report.more_refused)
 
 
 class Spend(Response):
@@ -311,52 +224,3 @@ class PromptPage(Response):
             tokens_per_rollout=evidence.tokens_per_rollout if evidence else 0.0,
             history=list(view.history),
         )
-
-
-class Server(Response):
-    """A server of the fleet."""
-
-    server_id: str
-    """Stands for its address in paths."""
-    url: str
-    standing: str
-    """What operators want of it: serving, drained, leaving, gone."""
-    state: str
-    version: int
-    """The weight version confirmed last; 0 before any."""
-    in_flight: int
-    capacity: int
-    reason: str
-    """Why it gets nothing; empty if it does, or if operators want it so."""
-
-
-class Servers(Response):
-    """The fleet."""
-
-    servers: list[Server]
-
-
-class Health(Response):
-    """The process answers."""
-
-    status: str
-    version: str
-    """Of pilotcommit."""
-    now: float
-    """Its clock, in seconds since the epoch."""
-
-
-class RewardIsolation(Response):
-    """How the processes that judge completions are shut in."""
-
-    started: bool
-    """Whether one has started yet; before, nothing is known."""
-    in_force: list[Measure]
-    missing: dict[Measure, str]
-    """What the system did not grant, and what it said."""
-
-    @classmethod
-    def of(cls, isolation: Isolation | None) -> Self:
-        """As the newest process reported it."""
-        known = isolation or Isolation()
-        return cls(started=isolation is not None, in_force=list(known.in_force), missing=dict(known.missing))
