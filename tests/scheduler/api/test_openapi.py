@@ -10,23 +10,23 @@ import pytest
 import pytest_asyncio
 from pydantic import BaseModel
 
-from scheduler.api import requests
+from scheduler.api import learner_requests, pool_requests, run_requests, server_requests
 from scheduler.api.problems import PROBLEM_JSON
 
 Json = Mapping[str, object]
 BODIES = (
-    requests.NewPool,
-    requests.NewRun,
-    requests.RaiseBudget,
-    requests.NewEvaluation,
-    requests.NewServer,
-    requests.Attach,
-    requests.PublishWeights,
-    requests.Applied,
-    requests.Checkpointed,
-    requests.OfferBroadcast,
-    requests.AskOrder,
-    requests.AskRound,
+    pool_requests.NewPool,
+    run_requests.NewRun,
+    run_requests.RaiseBudget,
+    run_requests.NewEvaluation,
+    server_requests.NewServer,
+    learner_requests.Attach,
+    learner_requests.PublishWeights,
+    learner_requests.Applied,
+    learner_requests.Checkpointed,
+    learner_requests.OfferBroadcast,
+    learner_requests.AskOrder,
+    learner_requests.AskRound,
 )
 
 
@@ -99,7 +99,7 @@ def test_an_example_is_a_request_that_the_api_takes(model: type[BaseModel]) -> N
     for example in model.model_json_schema()["examples"]:
         parsed = model.model_validate(example)
         # A run has checks across its fields as well.
-        if isinstance(parsed, requests.NewRun):
+        if isinstance(parsed, run_requests.NewRun):
             assert parsed.config().pool == example["pool"]
 
 
