@@ -1,6 +1,7 @@
 """Every event that the source logs is in the table of docs/operations.md with its ids, and nothing else is there."""
 
 import ast
+import gc
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeGuard
@@ -27,9 +28,21 @@ def calls() -> Iterator[Call]:
     """Every logging call of what is shipped."""
     for package in ("scheduler", "learner", "inference"):
         for path in sorted((ROOT / package).rglob("*.py")):
-            for node in ast.walk(ast.parse(path.read_text())):
+            for node in ast.walk(_parsed(path)):
                 if _logs(node):
                     yield _call(node, f"{path.relative_to(ROOT)}:{node.lineno}")
+
+
+def _parsed(path: Path) -> ast.Module:
+    """Parsed without a collection of garbage in between.
+
+    What that finalises may have its traceback printed, which parses as well, and Python 3.11 cannot do both at once.
+    """
+    gc.disable()
+    try:
+        return ast.parse(path.read_text())
+    finally:
+        gc.enable()
 
 
 def _logs(node: ast.AST) -> TypeGuard[ast.Call]:

@@ -68,11 +68,7 @@ class NotAtWork(Conflict):
 
 
 class NotClaimable(Conflict):
-    """Raised where a prompt is in another place than among those that can be claimed."""
-
-    def __init__(self, prompt_id: str) -> None:
-        super().__init__(f"prompt {prompt_id} is not claimable")
-        self.prompt_id = prompt_id
+    """Raised where a prompt, its `field`, is in another place than among those that can be claimed."""
 
 
 class InferenceError(PilotCommitError):

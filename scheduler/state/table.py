@@ -89,6 +89,11 @@ def _prompt_of(visit: bytes) -> str:
     return msgspec.json.decode(visit, type=_OpenVisit).prompt_id
 
 
+def not_claimable(prompt_id: str) -> NotClaimable:
+    """What there is to say of a prompt that was to be claimed or passed over, and is elsewhere."""
+    return NotClaimable(f"prompt {prompt_id} is not claimable", field=prompt_id)
+
+
 async def claimed_prompts(redis: "Redis", keys: RunKeys) -> set[str]:
     """Prompts that are in a visit; costs a look at every open visit of the run."""
     return {_prompt_of(raw(visit)) for visit in await redis.hvals(keys.visits)}
@@ -273,7 +278,7 @@ class Table:
         Raises NotClaimable, with nothing changed, if one of them is not.
         """
         transaction = transactor.begin()
-        transaction.require_ranked(self._keys.ready, [row.prompt_id for row in passed], NotClaimable)
+        transaction.require_ranked(self._keys.ready, [row.prompt_id for row in passed], not_claimable)
         for row in passed:
             name = row.prompt_id
             self.place(transaction, name, row.row, PromptState.READY)

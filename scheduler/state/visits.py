@@ -32,7 +32,7 @@ from scheduler.state.groups import GroupEntry
 from scheduler.state.keys import RunKeys
 from scheduler.state.records import Attempt, Ending, Record, RecordStore, closed, put_record
 from scheduler.state.runs import counters_of
-from scheduler.state.table import Event, Row, Table
+from scheduler.state.table import Event, Row, Table, not_claimable
 from scheduler.state.transaction import Transaction, Transactor
 from scheduler.state.unsolved import note_unsolved
 from scheduler.state.wire import raw
@@ -161,8 +161,8 @@ class VisitStore:
             try:
                 await self._transactor.apply(self._claims(fitting))
             except NotClaimable as conflict:
-                refused += [visit for visit in fitting if visit.prompt_id == conflict.prompt_id]
-                fitting = [visit for visit in fitting if visit.prompt_id != conflict.prompt_id]
+                refused += [visit for visit in fitting if visit.prompt_id == conflict.field]
+                fitting = [visit for visit in fitting if visit.prompt_id != conflict.field]
             except BudgetExhausted:
                 is_out_of_budget = True
                 fitting = fitting[: await self._room(fitting)]
@@ -172,7 +172,7 @@ class VisitStore:
 
     def _claims(self, visits: Sequence[Visit]) -> Transaction:
         transaction, prompt_ids = self._transactor.begin(), [visit.prompt_id for visit in visits]
-        transaction.require_ranked(self._keys.ready, prompt_ids, NotClaimable)
+        transaction.require_ranked(self._keys.ready, prompt_ids, not_claimable)
         self._reserve(transaction, sum(visit.reserved for visit in visits))
         transaction.count("considered", len(visits))
         transaction.run("ZREM", self._keys.ready, *prompt_ids)
