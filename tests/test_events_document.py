@@ -4,6 +4,7 @@ import ast
 import gc
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeGuard
 
 from tests.events_document import ROOT, documented, undocumented
