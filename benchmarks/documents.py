@@ -14,7 +14,7 @@ from benchmarks.origin import RESULTS, ROOT
 from benchmarks.target.compared import Compared
 from benchmarks.target.report import markdown
 
-PATHS = (ROOT / "README.md", ROOT / "docs" / "comparing.md")
+PATHS = (ROOT / "README.md", ROOT / "docs" / "comparing.md", ROOT / "docs" / "performance.md")
 
 _PLACE = re.compile(r"(<!-- (results|figures): (\w+)([ \d]*) -->\n).*?(<!-- end of results -->)", re.DOTALL)
 
