@@ -7,7 +7,6 @@ through the loopback address.
 
 import asyncio
 import importlib.util
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -16,6 +15,7 @@ import structlog
 
 from inference.parent import die_with_parent
 from scheduler.core.errors import InvalidInput, StateError
+from scheduler.ports import free_port
 
 log = structlog.get_logger(__name__)
 
@@ -64,17 +64,10 @@ def _prepared(folder: Path) -> Path:
     return folder.resolve()
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @asynccontextmanager
 async def running(folder: Path) -> AsyncIterator[str]:
     """The URL of a private server that keeps its data in `folder`; it stops with the block."""
-    folder, port = _prepared(folder), _free_port()
+    folder, port = _prepared(folder), free_port()
     process = await asyncio.create_subprocess_exec(
         str(server_binary()),
         *configuration(folder, port),

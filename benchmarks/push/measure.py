@@ -8,10 +8,11 @@ client, once no run owns it any more.
 import asyncio
 import shutil
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from statistics import median
+from typing import TypeVar
 
 from benchmarks.figures import Figure, Sense
 from benchmarks.session import Findings, Say
@@ -31,6 +32,7 @@ _LIMITS = ModelLimits(vocab_size=49_152, context_length=8192)
 _POOL = "bench"
 _PATIENCE_S, _LOOK_S = 120.0, 0.05
 _MIB = 1 << 20
+_Found = TypeVar("_Found")
 
 
 async def measure(folder: Path, say: Say, *, times: int) -> Findings:
@@ -121,26 +123,33 @@ def _begin(url: str, model: Path) -> str:
 
 
 def _end(url: str, run_id: str) -> None:
-    until = time.monotonic() + _PATIENCE_S
     with Client(url) as client:
         client.cancel(run_id)
-        while time.monotonic() < until:
-            if client.run(run_id)["state"] in ENDED:
-                return
-            time.sleep(_LOOK_S)
-    raise ServerUnavailable(f"run {run_id} had not ended within {_PATIENCE_S:g} s")
+        _until(lambda: client.run(run_id)["state"] in ENDED or None, f"run {run_id} had not ended")
 
 
 def _until_live(url: str, run_id: str, version: int) -> float:
     """Seconds that the push of a version took, once it is live."""
-    until = time.monotonic() + _PATIENCE_S
     with Client(url) as client:
-        while time.monotonic() < until:
-            for record in client.weights(run_id):
-                if record["version"] == version and record["live_at"] is not None:
-                    return float(str(record["push_s"]))
-            time.sleep(_LOOK_S)
-    raise ServerUnavailable(f"version {version} was not live within {_PATIENCE_S:g} s")
+
+        def push_s() -> float | None:
+            live = [
+                each for each in client.weights(run_id) if each["version"] == version and each["live_at"] is not None
+            ]
+            return float(str(live[0]["push_s"])) if live else None
+
+        return _until(push_s, f"version {version} was not live")
+
+
+def _until(look: Callable[[], _Found | None], failure: str) -> _Found:
+    """What a look at the scheduler finds, as soon as it finds something; in a thread, for the client blocks."""
+    until = time.monotonic() + _PATIENCE_S
+    while time.monotonic() < until:
+        found = look()
+        if found is not None:
+            return found
+        time.sleep(_LOOK_S)
+    raise ServerUnavailable(f"{failure} within {_PATIENCE_S:g} s")
 
 
 async def _loads(url: str, model: Path, *, times: int) -> list[float]:

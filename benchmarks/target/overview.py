@@ -89,19 +89,7 @@ def overview(lines: Sequence[Reached]) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
     for heading in ("run", "seed"):
         table.add_column(heading)
-    for heading in (
-        "before",
-        "last 3",
-        "best",
-        "steps",
-        "rollouts",
-        "minutes",
-        "s/step",
-        "mixed",
-        "norm",
-        "clip",
-        "cos",
-    ):
+    for heading in _NUMBERS:
         table.add_column(heading, justify="right")
     for line in lines:
         table.add_row(*_cells(line))

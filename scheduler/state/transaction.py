@@ -65,8 +65,7 @@ class Transaction:
 
     def require_ranked(self, key: str, members: Sequence[str], otherwise: Callable[[str], Exception]) -> None:
         """Refuse unless the sorted set has all these members; with the error of the first that it lacks."""
-        if members:
-            self._check_each("ranked", key, members, lambda found: otherwise(members[found - 1]))
+        self._check_each("ranked", key, members, lambda found: otherwise(members[found - 1]))
 
     def require_field(self, key: str, field: str, otherwise: Exception) -> None:
         """Refuse with `otherwise` unless the hash has the field."""

@@ -23,9 +23,13 @@ end
 -- Each takes a key and where its operands stand, and answers what is wrong, from 1; nil if nothing is.
 local checks = {
   ranked = function(key, first, count)
-    for number, score in ipairs(redis.call('ZMSCORE', key, operands(first, count))) do
-      if not score then
-        return number
+    -- In slices: Lua hands a command a few thousand operands at most.
+    for start = 0, count - 1, 1000 do
+      local scores = redis.call('ZMSCORE', key, operands(first + start, math.min(1000, count - start)))
+      for number, score in ipairs(scores) do
+        if not score then
+          return start + number
+        end
       end
     end
   end,

@@ -264,6 +264,15 @@ async def test_a_prompt_passed_over_by_history_comes_again_at_its_next_turn(stor
     await stores.audit()
 
 
+async def test_more_prompts_than_a_command_takes_operands_are_passed_over_or_none(stores: Stores) -> None:
+    names = [f"p{index}" for index in range(9000)]
+    await stores.seed(*names)
+    with pytest.raises(Conflict, match="prompt late is not claimable"):
+        await stores.pass_over(*names, "late")
+    await stores.pass_over(*names)
+    assert (await stores.runs.counters("run"))["passed_over:skip"] == 9000
+
+
 async def test_a_prompt_that_was_claimed_meanwhile_is_not_passed_over(redis: Redis, stores: Stores) -> None:
     await stores.seed("p", "q")
     await stores.claim("p")
