@@ -21,7 +21,7 @@ _KEEPALIVE_S = 3.0
 MAX_ANSWER_BYTES = 64 << 20
 """Room for the log-probs of a million tokens."""
 
-_NOTHING_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
+_NOTHING_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,13 +55,14 @@ class Channel:
         self._key = key.encode() if key else b""
         self._connect_timeout_s = connect_timeout_s
         connections = transport or Connections(max_connections=max_connections, keepalive_s=_KEEPALIVE_S, tls=tls)
-        self._http = httpx.AsyncClient(
-            base_url=base_url,
-            headers={"Authorization": f"Bearer {key}"} if key else None,
-            transport=Pinned(connections, address) if address else connections,
-            # A proxy of the environment is meant for the outside, never for the fleet.
-            trust_env=False,
-        )
+        # The client of httpx would look for proxies, redirects, cookies and encodings, at twice the cost of a call.
+        self._transport = Pinned(connections, address) if address else connections
+        self._base_url = httpx.URL(base_url)
+        host = {"Host": self._base_url.netloc.decode()}
+        self._headers = httpx.Headers(host | ({"Authorization": f"Bearer {key}"} if key else {}))
+        self._json_headers = httpx.Headers({**self._headers, "Content-Type": "application/json"})
+        self._urls = dict[str, httpx.URL]()
+        self._closed = False
 
     async def call(
         self,
@@ -76,22 +77,21 @@ class Channel:
 
         Raises ServerUnavailable if it was certainly not sent, the channel's `no_answer` if it may have been.
         """
-        if self._http.is_closed:
+        if self._closed:
             raise ServerUnavailable(f"{method} {path}: this server was taken out of the fleet")
-        timeout = httpx.Timeout(timeout_s, connect=min(self._connect_timeout_s, timeout_s))
+        request = httpx.Request(
+            method,
+            self._url(path),
+            params=query,
+            headers=self._headers if body is None else self._json_headers,
+            content=body,
+            extensions={"timeout": {"pool": timeout_s, "connect": min(self._connect_timeout_s, timeout_s)}},
+        )
         try:
             async with asyncio.timeout(timeout_s):
-                request = self._http.build_request(
-                    method,
-                    path,
-                    content=body,
-                    params=query,
-                    headers={"Content-Type": "application/json"} if body is not None else None,
-                    timeout=timeout,
-                )
-                response = await self._http.send(request, stream=True)
+                response = await self._transport.handle_async_request(request)
                 try:
-                    content = await self._whole(response)
+                    content = await self._whole(path, response)
                 finally:
                     await response.aclose()
         except _NOTHING_SENT as exc:
@@ -105,19 +105,28 @@ class Channel:
             content = content.replace(self._key, b"[key]")
         return Answer(status=response.status_code, body=content)
 
-    async def _whole(self, response: httpx.Response) -> bytes:
+    def _url(self, path: str) -> httpx.URL:
+        """Of one of the few paths that a server is asked."""
+        known = self._urls.get(path)
+        if known is None:
+            known = self._urls[path] = self._base_url.copy_with(path=self._base_url.path.rstrip("/") + path)
+        return known
+
+    async def _whole(self, path: str, response: httpx.Response) -> bytes:
         """The body, as long as it may be; a server that goes on and on is given up."""
+        assert isinstance(response.stream, httpx.AsyncByteStream)
         parts, size = list[bytes](), 0
-        async for part in response.aiter_bytes():
+        async for part in response.stream:
             parts.append(part)
             size += len(part)
             if size > MAX_ANSWER_BYTES:
-                raise self._no_answer(f"{response.url.path}: the answer is longer than {MAX_ANSWER_BYTES:,} bytes")
+                raise self._no_answer(f"{path}: the answer is longer than {MAX_ANSWER_BYTES:,} bytes")
         return b"".join(parts)
 
     async def aclose(self) -> None:
         """Close every connection; calls in flight fail."""
-        await self._http.aclose()
+        self._closed = True
+        await self._transport.aclose()
 
 
 def _reason(exc: httpx.HTTPError) -> str:

@@ -1,103 +1,115 @@
 """Connections to one server: as many as are needed, each taken by one call at a time.
 
-Owns: which connection a call goes over. Never retries. Invariant: a call costs the same however many are open.
+Owns: what httpx has its requests carried by, which is aiohttp (docs/decisions/0026), and telling a request that never
+left from one that may have arrived. Never retries. Invariant: a call costs the same however many are open.
 """
 
-import asyncio
 import ssl
-import time
-from collections import deque
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
+from functools import lru_cache
 
+import aiohttp
 import httpx
+from yarl import URL
 
-
-@dataclass(frozen=True, slots=True)
-class _Idle:
-    """A connection that nothing is using."""
-
-    connection: httpx.AsyncHTTPTransport
-    since_s: float
+_HEADERS_OF_ITS_OWN = ("Accept", "Accept-Encoding", "User-Agent")
+"""What aiohttp would add to a request."""
 
 
 class Connections(httpx.AsyncBaseTransport):
-    """Pools of one connection each, the one last used first.
+    """An httpx transport with aiohttp's connection pool and parser, the connection last used first.
 
-    httpcore 1.0.9 looks at every connection of a pool, and for each at every other, whenever a call begins or ends
-    (https://github.com/encode/httpcore/pull/1035): with 512 calls in flight that took three quarters of the
-    scheduler's time.
+    A call by httpcore 1.0.9 takes three times the CPU, and its pool looks at every connection for each at every other
+    (https://github.com/encode/httpcore/pull/1035). The package httpx-aiohttp 0.2.0 calls a connection that broke after
+    the request was sent a ConnectTimeout: what the server may have done would count as never asked.
     """
 
     def __init__(self, *, max_connections: int, keepalive_s: float, tls: ssl.SSLContext | None = None) -> None:
         """`tls` None: the public authorities are trusted."""
-        self._places = asyncio.Semaphore(max_connections)
-        self._limits = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=keepalive_s)
+        self._max_connections = max_connections
         self._keepalive_s = keepalive_s
-        self._verify = tls or httpx.create_ssl_context(trust_env=False)
-        self._idle: deque[_Idle] = deque()
-        self._busy: set[httpx.AsyncHTTPTransport] = set()
+        self._tls = tls
+        self._session: aiohttp.ClientSession | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send one request over a connection of its own; raises PoolTimeout if none becomes free in time."""
-        await self._close_stale()
+        """Send one request over a connection of its own; raises ConnectTimeout if none is free or made in time."""
+        session = self._session or self._open()
+        timeout = request.extensions.get("timeout", {})
         try:
-            async with asyncio.timeout(request.extensions.get("timeout", {}).get("pool")):
-                await self._places.acquire()
-        except TimeoutError as exc:
-            raise httpx.PoolTimeout("every connection is in use", request=request) from exc
-        connection = self._idle.pop().connection if self._idle else self._new()
-        self._busy.add(connection)
-        try:
-            response = await connection.handle_async_request(request)
-        except BaseException:
-            self._give_back(connection)
-            raise
-        assert isinstance(response.stream, httpx.AsyncByteStream)
+            response = await session.request(
+                request.method,
+                _url(str(request.url)),
+                headers=request.headers,
+                data=request.content or None,
+                allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(
+                    connect=timeout.get("pool"), sock_connect=timeout.get("connect"), sock_read=timeout.get("read")
+                ),
+                server_hostname=request.extensions.get("sni_hostname"),
+            )
+        except (aiohttp.ClientError, TimeoutError) as exc:
+            raise _translated(exc, request) from exc
         return httpx.Response(
-            response.status_code,
-            headers=response.headers,
-            stream=_Answer(response.stream, lambda: self._give_back(connection)),
-            extensions=response.extensions,
+            response.status, headers=response.raw_headers, stream=_Answer(response, request), request=request
         )
+
+    def _open(self) -> aiohttp.ClientSession:
+        """Opened by the first call: aiohttp wants the loop that it is used in."""
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=self._max_connections,
+                keepalive_timeout=self._keepalive_s,
+                ssl=self._tls or httpx.create_ssl_context(trust_env=False),
+            ),
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            skip_auto_headers=_HEADERS_OF_ITS_OWN,
+        )
+        return self._session
 
     async def aclose(self) -> None:
         """Close every connection; calls in flight fail."""
-        connections = [idle.connection for idle in self._idle] + list(self._busy)
-        self._idle.clear()
-        for connection in connections:
-            await connection.aclose()
-
-    async def _close_stale(self) -> None:
-        """The server has closed those that were idle for longer, or is about to."""
-        oldest = time.monotonic() - self._keepalive_s
-        while self._idle and self._idle[0].since_s < oldest:
-            await self._idle.popleft().connection.aclose()
-
-    def _new(self) -> httpx.AsyncHTTPTransport:
-        return httpx.AsyncHTTPTransport(verify=self._verify, trust_env=False, limits=self._limits)
-
-    def _give_back(self, connection: httpx.AsyncHTTPTransport) -> None:
-        self._busy.discard(connection)
-        self._idle.append(_Idle(connection, time.monotonic()))
-        self._places.release()
+        if self._session is not None:
+            await self._session.close()
 
 
 class _Answer(httpx.AsyncByteStream):
-    """A body that gives its connection back when it is closed."""
+    """A body that gives its connection back when it was read, and closes it when it was not."""
 
-    def __init__(self, body: httpx.AsyncByteStream, give_back: Callable[[], None]) -> None:
-        self._body = body
-        self._give_back: Callable[[], None] | None = give_back
+    def __init__(self, response: aiohttp.ClientResponse, request: httpx.Request) -> None:
+        self._response = response
+        self._request = request
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for part in self._body:
-            yield part
+        try:
+            async for part in self._response.content.iter_any():
+                yield part
+        except (aiohttp.ClientError, TimeoutError) as exc:
+            raise _translated(exc, self._request) from exc
 
     async def aclose(self) -> None:
-        give_back, self._give_back = self._give_back, None
-        try:
-            await self._body.aclose()
-        finally:
-            if give_back is not None:
-                give_back()
+        self._response.release()
+
+
+def _translated(exc: aiohttp.ClientError | TimeoutError, request: httpx.Request) -> httpx.TransportError:
+    """What httpx would have raised."""
+    said = str(exc)
+    match exc:
+        case aiohttp.ConnectionTimeoutError():
+            return httpx.ConnectTimeout("no connection in time: all are in use, or none can be made", request=request)
+        case aiohttp.ClientConnectorError():
+            return httpx.ConnectError(said, request=request)
+        case aiohttp.InvalidURL():
+            return httpx.UnsupportedProtocol(said, request=request)
+        case TimeoutError():
+            return httpx.ReadTimeout(said, request=request)
+        case aiohttp.ClientResponseError():
+            return httpx.RemoteProtocolError(said, request=request)
+        case _:
+            return httpx.ReadError(said, request=request)
+
+
+@lru_cache(maxsize=256)
+def _url(url: str) -> URL:
+    """As it is: httpx has encoded it."""
+    return URL(url, encoded=True)

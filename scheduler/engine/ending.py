@@ -56,6 +56,7 @@ class Ending:
         outcome = trouble.of_the_rest
         evidence = replace(self._observed(), visits=self.gathered.row.evidence.visits + 1, reason=trouble.told)
         state, next_version = trouble.leaves(self.pipeline.policy_version)
+        lost_visits, failed_visits = trouble.held_against(self.gathered.row, lost_visits=self.gathered.lost_visits)
         await self._end(
             outcome,
             evidence,
@@ -64,8 +65,8 @@ class Ending:
             what=trouble.what,
             reason=trouble.reason,
             detail=trouble.detail,
-            lost_visits=self.gathered.lost_visits if trouble.outcome is Outcome.LOST else 0,
-            failed_visits=trouble.failed_visits,
+            lost_visits=lost_visits,
+            failed_visits=failed_visits,
             shortfall=Shortfall.DROPPED if outcome is Outcome.INCOMPLETE else None,
         )
 

@@ -9,6 +9,7 @@ from typing import Self
 
 from scheduler.core.ledger import Outcome
 from scheduler.core.lifecycle import PromptState
+from scheduler.state.table import Row
 
 _FRUITLESS_VISITS_BEFORE_QUARANTINE = 3
 
@@ -68,3 +69,10 @@ class Interrupted:
             # At once again, a prompt whose reward always fails would eat the budget of all others.
             return PromptState.WAITING, version + 1
         return PromptState.READY, 0
+
+    def held_against(self, before: Row, *, lost_visits: int) -> tuple[int, int]:
+        """Visits in a row, this one included, that came to nothing: because servers went away, because rewards failed."""
+        if self.outcome is Outcome.EXPIRED:
+            # Weights that moved on say nothing about the prompt: what it was suspected of, it still is.
+            return before.lost_visits, before.failed_visits
+        return (lost_visits if self.outcome is Outcome.LOST else 0), self.failed_visits

@@ -78,7 +78,7 @@ async def test_a_call_for_which_no_connection_is_free_says_so() -> None:
     async with loopback(max_connections=1) as (served, client):
         first = asyncio.create_task(client.get("/"))
         await served.asked.acquire()
-        with pytest.raises(httpx.PoolTimeout, match="every connection is in use"):
+        with pytest.raises(httpx.ConnectTimeout, match="all are in use"):
             await client.get("/", timeout=httpx.Timeout(5.0, pool=0.01))
         served.may_answer.set()
         assert (await first).text == "ok"

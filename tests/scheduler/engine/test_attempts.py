@@ -164,7 +164,12 @@ async def test_only_the_prompt_that_kills_servers_is_set_aside(redis: Redis, tmp
             loop.cancel()
         assert view.prompts[PromptState.QUARANTINED] == 1
         history = (await rig.service.views.prompt("run", "q12")).history
-        assert [event.what for event in history] == ["quarantined", "incomplete", "incomplete"]
+        before = [event.what for event in history[1:]]
+        assert history[0].what == "quarantined"
+        # Three visits at least; one whose server was up again when its loss was judged, or that outlasted its weights
+        # because the server kept dying, counts for nothing.
+        assert before.count("incomplete") >= 2
+        assert set(before) <= {"incomplete", "expired"}
         assert "lost 3 times running" in history[0].reason
 
 

@@ -2,9 +2,12 @@
 
 import pytest
 
+from scheduler.core.prior import Prior
+from scheduler.core.informativeness import Evidence
 from scheduler.core.ledger import Outcome
 from scheduler.core.lifecycle import PromptState
 from scheduler.engine.interruption import Interrupted
+from scheduler.state.table import Row
 
 
 def test_what_a_reward_raised_is_told_in_full_and_kept_apart() -> None:
@@ -35,3 +38,11 @@ def test_a_prompt_that_only_costs_is_set_aside_and_in_the_end_for_good(
 ) -> None:
     assert trouble.leaves(7) == left
     assert (trouble.what == "quarantined") is (left[0] is PromptState.QUARANTINED)
+
+
+def test_weights_that_move_on_clear_no_prompt_of_what_it_was_suspected_of() -> None:
+    before = Row(evidence=Evidence.fresh(Prior(), 0), lost_visits=2, failed_visits=1)
+    expired = Interrupted(outcome=Outcome.EXPIRED, reason="too stale")
+    assert expired.held_against(before, lost_visits=2) == (2, 1)
+    assert Interrupted.lost(3, "gone", lost_visits=3).held_against(before, lost_visits=3) == (3, 0)
+    assert Interrupted.short(0, 4, "", failed_visits=2).held_against(before, lost_visits=2) == (0, 2)
