@@ -71,7 +71,7 @@ class Interrupted:
         return PromptState.READY, 0
 
     def held_against(self, before: Row, *, lost_visits: int) -> tuple[int, int]:
-        """Visits in a row, this one included, that came to nothing: because servers went away, because rewards failed."""
+        """Fruitless visits in a row, this one included: because servers went away, because rewards failed."""
         if self.outcome is Outcome.EXPIRED:
             # Weights that moved on say nothing about the prompt: what it was suspected of, it still is.
             return before.lost_visits, before.failed_visits

@@ -2,10 +2,10 @@
 
 import pytest
 
-from scheduler.core.prior import Prior
 from scheduler.core.informativeness import Evidence
 from scheduler.core.ledger import Outcome
 from scheduler.core.lifecycle import PromptState
+from scheduler.core.prior import Prior
 from scheduler.engine.interruption import Interrupted
 from scheduler.state.table import Row
 
