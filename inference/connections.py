@@ -10,6 +10,7 @@ from functools import lru_cache
 
 import aiohttp
 import httpx
+from multidict import CIMultiDict
 from yarl import URL
 
 _HEADERS_OF_ITS_OWN = ("Accept", "Accept-Encoding", "User-Agent")
@@ -39,7 +40,9 @@ class Connections(httpx.AsyncBaseTransport):
             response = await session.request(
                 request.method,
                 _url(str(request.url)),
-                headers=request.headers,
+                headers=CIMultiDict(
+                    (name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw
+                ),
                 data=request.content or None,
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(

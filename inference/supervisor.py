@@ -60,7 +60,7 @@ class Supervisor:
         self.num_restarts = 0
         self._spec = spec
         self._python = python
-        self._log_path = log_path
+        self.log_path = log_path
         self._current_model = current_model
         self._pacing = pacing
         self._progress = progress
@@ -105,14 +105,14 @@ class Supervisor:
             self.num_restarts += 1
             logger.warning("sglang_restarts", url=self._spec.base_url, num_restarts=self.num_restarts, wait_s=wait_s)
             self._on_death(
-                f"SGLang at {self.base_url} died: it is started again in {wait_s:g} s; log: {self._log_path}"
+                f"SGLang at {self.base_url} died: it is started again in {wait_s:g} s; log: {self.log_path}"
             )
             await asyncio.sleep(wait_s)
 
     async def _life(self) -> float:
         """One process from start to exit; returns for how many seconds it was ready."""
         spec = replace(self._spec, model_path=self._current_model())
-        process = await SGLangProcess.start(spec, python=self._python, log_path=self._log_path)
+        process = await SGLangProcess.start(spec, python=self._python, log_path=self.log_path)
         self._process = process
         try:
             return await self._serve(process)

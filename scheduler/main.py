@@ -5,6 +5,7 @@ the process with a non-zero code; a stop lets what is in flight come back before
 """
 
 import asyncio
+import gc
 import os
 import signal
 import ssl
@@ -35,6 +36,9 @@ from scheduler.token_file import TokenFile
 from scheduler.tokenizers import model_limits
 
 log = structlog.get_logger(__name__)
+
+_YOUNG_OBJECTS = 70_000
+"""New objects after which the garbage collector looks; Python's own is 700."""
 
 
 @asynccontextmanager
@@ -177,8 +181,20 @@ def run_on_uvloop(settings: Settings) -> None:
     """Run on uvloop where there is one: hundreds of requests in flight make the loop the bottleneck."""
     import uvloop
 
+    _spare_the_collector()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(settings))
+
+
+def _spare_the_collector() -> None:
+    """Have Python look for garbage in cycles a hundredth as often, and never among modules.
+
+    An attempt makes a few hundred objects that live as long as it does, and next to none in cycles: with hundreds in
+    flight the collector took a ninth of the scheduler's time to find nothing.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_YOUNG_OBJECTS)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from inference.protocol import GenerateRequest, Score, WeightLabel
 from scheduler.core.errors import Aborted, InferenceError, ServerRefused
 from scheduler.core.run import RunConfig
 from scheduler.core.types import Completion, Prompt
+from scheduler.engine.first_of import first_of
 from scheduler.engine.flights import Flight, Flights, Volley
 from scheduler.engine.judging import Answered, Judge, Judged, Lost, Recalled, Refused, Scored
 from scheduler.engine.prompt_cache import PromptCache
@@ -150,16 +151,17 @@ class Sender:
         volley.flights.add(flight)
         flying = asyncio.ensure_future(self._fly(prompt, volley, flight, ask))
         try:
-            await asyncio.wait((flying, flight.recalled), return_when=asyncio.FIRST_COMPLETED)
+            await first_of(flying, flight.recalled)
             if flight.recalled.done() and not flying.done():
                 await self._call_back(flight, flying)
             answer = flying.result() if flying.done() else self._given_up(flight)
             return answer, "" if flight.dispatch is None else flight.dispatch.server.url
         finally:
             volley.flights.discard(flight)
-            flying.cancel()
-            # Seen to its end: it holds a place on a server.
-            await asyncio.wait((flying,))
+            if not flying.done():
+                flying.cancel()
+                # Seen to its end: it holds a place on a server.
+                await asyncio.wait((flying,))
 
     async def _call_back(self, flight: Flight, flying: asyncio.Task[_ReplyT | Refused | Lost | Recalled]) -> None:
         """Abort an attempt where it is and give it a moment to end there; one without a server has nothing to end."""

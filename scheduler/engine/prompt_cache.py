@@ -19,20 +19,12 @@ _WORTH_A_CALL_TOKENS = 256
 
 
 @dataclass(slots=True)
-class _Entry:
-    """One prompt on one server."""
-
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    held: bool = False
-    error: InferenceError | None = None
-
-
-@dataclass(slots=True)
 class _Contents:
     """What one server holds; a push of weights empties it."""
 
     version: int
-    entries: dict[str, _Entry] = field(default_factory=dict)
+    prefills: "dict[str, asyncio.Future[InferenceError | None]]" = field(default_factory=dict)
+    """By prompt: each ends with the error it failed with, or None; cancelled if it is to be made anew."""
 
 
 class PromptCache:
@@ -54,17 +46,31 @@ class PromptCache:
         contents = self._contents.get(dispatch.server)
         if contents is None or contents.version != dispatch.version:
             contents = self._contents[dispatch.server] = _Contents(dispatch.version)
-        entry = contents.entries.setdefault(prompt.prompt_id, _Entry())
-        async with entry.lock:
-            if entry.error is not None:
-                raise entry.error
-            if entry.held:
+        prefills = contents.prefills
+        while (made := prefills.get(prompt.prompt_id)) is not None:
+            if not made.done():
+                await asyncio.wait((made,))
+            if not made.cancelled():
+                if (error := made.result()) is not None:
+                    raise error
                 return
-            try:
-                await prefill()
-            except InferenceError as error:
-                entry.error = error
-                # Who comes later has not waited for this one: it tries again.
-                del contents.entries[prompt.prompt_id]
-                raise
-            entry.held = True
+        await self._make(prefills, prompt.prompt_id, prefill)
+
+    async def _make(
+        self,
+        prefills: "dict[str, asyncio.Future[InferenceError | None]]",
+        prompt_id: str,
+        prefill: Callable[[], Awaitable[object]],
+    ) -> None:
+        made = prefills[prompt_id] = asyncio.get_running_loop().create_future()
+        try:
+            await prefill()
+        except BaseException as error:
+            # Who comes later has not waited for this one: it tries again.
+            del prefills[prompt_id]
+            if isinstance(error, InferenceError):
+                made.set_result(error)
+            else:
+                made.cancel()
+            raise
+        made.set_result(None)

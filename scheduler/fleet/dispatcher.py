@@ -6,8 +6,8 @@ about the same whether there are two servers or five hundred.
 """
 
 import asyncio
-import heapq
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from scheduler.core.types import Stage
 from scheduler.fleet.preferences import Preferences
 from scheduler.fleet.server import Server
 
-_PRIORITY = {Stage.EVAL: 0, Stage.COMMIT: 1, Stage.PILOT: 2}
+_FIRST_TO_LAST = (Stage.EVAL, Stage.COMMIT, Stage.PILOT)
 """Evaluations hold back weight pushes, so they go first; commits go ahead of pilots."""
 _SPILL_RATE = 0.25
 """A prompt's attempts leave its home once that is fuller than the emptiest server by this share of its capacity."""
@@ -38,12 +38,10 @@ class Dispatch:
     """Seconds for which the server had stood still until then."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class _Waiting:
     """An attempt without a server."""
 
-    priority: int
-    ticket: int
     key: str
     future: "asyncio.Future[Server]"
 
@@ -59,8 +57,7 @@ class Dispatcher:
         self._preferences = Preferences(servers)
         self._with_room: set[Server] = set()
         """All that are open, and some that were when they were looked at last."""
-        self._waiting: list[_Waiting] = []
-        self._ticket = 0
+        self._waiting: dict[Stage, deque[_Waiting]] = {stage: deque() for stage in _FIRST_TO_LAST}
 
     @asynccontextmanager
     async def slot(self, stage: Stage, key: str) -> AsyncIterator[Dispatch]:
@@ -79,8 +76,7 @@ class Dispatcher:
 
     async def _next_server(self, stage: Stage, key: str) -> Server:
         future: asyncio.Future[Server] = asyncio.get_running_loop().create_future()
-        self._ticket += 1
-        heapq.heappush(self._waiting, _Waiting(_PRIORITY[stage], self._ticket, key, future))
+        self._waiting[stage].append(_Waiting(key, future))
         self._hand_out()
         try:
             return await future
@@ -100,20 +96,21 @@ class Dispatcher:
         self._hand_out()
 
     def _hand_out(self) -> None:
-        while self._waiting:
-            waiting = self._waiting[0]
-            if waiting.future.done():
-                heapq.heappop(self._waiting)
-                continue
-            candidates = list(islice(self._open(waiting.key), _LOOKED_AT if waiting.key else None))
-            if not candidates:
-                # Whatever is closed now is looked at again when it opens.
-                self._with_room.clear()
-                return
-            heapq.heappop(self._waiting)
-            server = choose(candidates, has_home=bool(waiting.key))
-            server.took()
-            waiting.future.set_result(server)
+        for queue in self._waiting.values():
+            while queue and self._with_room:
+                waiting = queue[0]
+                if waiting.future.done():
+                    queue.popleft()
+                    continue
+                candidates = list(islice(self._open(waiting.key), _LOOKED_AT if waiting.key else None))
+                if not candidates:
+                    # Whatever is closed now is looked at again when it opens.
+                    self._with_room.clear()
+                    return
+                queue.popleft()
+                server = choose(candidates, has_home=bool(waiting.key))
+                server.took()
+                waiting.future.set_result(server)
 
     def _open(self, key: str) -> Iterator[Server]:
         """Open servers, those first that the key prefers."""

@@ -58,4 +58,4 @@ async def sglang(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Async
 @pytest.fixture
 def start_service(sglang: Supervisor, model: Path, tmp_path: Path) -> StartService:
     """Starts the service of one test."""
-    return partial(started, tmp_path / "state", model=model, servers=(sglang.base_url,))
+    return partial(started, tmp_path / "state", model=model, servers=(sglang.base_url,), server_log=sglang.log_path)

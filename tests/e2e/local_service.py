@@ -5,7 +5,7 @@ Invariant: a process that cannot go on ends the wait at once, with the end of it
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ PROMPT_IDS = tuple(f"p{number}" for number in range(40))
 NUM_HELD_OUT = 8
 _REWARD = "python:tests.e2e.rewards:starts_even"
 _POLL_S = 0.05
+_TAIL_LINES = 25
 _SCHEDULER = {
     "MAX_IN_FLIGHT": "64",
     "NUM_REWARD_WORKERS": "1",
@@ -51,6 +52,8 @@ class LocalService:
     stack: Stack
     client: Client
     processes: "asyncio.Task[None]"
+    server_log: Path | None = None
+    """Of the SGLang server that others share."""
 
     def run_folder(self, run_id: str) -> Path:
         """Where a run's learner works."""
@@ -113,8 +116,22 @@ class LocalService:
                         return answer
                     await asyncio.sleep(_POLL_S)
         except TimeoutError as exc:
-            logs = self.stack.plan.folder / "logs"
-            raise AssertionError(f"not within {deadline_s:g} s; the logs are in {logs}; last seen: {answer}") from exc
+            raise AssertionError(f"not within {deadline_s:g} s; last seen: {answer}\n{self.last_words()}") from exc
+
+    async def within(self, deadline_s: float, work: Awaitable[Answer]) -> Answer:
+        """What `work` comes to, or an error with the end of every log."""
+        try:
+            return await asyncio.wait_for(work, deadline_s)
+        except TimeoutError as exc:
+            raise AssertionError(f"not within {deadline_s:g} s\n{self.last_words()}") from exc
+
+    def last_words(self) -> str:
+        """The end of every log, for a report that has nothing else."""
+        logs = [
+            *sorted((self.stack.plan.folder / "logs").glob("*.log")),
+            *([self.server_log] if self.server_log else []),
+        ]
+        return "\n".join(f"the end of {log}:\n" + "\n".join(_lines(log)[-_TAIL_LINES:]) for log in logs)
 
     async def _look(self, call: Callable[[Client], Answer]) -> Answer | None:
         if self.processes.done():
@@ -127,6 +144,11 @@ class LocalService:
     async def ended(self, run_id: str) -> Run:
         """The run once it has ended."""
         return await self.until(run_id, lambda run: run.state in ENDED, deadline_s=120.0)
+
+
+def _lines(log: Path) -> list[str]:
+    """Without the calls that SGLang lists by the hundred."""
+    return [line for line in log.read_text(errors="replace").splitlines() if '"POST /generate' not in line]
 
 
 def _run_request(config: Mapping[str, object]) -> Json:
@@ -150,6 +172,7 @@ async def started(
     *,
     model: Path,
     servers: tuple[str, ...],
+    server_log: Path | None = None,
     learners: bool = True,
     learning_rate: str = _LEARNER["LEARNING_RATE"],
 ) -> AsyncIterator[LocalService]:
@@ -171,7 +194,7 @@ async def started(
         if processes.done():
             processes.result()
         with Client(stack.url) as client:
-            yield LocalService(stack=stack, client=client, processes=processes)
+            yield LocalService(stack=stack, client=client, processes=processes, server_log=server_log)
     finally:
         ready.cancel()
         processes.cancel()

@@ -1,6 +1,5 @@
 """A learner that is killed again and again loses no group and trains none twice."""
 
-import asyncio
 import random
 
 import pytest
@@ -37,12 +36,10 @@ async def test_a_learner_killed_at_every_point_loses_no_group_and_trains_none_tw
         run_id = await service.submit(max_steps=STEPS, batch_size=GROUPS, max_staleness=100, budget={"rollouts": 800})
         for fault in faults:
             learner = service.learner(run_id, fault=fault)
-            async with asyncio.timeout(60):
-                with pytest.raises(ChildFailed):
-                    await learner.run()
+            with pytest.raises(ChildFailed):
+                await service.within(60, learner.run())
             assert learner.restarts == [-9], (fault, learner.last_words())
-        async with asyncio.timeout(90):
-            await service.learner(run_id).run()
+        await service.within(90, service.learner(run_id).run())
         run = await service.ended(run_id)
         books = await service.ask(lambda client: Books.read(client, run_id))
     assert (run.state, run.step) == ("finished", STEPS), faults
