@@ -104,9 +104,7 @@ class Supervisor:
             wait_s = self._pacing.wait_s(num_deaths)
             self.num_restarts += 1
             logger.warning("sglang_restarts", url=self._spec.base_url, num_restarts=self.num_restarts, wait_s=wait_s)
-            self._on_death(
-                f"SGLang at {self.base_url} died: it is started again in {wait_s:g} s; log: {self.log_path}"
-            )
+            self._on_death(f"SGLang at {self.base_url} died: it is started again in {wait_s:g} s; log: {self.log_path}")
             await asyncio.sleep(wait_s)
 
     async def _life(self) -> float:
