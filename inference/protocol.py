@@ -23,6 +23,7 @@ from scheduler.core.errors import (
     ServerRefused,
     ServerUnavailable,
 )
+from scheduler.core.packed import Logprobs, TokenIds
 from scheduler.core.types import Completion, FinishReason, Sampling, VersionSpan
 from scheduler.core.unreadable import UNREADABLE
 
@@ -227,10 +228,15 @@ def read_completion(request: GenerateRequest, body: bytes) -> Completion:
     generated = decode(body, _Generated, ServerUnavailable)
     meta = generated.meta_info
     finish = _finish_reason(request.rid, meta)
+    logprobs = _logprobs(request.rid, generated.output_ids, meta.output_token_logprobs)
+    try:
+        token_ids = TokenIds.of(generated.output_ids)
+    except OverflowError as exc:
+        raise ServerUnavailable(f"attempt {request.rid} has token ids of more than 32 bits") from exc
     return Completion(
         rid=request.rid,
-        token_ids=generated.output_ids,
-        logprobs=_logprobs(request.rid, generated.output_ids, meta.output_token_logprobs),
+        token_ids=token_ids,
+        logprobs=Logprobs.of(logprobs),
         text=generated.text,
         finish_reason=finish,
         prompt_tokens=meta.prompt_tokens or len(request.input_ids),

@@ -10,15 +10,13 @@ P prompt tokens padded on the left, T completion tokens padded on the right, V v
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from scheduler.core.advantage import AdvantageKind, counted_advantages
+from scheduler.core.packed import Logprobs, TokenIds
 from scheduler.core.types import Group, Rollout
-
-Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +28,7 @@ class Rows:
     advantages: tuple[float, ...]
 
     @property
-    def completions(self) -> tuple[tuple[int, ...], ...]:
+    def completions(self) -> tuple[TokenIds, ...]:
         """Token ids of the distinct completions, in the order of their first rollouts: what has to be computed."""
         return tuple(dict.fromkeys(rollout.token_ids for rollout in self.rollouts))
 
@@ -130,11 +128,11 @@ def collate(batch: Sequence[Rows], device: torch.device) -> MicroBatch:
         prompt_mask_GP=prompt_positions_GP >= 0,
         prompt_positions_GP=prompt_positions_GP.clamp(min=0),
         prompt_of_row_D=prompt_of_row_D,
-        completion_ids_DT=torch.tensor([_pad_right(token_ids, width_T, 0) for token_ids in completions_D]),
+        completion_ids_DT=_padded(completions_D, width_T, torch.int64),
         completion_mask_DT=columns_T < lengths_D[:, None],
         completion_positions_DT=prompt_lengths_G[prompt_of_row_D][:, None] + columns_T,
         row_of_rollout_R=torch.tensor(_rows_of_rollouts(batch)),
-        behaviour_logprobs_RT=torch.tensor([_pad_right(r.logprobs, width_T, 0.0) for r in rollouts]),
+        behaviour_logprobs_RT=_padded([rollout.logprobs for rollout in rollouts], width_T, torch.float32),
         advantages_R=torch.tensor([advantage for rows in batch for advantage in rows.advantages]),
     )
     return _to(tensors, device)
@@ -192,7 +190,7 @@ def _cut(rows: Rows, max_tokens: int) -> list[Rows]:
     """Pieces that fit; completions of like length share one where there are several, rollouts keep their order."""
     if _Extent.of(rows).padded_tokens <= max_tokens:
         return [rows]
-    pieces: list[set[tuple[int, ...]]] = []
+    pieces: list[set[TokenIds]] = []
     for token_ids in sorted(rows.completions, key=len):
         if pieces and len(rows.prompt_ids) + (len(pieces[-1]) + 1) * len(token_ids) <= max_tokens:
             pieces[-1].add(token_ids)
@@ -217,8 +215,13 @@ def _pad_left(token_ids: tuple[int, ...], width: int) -> list[int]:
     return [0] * (width - len(token_ids)) + list(token_ids)
 
 
-def _pad_right(values: tuple[Number, ...], width: int, fill: Number) -> list[Number]:
-    return list(values) + [fill] * (width - len(values))
+def _padded(rows: Sequence[TokenIds | Logprobs], width: int, dtype: torch.dtype) -> Tensor:
+    """The rows in a tensor (rows, width), with zeros on the right."""
+    padded = torch.zeros((len(rows), width), dtype=dtype)
+    for place, row in enumerate(rows):
+        # torch warns of memory that it may not write to, and here only reads.
+        padded[place, : len(row)] = torch.from_numpy(row.array.copy())
+    return padded
 
 
 def _to(batch: MicroBatch, device: torch.device) -> MicroBatch:

@@ -3,7 +3,9 @@
 Owns: the frame types, their encoding as length-prefixed msgpack (learners) and NDJSON (people), and the decoder.
 Never does I/O. Invariant: a frame carries the format number, and a reader refuses a format it does not know.
 
-On the wire a msgpack frame is a 4-byte big-endian length followed by that many bytes.
+On the wire a msgpack frame is a 4-byte big-endian length followed by that many bytes. In it the token ids of a rollout
+are the bytes of little-endian 32-bit integers and its log-probs those of little-endian 32-bit floats; NDJSON has both
+as lists of numbers.
 """
 
 from collections.abc import Iterator
@@ -12,10 +14,11 @@ from dataclasses import dataclass
 import msgspec
 
 from scheduler.core.errors import InvalidInput
+from scheduler.core.packed import numbers_of, pack, spell_out, unpack
 from scheduler.core.types import Group
 from scheduler.core.unreadable import UNREADABLE
 
-FORMAT = 1
+FORMAT = 2
 MAX_FRAME_BYTES = 256 * 1024 * 1024
 _LENGTH_BYTES = 4
 MSGPACK = "application/x-msgpack"
@@ -52,12 +55,12 @@ class PackedGroupFrame:
     """A group frame as it is sent: its group is passed on as it was stored, and read by the learner only."""
 
     step: int
-    group: msgspec.Raw
+    group: bytes
     """msgpack of a Group."""
 
     def unpacked(self) -> GroupFrame:
         """What a reader makes of it."""
-        return GroupFrame(step=self.step, group=msgspec.msgpack.decode(self.group, type=Group))
+        return GroupFrame(step=self.step, group=unpack(self.group, Group))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,25 +104,27 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     final: FinalFrame | None = None
 
 
-_DECODER = msgspec.msgpack.Decoder(Envelope)
+_DECODER = msgspec.msgpack.Decoder(Envelope, dec_hook=numbers_of)
 
 
-class _Packed(msgspec.Struct, frozen=True, kw_only=True):
-    """The envelope of a group that is not looked into."""
+class _HeadFrame(msgspec.Struct, frozen=True, kw_only=True):
+    """A group frame whose group is yet to come."""
+
+    step: int
+    group: msgspec.Raw = msgspec.Raw(b"")
+
+
+class _Head(msgspec.Struct, frozen=True, kw_only=True):
+    """The envelope of a group that is not looked into, up to where the group begins."""
 
     format: int
-    group: PackedGroupFrame
+    group: _HeadFrame
 
 
-_ENCODER = msgspec.msgpack.Encoder()
-
-
-def _envelope(frame: Frame | Sent) -> Envelope | _Packed:
+def _envelope(frame: Frame) -> Envelope:
     match frame:
         case GroupFrame():
             return Envelope(format=FORMAT, group=frame)
-        case PackedGroupFrame():
-            return _Packed(format=FORMAT, group=frame)
         case BatchFrame():
             return Envelope(format=FORMAT, batch=frame)
         case HeartbeatFrame():
@@ -128,18 +133,26 @@ def _envelope(frame: Frame | Sent) -> Envelope | _Packed:
             return Envelope(format=FORMAT, final=frame)
 
 
+def encode_parts(frame: Frame | Sent) -> tuple[bytes, ...]:
+    """One length-prefixed msgpack frame, its parts to be sent one after the other: a group passed on is not copied."""
+    parts: tuple[bytes, ...]
+    if isinstance(frame, PackedGroupFrame):
+        # In the envelope the group comes last.
+        parts = pack(_Head(format=FORMAT, group=_HeadFrame(step=frame.step))), frame.group
+    else:
+        parts = (pack(_envelope(frame)),)
+    return sum(map(len, parts)).to_bytes(_LENGTH_BYTES, "big"), *parts
+
+
 def encode(frame: Frame | Sent) -> bytes:
     """One length-prefixed msgpack frame."""
-    buffer = bytearray()
-    _ENCODER.encode_into(_envelope(frame), buffer, _LENGTH_BYTES)
-    buffer[:_LENGTH_BYTES] = (len(buffer) - _LENGTH_BYTES).to_bytes(_LENGTH_BYTES, "big")
-    return bytes(buffer)
+    return b"".join(encode_parts(frame))
 
 
 def encode_line(frame: Frame | Sent) -> bytes:
     """One NDJSON line."""
     read = frame.unpacked() if isinstance(frame, PackedGroupFrame) else frame
-    return msgspec.json.encode(_envelope(read)) + b"\n"
+    return spell_out(_envelope(read)) + b"\n"
 
 
 class FrameDecoder:
@@ -158,12 +171,13 @@ class FrameDecoder:
             end = _LENGTH_BYTES + length
             if len(self._buffer) < end:
                 return
-            body = bytes(self._buffer[_LENGTH_BYTES:end])
+            with memoryview(self._buffer) as received:
+                frame = _decode(received[_LENGTH_BYTES:end])
             del self._buffer[:end]
-            yield _decode(body)
+            yield frame
 
 
-def _decode(body: bytes) -> Frame:
+def _decode(body: memoryview) -> Frame:
     try:
         envelope = _DECODER.decode(body)
     except UNREADABLE as exc:

@@ -1,5 +1,6 @@
 """Factories: each test names only what it is about."""
 
+from scheduler.core.packed import Logprobs, TokenIds
 from scheduler.core.types import Completion, FinishReason, Group, Rollout, Stage, VersionSpan
 
 
@@ -15,8 +16,8 @@ def make_completion(
     """A completion sampled under one weight version."""
     return Completion(
         rid=rid,
-        token_ids=token_ids,
-        logprobs=logprobs if logprobs is not None else tuple(-0.5 for _ in token_ids),
+        token_ids=TokenIds.of(token_ids),
+        logprobs=Logprobs.of(logprobs if logprobs is not None else (-0.5 for _ in token_ids)),
         text=text,
         finish_reason=finish_reason,
         prompt_tokens=3,
@@ -38,8 +39,8 @@ def make_rollout(
     return Rollout(
         rid=rid,
         stage=stage,
-        token_ids=token_ids,
-        logprobs=logprobs if logprobs is not None else tuple(-0.5 for _ in token_ids),
+        token_ids=TokenIds.of(token_ids),
+        logprobs=Logprobs.of(logprobs if logprobs is not None else (-0.5 for _ in token_ids)),
         finish_reason=FinishReason.STOP,
         spans=(VersionSpan(version=version, start=0, end=len(token_ids)),),
         reward=reward,

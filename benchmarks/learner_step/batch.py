@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from scheduler.core.packed import Logprobs, TokenIds
 from scheduler.core.types import FinishReason, Group, Rollout, Stage, VersionSpan
 
 _VOCABULARY = 49_000
@@ -58,8 +59,8 @@ def _rollout(rid: str, token_ids: tuple[int, ...], place: int) -> Rollout:
     return Rollout(
         rid=rid,
         stage=Stage.PILOT,
-        token_ids=token_ids,
-        logprobs=(-10.0,) * len(token_ids),
+        token_ids=TokenIds.of(token_ids),
+        logprobs=Logprobs.of([-10.0] * len(token_ids)),
         finish_reason=FinishReason.LENGTH,
         spans=(VersionSpan(version=1, start=0, end=len(token_ids)),),
         reward=float(place % 2),

@@ -20,6 +20,7 @@ from benchmarks.session import Findings, Say
 from learner.batch import Rows, collate, mixed_groups, plan
 from learner.forward import completion_logprobs
 from scheduler.core.advantage import AdvantageKind
+from scheduler.core.packed import Logprobs, TokenIds
 from scheduler.core.types import FinishReason, Group, Rollout, Stage, VersionSpan
 
 ROLLOUTS = (8, 16, 32, 64)
@@ -167,8 +168,8 @@ def _group(size: int, length: int) -> Group:
         Rollout(
             rid=f"r{number}",
             stage=Stage.PILOT,
-            token_ids=tokens(COMPLETION),
-            logprobs=(-8.0,) * COMPLETION,
+            token_ids=TokenIds.of(tokens(COMPLETION)),
+            logprobs=Logprobs.of([-8.0] * COMPLETION),
             finish_reason=FinishReason.LENGTH,
             spans=(VersionSpan(version=1, start=0, end=COMPLETION),),
             reward=float(number % 2),

@@ -8,10 +8,9 @@ import random
 import time
 from dataclasses import dataclass
 
-import msgspec
-
 from scheduler.core.budget import Budget
 from scheduler.core.informativeness import Evidence
+from scheduler.core.packed import Logprobs, TokenIds, pack
 from scheduler.core.prior import Prior
 from scheduler.core.run import RunConfig
 from scheduler.core.types import FinishReason, Group, Prompt, Rollout, Sampling, Stage, VersionSpan
@@ -71,7 +70,7 @@ async def publish(redis: Redis, *, tokenizer: str, batch_size: int, batches: int
     size = 0
     for order, name in enumerate(names):
         group = _group(name, rollouts, tokens)
-        size += len(msgspec.msgpack.encode(group))
+        size += len(pack(group))
         await _publish(visits, group, order, fence=lease.fence)
     await lease.release()
     return Stock(groups=len(names), packed_bytes=size)
@@ -106,8 +105,8 @@ def _group(name: str, rollouts: int, tokens: int) -> Group:
             Rollout(
                 rid=f"{name}-{number}",
                 stage=Stage.PILOT,
-                token_ids=tuple(chance.randrange(_VOCABULARY) for _ in range(tokens)),
-                logprobs=tuple(-chance.expovariate(1.0) for _ in range(tokens)),
+                token_ids=TokenIds.of(chance.randrange(_VOCABULARY) for _ in range(tokens)),
+                logprobs=Logprobs.of(-chance.expovariate(1.0) for _ in range(tokens)),
                 finish_reason=FinishReason.LENGTH,
                 spans=(VersionSpan(version=1, start=0, end=tokens),),
                 reward=float(number % 2),

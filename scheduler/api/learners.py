@@ -12,7 +12,7 @@ from scheduler.api import learner_responses
 from scheduler.api.guard import Guard
 from scheduler.api.learner_requests import Applied, Attach, Checkpointed, PublishWeights
 from scheduler.core.tokens import Scope
-from scheduler.frames import MSGPACK, NDJSON, Sent, encode, encode_line
+from scheduler.frames import MSGPACK, NDJSON, Sent, encode_line, encode_parts
 from scheduler.service import Service
 
 _MOST = 10**15
@@ -51,10 +51,14 @@ def router(service: Service, guard: Guard) -> APIRouter:
 
 
 async def _encoded(first: Sent, frames: AsyncIterator[Sent], *, readable: bool) -> AsyncIterator[bytes]:
-    write = encode_line if readable else encode
-    yield write(first)
+    def written(frame: Sent) -> tuple[bytes, ...]:
+        return (encode_line(frame),) if readable else encode_parts(frame)
+
+    for part in written(first):
+        yield part
     async for frame in frames:
-        yield write(frame)
+        for part in written(frame):
+            yield part
 
 
 def _add_reports(routes: APIRouter, service: Service, learns: Sequence[Depends]) -> None:

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from scheduler.core.packed import Logprobs, TokenIds
+
 
 class Stage(StrEnum):
     """What an attempt is asked for."""
@@ -60,9 +62,9 @@ class Completion:
 
     rid: str
     """The attempt's own request id."""
-    token_ids: tuple[int, ...]
+    token_ids: TokenIds
     """Generated token ids; a matched stop token is included."""
-    logprobs: tuple[float, ...]
+    logprobs: Logprobs
     """Behaviour log-prob of each generated token in nats, at the sampling temperature over the full vocabulary."""
     text: str
     """Generated text without the stop string."""
@@ -88,8 +90,8 @@ class Rollout:
 
     rid: str
     stage: Stage
-    token_ids: tuple[int, ...]
-    logprobs: tuple[float, ...]
+    token_ids: TokenIds
+    logprobs: Logprobs
     finish_reason: FinishReason
     spans: tuple[VersionSpan, ...]
     reward: float

@@ -13,7 +13,6 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-import msgspec
 import structlog
 
 from scheduler.core.errors import Conflict, InvalidInput, StaleIncarnation
@@ -264,11 +263,18 @@ class Delivery:
 
     async def _deliver(self, step: int, batch: Sequence[GroupEntry]) -> AsyncIterator[Sent]:
         group_ids = tuple(entry.group_id for entry in batch)
-        for group_id in group_ids:
-            # One at a time and not looked into: a batch may be hundreds of megabytes.
-            packed = await self._groups.packed(group_id)
-            if packed is not None:
-                yield PackedGroupFrame(step=step, group=msgspec.Raw(packed))
+        # Not looked into, and one at a time: a batch may be hundreds of megabytes. The next one is read while one is
+        # on its way.
+        reading = asyncio.ensure_future(self._groups.packed(group_ids[0]))
+        try:
+            for following in (*group_ids[1:], None):
+                packed = await reading
+                if following is not None:
+                    reading = asyncio.ensure_future(self._groups.packed(following))
+                if packed is not None:
+                    yield PackedGroupFrame(step=step, group=packed)
+        finally:
+            reading.cancel()
         yield BatchFrame(step=step, group_ids=group_ids, policy_version=self._pipeline.policy_version)
 
     async def _batch(self, step: int) -> list[GroupEntry]:

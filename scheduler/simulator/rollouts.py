@@ -8,6 +8,7 @@ costs a tuple and no construction; evidence from counts equals `Evidence.observe
 from dataclasses import dataclass, replace
 
 from scheduler.core.informativeness import Evidence, PilotCount, RewardMoments
+from scheduler.core.packed import Logprobs, TokenIds
 from scheduler.core.prior import Prior
 from scheduler.core.types import FinishReason, Rollout, Stage, VersionSpan
 
@@ -16,8 +17,8 @@ def _rollout(stage: Stage, correct: bool, version: int, length: int) -> Rollout:
     return Rollout(
         rid="simulated",
         stage=stage,
-        token_ids=(0,) * length,
-        logprobs=(0.0,) * length,
+        token_ids=TokenIds(bytes(4 * length)),
+        logprobs=Logprobs(bytes(4 * length)),
         finish_reason=FinishReason.STOP,
         spans=(VersionSpan(version=version, start=0, end=length),),
         reward=float(correct),

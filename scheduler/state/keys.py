@@ -6,7 +6,7 @@ pool, and no transaction touches two tags, so that Redis Cluster works.
 
 from dataclasses import dataclass
 
-SCHEMA_VERSION = "2"
+SCHEMA_VERSION = "3"
 SCHEMA = "pilotcommit:schema"
 RUNS = "pilotcommit:runs"
 POOLS = "pilotcommit:pools"

@@ -17,6 +17,7 @@ from scheduler.core.errors import BudgetExhausted, Conflict, IllegalMove, NotCla
 from scheduler.core.incomplete import Shortfall, shortfall_counter
 from scheduler.core.ledger import Ledger, Move, OpenState, Outcome, Status
 from scheduler.core.lifecycle import PromptState, move_prompt
+from scheduler.core.packed import pack, unpack
 from scheduler.core.spend import (
     GROUPED,
     MIXED,
@@ -130,7 +131,7 @@ class VisitStore:
         return [
             (
                 msgspec.json.decode(raw(visit), type=Visit),
-                msgspec.msgpack.decode(raw(held[name]), type=tuple[Rollout, ...]) if name in held else (),
+                unpack(raw(held[name]), tuple[Rollout, ...]) if name in held else (),
             )
             for name, visit in visits.items()
         ]
@@ -248,7 +249,7 @@ class VisitStore:
             transaction.count("pilots:judged", num_rollouts)
             transaction.count("pilots:correct", sum(rollout.correct for rollout in landing.rollouts))
         if held:
-            transaction.run("HSET", self._keys.rollouts, visit.visit_id, msgspec.msgpack.encode(tuple(held)))
+            transaction.run("HSET", self._keys.rollouts, visit.visit_id, pack(tuple(held)))
         landed = replace(
             visit,
             in_flight={**visit.in_flight, stage: visit.in_flight.get(stage, 0) - landing.count},
@@ -309,7 +310,7 @@ class VisitStore:
         transaction.count(MIXED, entry.num_rollouts if entry.reward_std else 0)
         transaction.count(MIXED_GROUPS, 1 if entry.reward_std else 0)
         transaction.count(SIGNAL, round(1000 * entry.num_rollouts * entry.reward_std**2))
-        transaction.run("HSET", self._keys.groups, group.group_id, msgspec.msgpack.encode(group))
+        transaction.run("HSET", self._keys.groups, group.group_id, pack(group))
         transaction.run("HSET", self._keys.index, group.group_id, msgspec.json.encode(entry))
         await self._transactor.apply(transaction)
 

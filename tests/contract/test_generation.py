@@ -42,10 +42,10 @@ async def test_a_stop_token_ends_a_completion_and_is_part_of_it(server: Subject)
 async def test_scores_are_the_logprobs_of_generation_at_temperature_one(server: Subject) -> None:
     completion = await server.client.generate(server.request("gen", replace(SHORT, max_new_tokens=24)))
     scores = await server.client.score(
-        PROMPT + completion.token_ids, rid=f"{server.run}-score", label=server.label(1), timeout_s=60.0
+        (*PROMPT, *completion.token_ids), rid=f"{server.run}-score", label=server.label(1), timeout_s=60.0
     )
     assert len(scores.logprobs) == len(PROMPT) + 24 - 1
-    assert scores.logprobs[len(PROMPT) - 1 :] == pytest.approx(completion.logprobs, abs=1e-3)
+    assert scores.logprobs[len(PROMPT) - 1 :] == pytest.approx(tuple(completion.logprobs), abs=1e-3)
     assert scores.spans == (VersionSpan(version=1, start=0, end=0),)
 
 
@@ -117,7 +117,7 @@ async def test_the_probability_read_from_a_prefill_is_the_share_of_samples_that_
     async def sample(seed: int) -> tuple[int, ...]:
         async with room:
             request = replace(server.request(f"sample{seed}", one), sampling_seed=seed)
-            return (await server.client.generate(request)).token_ids
+            return tuple((await server.client.generate(request)).token_ids)
 
     async def read(number: int, target: tuple[int, ...]) -> float:
         async with room:

@@ -205,7 +205,7 @@ async def test_every_token_keeps_the_log_prob_it_was_sampled_with(server: Subjec
         completion = await server.answered(task)
 
     async def scored(version: int) -> tuple[float, ...]:
-        ids, label = PROMPT + completion.token_ids, server.label(version)
+        ids, label = (*PROMPT, *completion.token_ids), server.label(version)
         score = await server.client.score(ids, rid=f"s{version}", label=label, timeout_s=60.0, start=len(PROMPT))
         return score.logprobs
 

@@ -81,7 +81,7 @@ def distance(weights: Path, version: int, groups: list[Group]) -> float:
         if span.version == version and span.end > span.start
     ]
     for prompt_ids, rollout, span in sampled:
-        ids = torch.tensor([prompt_ids + rollout.token_ids])
+        ids = torch.tensor([(*prompt_ids, *rollout.token_ids)])
         logprobs_TV = policy(ids).logits[0, len(prompt_ids) - 1 : -1].log_softmax(-1)
         ours_T = logprobs_TV.gather(1, torch.tensor(rollout.token_ids)[:, None])[:, 0]
         difference_T = ours_T - torch.tensor(rollout.logprobs)

@@ -89,7 +89,9 @@ class Pair:
         texts = [(group.prompt_ids, rollout) for group in groups for rollout in group.rollouts]
         scores = await asyncio.gather(
             *(
-                self.client.score(prompt_ids + rollout.token_ids, rid=f"{rollout.rid}-s", label=label, timeout_s=60.0)
+                self.client.score(
+                    (*prompt_ids, *rollout.token_ids), rid=f"{rollout.rid}-s", label=label, timeout_s=60.0
+                )
                 for prompt_ids, rollout in texts
             )
         )

@@ -76,8 +76,8 @@ def test_a_completion_is_read_with_its_spans() -> None:
     spans = [{"version": "r/2", "start": 0, "end": 1}, {"version": "r/3", "start": 1, "end": 2}]
     completion = read_completion(make_request(), make_body(weight_versions=spans))
     assert completion.rid == "a1"
-    assert completion.token_ids == (7, 8)
-    assert completion.logprobs == (-0.5, -0.5)
+    assert tuple(completion.token_ids) == (7, 8)
+    assert tuple(completion.logprobs) == (-0.5, -0.5)
     assert completion.finish_reason is FinishReason.STOP
     assert completion.spans == (VersionSpan(version=2, start=0, end=1), VersionSpan(version=3, start=1, end=2))
 

@@ -31,7 +31,7 @@ def random_group(
     rollouts: list[Rollout] = []
     for index, reward in enumerate(rewards):
         if num_completions is not None and index >= num_completions:
-            token_ids = rollouts[index % num_completions].token_ids
+            token_ids = tuple(rollouts[index % num_completions].token_ids)
         else:
             token_ids = tokens(rng.randint(1, max_new_tokens))
         logprobs = tuple(rng.uniform(-8.0, -0.5) for _ in token_ids)

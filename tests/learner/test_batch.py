@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from learner.batch import MixedGroup, Rows, collate, mixed_groups, plan
 from scheduler.core.advantage import AdvantageKind
+from scheduler.core.packed import Logprobs, TokenIds
 from tests.factories import make_group
 from tests.learner.random_groups import random_batch, random_group
 
@@ -151,7 +152,7 @@ def test_a_group_is_cut_so_that_completions_of_like_length_share_a_piece() -> No
     lengths = (1, 9, 2, 8)
     whole = mixed(random_group(rewards=(1.0, 0.0, 0.0, 1.0), prompt_tokens=2))[0].rows
     rollouts = tuple(
-        replace(rollout, token_ids=(7,) * length, logprobs=(-1.0,) * length)
+        replace(rollout, token_ids=TokenIds.of([7] * length), logprobs=Logprobs.of([-1.0] * length))
         for rollout, length in zip(whole.rollouts, lengths, strict=True)
     )
     planned = plan([MixedGroup(rows=replace(whole, rollouts=rollouts), num_tokens=20)], max_tokens=20)

@@ -15,6 +15,7 @@ from learner.step_report import StepReport
 from learner.trainer import Computation, Optimisation, Trainer
 from scheduler.core.advantage import AdvantageKind
 from scheduler.core.errors import InvalidCheckpoint, LearnerError
+from scheduler.core.packed import Logprobs
 from scheduler.core.types import Group
 from tests.factories import make_group
 from tests.learner.exact_model import exact_policy
@@ -92,7 +93,7 @@ def _honest(model: PreTrainedModel, group: Group) -> Group:
     with torch.no_grad():
         logprobs_RT = completion_logprobs(model, collate([mixed.rows], torch.device("cpu")), temperature=1.0)
     rollouts = tuple(
-        replace(rollout, logprobs=tuple(row[: len(rollout.token_ids)].tolist()))
+        replace(rollout, logprobs=Logprobs.of(row[: len(rollout.token_ids)].tolist()))
         for rollout, row in zip(group.rollouts, logprobs_RT, strict=True)
     )
     return replace(group, rollouts=rollouts)
@@ -249,7 +250,9 @@ def test_an_update_that_is_not_finite_is_not_made(fresh_policy: Fresh) -> None:
     model = fresh_policy()
     before = weights(model)
     broken = random_group()
-    rollouts = tuple(replace(rollout, logprobs=(float("nan"),) * len(rollout.token_ids)) for rollout in broken.rollouts)
+    rollouts = tuple(
+        replace(rollout, logprobs=Logprobs.of([math.nan] * len(rollout.token_ids))) for rollout in broken.rollouts
+    )
     trainer = trainer_of(model)
 
     with pytest.raises(LearnerError, match="nan"):

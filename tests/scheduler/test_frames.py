@@ -3,12 +3,12 @@
 import tracemalloc
 from itertools import pairwise
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler.core.errors import InvalidInput
+from scheduler.core.packed import Logprobs, TokenIds, pack
 from scheduler.core.types import FinishReason, Group, Rollout, Stage, VersionSpan
 from scheduler.frames import (
     MAX_FRAME_BYTES,
@@ -35,23 +35,24 @@ FRAMES: list[Frame] = [
 
 def packed(frame: GroupFrame) -> PackedGroupFrame:
     """The frame as a scheduler sends it."""
-    return PackedGroupFrame(step=frame.step, group=msgspec.Raw(msgspec.msgpack.encode(frame.group)))
+    return PackedGroupFrame(step=frame.step, group=pack(frame.group))
 
 
 numbers = st.integers(0, 2**63 - 1)
 floats = st.floats(allow_nan=False, width=64)
+singles = st.floats(allow_nan=False, width=32)
 words = st.text(max_size=20)
 
 
 @st.composite
 def rollouts(draw: st.DrawFn) -> Rollout:
     """Any rollout that keeps its type's invariant."""
-    ids = draw(st.lists(numbers, max_size=5))
+    ids = draw(st.lists(st.integers(0, 2**31 - 1), max_size=5))
     return Rollout(
         rid=draw(words),
         stage=draw(st.sampled_from(Stage)),
-        token_ids=tuple(ids),
-        logprobs=tuple(draw(floats) for _ in ids),
+        token_ids=TokenIds.of(ids),
+        logprobs=Logprobs.of(draw(singles) for _ in ids),
         finish_reason=draw(st.sampled_from(FinishReason)),
         spans=(VersionSpan(version=draw(numbers), start=0, end=len(ids)),),
         reward=draw(floats),

@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 
 from scheduler.api.app import create_app
 from scheduler.api.problems import PROBLEM_JSON
+from scheduler.core.packed import numbers_of
 from scheduler.frames import (
     MSGPACK,
     NDJSON,
@@ -70,7 +71,7 @@ async def _lines(response: httpx.Response) -> AsyncIterator[Frame]:
 
 
 def _frame_of(line: str) -> Frame:
-    envelope = msgspec.json.decode(line, type=Envelope)
+    envelope = msgspec.json.decode(line, type=Envelope, dec_hook=numbers_of)
     [frame] = [
         frame for frame in (envelope.group, envelope.batch, envelope.heartbeat, envelope.final) if frame is not None
     ]

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scheduler.core.packed import TokenIds
 from scheduler.core.types import Group, Judgement, Prompt, Rollout, Stage, VersionSpan
 from tests.factories import make_completion, make_group, make_rollout
 
@@ -26,7 +27,7 @@ def test_a_judged_completion_keeps_all_of_its_evidence() -> None:
     assert rollout == Rollout(
         rid="a1",
         stage=Stage.COMMIT,
-        token_ids=(4, 5, 6),
+        token_ids=TokenIds.of((4, 5, 6)),
         logprobs=completion.logprobs,
         finish_reason=completion.finish_reason,
         spans=completion.spans,

@@ -3,12 +3,12 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
-import msgspec
 import pytest
 from redis.asyncio import Redis
 
 from scheduler.core.errors import Conflict, IllegalMove, StaleIncarnation
 from scheduler.core.ledger import LEGAL_MOVES, OpenState, Outcome
+from scheduler.core.packed import unpack
 from scheduler.core.types import Group, Stage
 from scheduler.state.groups import GroupEntry, GroupStatus
 from tests.scheduler.state.learner import LEARNER, attach, outcomes, step_on, three_groups
@@ -20,7 +20,7 @@ async def test_a_published_group_is_read_as_it_was_published(stores: Stores) -> 
     assert await stores.groups.entries() == [entry]
     packed = await stores.groups.packed(entry.group_id)
     assert packed is not None
-    group = msgspec.msgpack.decode(packed, type=Group)
+    group = unpack(packed, Group)
     assert (group.group_id, group.prompt_id, group.prompt_ids) == (entry.group_id, "a", (1, 2))
     assert group.rollouts == make_rollouts(2, version=4) + make_rollouts(2, stage=Stage.COMMIT, version=4)
     assert entry.oldest_version == 4
