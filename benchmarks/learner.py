@@ -4,6 +4,7 @@ Owns: the protocol, as a real learner follows it. Invariant: a step is reported 
 measured is never limited by it.
 """
 
+import asyncio
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +24,12 @@ class Trained:
     """From the first frame to the report of the last step."""
 
 
-async def train(url: str, run_id: str, weights: Path) -> Trained:
-    """Take part in a run until its end.
+async def train(url: str, run_id: str, weights: Path, *, step_s: float = 0.0) -> Trained:
+    """Take part in a run until its end, reporting no step sooner than `step_s` seconds after the one before.
 
     Consumes: batches. Produces: reports. Waits for: either side. Unblocked by: the run's final frame.
     """
-    step, began, seconds = 0, 0.0, 0.0
+    step, began, seconds, due = 0, 0.0, 0.0, 0.0
     async with LearnerLink(url, run_id) as link:
         await link.attach(incarnation=_INCARNATION, step=0, trained={})
         await link.publish(incarnation=_INCARNATION, step=0, path=str(weights), manifest_digest="step-0")
@@ -37,6 +38,8 @@ async def train(url: str, run_id: str, weights: Path) -> Trained:
             match frame:
                 case BatchFrame() if frame.step > step:
                     step = frame.step
+                    await asyncio.sleep(due - time.perf_counter())
+                    due = max(due, time.perf_counter()) + step_s
                     await link.applied(
                         incarnation=_INCARNATION,
                         step=step,

@@ -4,7 +4,6 @@ Owns: options, progress on stderr, and where the report goes. Never measures. In
 JSON object goes to stdout.
 """
 
-import asyncio
 import sys
 import tempfile
 import time
@@ -18,7 +17,7 @@ from matplotlib.figure import Figure as Picture
 
 from benchmarks.figures import Figure, Report, path_of
 from benchmarks.origin import RESULTS
-from scheduler import logs
+from scheduler import event_loop, logs
 from scheduler.drawing import DOTS_PER_INCH
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")]
@@ -49,7 +48,7 @@ def measured(
         with tempfile.TemporaryDirectory(prefix=f"pilotcommit-{name}-") as folder:
             return await measure(Path(folder), say)
 
-    figures, raw = asyncio.run(work())
+    figures, raw = event_loop.run(work())
     report = Report.of(name, figures, raw, seconds=time.monotonic() - began)
     sys.stdout.write(msgspec.json.encode(report).decode() + "\n" if as_json else report.markdown())
     if keep:

@@ -22,7 +22,7 @@ from learner.memory import keep_freed_memory
 from learner.settings import Settings, load_settings
 from learner.threads import limit_threads
 from learner.work_dir import WorkDir
-from scheduler import logs
+from scheduler import event_loop, logs
 from scheduler.core.errors import InvalidInput, PilotCommitError, StaleIncarnation
 from scheduler.learner_link import LearnerLink
 from scheduler.tls import ClientTls
@@ -67,7 +67,7 @@ def _run(settings: Settings, fault: Fault) -> None:
     with work_dir.held():
         start = assemble(settings, work_dir, incarnation=incarnation, fault=fault)
         with start.workshop.metrics.serving(settings.metrics_port, settings.metrics_host):
-            asyncio.run(_train(settings, start, incarnation))
+            event_loop.run(_train(settings, start, incarnation))
 
 
 async def _train(settings: Settings, start: "Start", incarnation: str) -> None:

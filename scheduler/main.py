@@ -18,7 +18,7 @@ import uvicorn
 from pydantic import SecretStr
 
 from inference.client import ServerClient
-from scheduler import embedded_redis, logs
+from scheduler import embedded_redis, event_loop, logs
 from scheduler.api.app import create_app
 from scheduler.broadcast import BroadcastSettings
 from scheduler.core.errors import InvalidInput, PilotCommitError
@@ -160,7 +160,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     logs.configure(settings.log_level)
     code = 0
     try:
-        run_on_uvloop(settings)
+        _spare_the_collector()
+        event_loop.run(serve(settings))
     except* (PilotCommitError, *SILENCES) as errors:
         for failure in _leaves(errors):
             log.error("failed", kind=type(failure).__name__, error=str(failure))
@@ -175,15 +176,6 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
             yield from _leaves(inner)
     else:
         yield error
-
-
-def run_on_uvloop(settings: Settings) -> None:
-    """Run on uvloop where there is one: hundreds of requests in flight make the loop the bottleneck."""
-    import uvloop
-
-    _spare_the_collector()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(settings))
 
 
 def _spare_the_collector() -> None:

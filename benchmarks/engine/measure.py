@@ -12,7 +12,7 @@ from statistics import median, quantiles
 
 from benchmarks.engine.bare import BARE_LABEL, LIBRARIES
 from benchmarks.engine.paced import Pace
-from benchmarks.engine.service import Measured, at_work, label, look, paced_server
+from benchmarks.engine.service import Demand, Measured, at_work, label, look, paced_server
 from benchmarks.figures import Figure, Sense
 from benchmarks.session import Findings, Say
 from scheduler.core.errors import ServerUnavailable
@@ -46,7 +46,10 @@ async def measure(folder: Path, say: Say, *, seconds: float) -> Findings:
         async with at_work(server, model, _made(folder / "capacity"), in_flight=round(_QUEUED * slots)) as work:
             full = await work.measure(warm_up_s=seconds / 4, seconds=seconds)
         say(f"at capacity: {full.served.busy_s / full.served.seconds / slots:.1%} of {slots} slots in use")
-        async with at_work(server, model, _made(folder / "half"), in_flight=slots // 2) as work:
+        demand = Demand.of(0.5 * slots / LATENCY_S)
+        async with at_work(
+            server, model, _made(folder / "half"), in_flight=round(_QUEUED * slots), demand=demand
+        ) as work:
             half = await work.measure(warm_up_s=seconds / 4, seconds=seconds)
     figures = _figures(bare, flat_out, full, half, slots)
     raw = {
@@ -74,7 +77,9 @@ def _figures(
             unit="ms",
             target=10.0,
             sense=Sense.AT_MOST,
-            note=f"last pilot's answer to first commit's request; median {median(turnarounds_ms):.1f} ms",
+            note=f"last pilot's answer to first commit's request, median {median(turnarounds_ms):.1f} ms, at "
+            f"{half.served.busy_s / half.served.seconds / slots:.0%} of the slots; {half.served.pushed} of "
+            f"{half.served.pushed + len(turnarounds_ms):,} met a push of weights and are not counted",
         ),
         Figure(
             what="engine flat out against the bare loop",

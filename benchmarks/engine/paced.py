@@ -60,7 +60,10 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
     busy_s: float
     """Slot-seconds in use."""
     turnarounds_s: list[float]
-    """From the last answer of a volley to the first request that follows it in the same visit."""
+    """From the last answer of a volley to the first request that follows it in the same visit, but for those between
+    which weights were pushed."""
+    pushed: int
+    """Those."""
     cpu_s: float
 
 
@@ -83,6 +86,9 @@ class Slots:
     changed: float = field(default_factory=time.monotonic)
     cpu_s: float = field(default_factory=time.process_time)
     turnarounds_s: list[float] = field(default_factory=list)
+    pushed: int = 0
+    controlled: float = 0.0
+    """When a control call was last under way."""
     visits: dict[str, _Visit] = field(default_factory=dict)
     waiting: "deque[tuple[Connection, Asked]]" = field(default_factory=deque)
 
@@ -90,7 +96,10 @@ class Slots:
         """A request is here."""
         visit = self.visits.setdefault(asked.rid.partition("-")[0], _Visit())
         if visit.last_answer and not visit.open:
-            self.turnarounds_s.append(time.monotonic() - visit.last_answer)
+            if self.fake.paused is None and visit.last_answer > self.controlled:
+                self.turnarounds_s.append(time.monotonic() - visit.last_answer)
+            else:
+                self.pushed += 1
         visit.open += 1
         self.waiting.append((connection, asked))
         self.fill()
@@ -128,9 +137,11 @@ class Slots:
             answers=self.answers,
             busy_s=self.busy_s,
             turnarounds_s=self.turnarounds_s,
+            pushed=self.pushed,
             cpu_s=cpu_s - self.cpu_s,
         )
-        self.since, self.answers, self.busy_s, self.cpu_s, self.turnarounds_s = now, 0, 0.0, cpu_s, []
+        self.since, self.answers, self.busy_s, self.cpu_s = now, 0, 0.0, cpu_s
+        self.turnarounds_s, self.pushed = [], 0
         return served
 
 
@@ -198,6 +209,8 @@ class Connection(asyncio.Protocol):
     async def _pass_on(self, method: str, target: str, body: bytes, fields: dict[bytes, bytes]) -> None:
         kind = {"content-type": fields.get(b"content-type", b"").decode()}
         response = await self._rest.request(method, target, content=body, headers=kind)
+        if method == "POST":
+            self._slots.controlled = time.monotonic()
         self.answer(response.status_code, response.content)
         self._slots.fill()
 

@@ -24,7 +24,7 @@ from scheduler.core.errors import ServerUnavailable
 from scheduler.ports import free_port
 
 NUM_PROMPTS = 5000
-PILOTS, COMMITS, BATCH = 16, 48, 32
+PILOTS, COMMITS = 16, 48
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,12 +71,30 @@ async def paced_server(model: Path, folder: Path) -> AsyncIterator[str]:
         yield url
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demand:
+    """How much the run asks for."""
+
+    batch_size: int = 32
+    allocator: str = "adaptive"
+    step_s: float = 0.0
+    """Seconds from step to step at least; 0 asks for all that the servers can give."""
+
+    @classmethod
+    def of(cls, rate: float) -> "Demand":
+        """About so many rollouts a second, evenly: small batches, each group of a known size."""
+        batch_size = 2
+        return cls(batch_size=batch_size, allocator="pilot_commit", step_s=batch_size * (PILOTS + COMMITS) / rate)
+
+
 @asynccontextmanager
-async def at_work(server: str, model: Path, folder: Path, *, in_flight: int) -> AsyncIterator["AtWork"]:
+async def at_work(
+    server: str, model: Path, folder: Path, *, in_flight: int, demand: Demand = Demand()
+) -> AsyncIterator["AtWork"]:
     """A run at work on that server, with so many attempts in flight at most."""
     async with scheduler(folder, model, SERVERS=server, MAX_IN_FLIGHT=str(in_flight)) as (child, url):
-        run_id = await asyncio.to_thread(_begin, url, model)
-        learning = asyncio.create_task(train(url, run_id, model))
+        run_id = await asyncio.to_thread(_begin, url, model, demand)
+        learning = asyncio.create_task(train(url, run_id, model, step_s=demand.step_s))
         try:
             yield AtWork(server=server, child=child, learning=learning)
         finally:
@@ -84,7 +102,7 @@ async def at_work(server: str, model: Path, folder: Path, *, in_flight: int) -> 
             await asyncio.gather(learning, return_exceptions=True)
 
 
-def _begin(url: str, model: Path) -> str:
+def _begin(url: str, model: Path, demand: Demand) -> str:
     """Create a pool and a run without a bound; returns the run's id."""
     lines = [
         msgspec.json.encode({"id": f"p{number}", "text": f"{number} + 1 =", "answer": "7"})
@@ -96,10 +114,10 @@ def _begin(url: str, model: Path) -> str:
         run = client.create_run(
             {
                 "pool": "sums",
-                "allocator": "adaptive",
+                "allocator": demand.allocator,
                 "pilots": PILOTS,
                 "commits": COMMITS,
-                "batch_size": BATCH,
+                "batch_size": demand.batch_size,
                 "max_staleness": 2,
                 "budget": {"rollouts": 100_000_000},
                 "sampling": {"max_new_tokens": 64},
