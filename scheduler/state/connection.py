@@ -11,7 +11,7 @@ from redis.exceptions import ConnectionError, ResponseError, TimeoutError
 
 from scheduler.core.errors import SchemaMismatch, StateError
 from scheduler.state import keys
-from scheduler.state.cancellable import cancellable
+from scheduler.state.repaired import repaired
 from scheduler.state.survey import eviction_fault, schema_fault, setting
 from scheduler.state.wire import text
 
@@ -33,7 +33,7 @@ def connect(url: str, *, max_connections: int = 64, socket_timeout_s: float = 10
         retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=2.0), retries=8),
         retry_on_error=[ConnectionError, TimeoutError],
     )
-    pool.connection_class = cancellable(pool.connection_class)
+    pool.connection_class = repaired(pool.connection_class)
     return Redis.from_pool(pool)
 
 

@@ -1,18 +1,27 @@
 import asyncio
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from redis.asyncio import Redis
 from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocketConnection
 
-from scheduler.state.cancellable import cancellable
 from scheduler.state.connection import connect
+from scheduler.state.repaired import repaired
 
 
 @pytest.mark.parametrize("kind", [Connection, SSLConnection, UnixDomainSocketConnection])
 def test_every_kind_of_connection_is_repaired(kind: type[Connection]) -> None:
-    repaired = cancellable(kind)
-    assert issubclass(repaired, kind)
-    assert repaired is not kind
+    ours = repaired(kind)
+    assert issubclass(ours, kind)
+    assert ours is not kind
+
+
+@given(st.lists(st.text() | st.binary() | st.integers() | st.floats(allow_nan=False), max_size=5))
+def test_commands_are_packed_as_redis_py_packs_them(operands: list[str | bytes | int | float]) -> None:
+    ours, theirs = repaired(Connection)(), Connection()
+    command = ("CONFIG GET", *operands)
+    assert b"".join(ours.pack_command(*command)) == b"".join(theirs.pack_command(*command))
 
 
 async def test_a_cancellation_is_never_swallowed_whenever_it_arrives(redis_url: str, redis: Redis) -> None:
