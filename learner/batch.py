@@ -18,6 +18,9 @@ from scheduler.core.advantage import AdvantageKind, counted_advantages
 from scheduler.core.packed import Logprobs, TokenIds
 from scheduler.core.types import Group, Rollout
 
+IDLE_WIDTH = 2
+"""T of an idle micro-batch: as few as make the model compute both a prompt and a continuation."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rows:
@@ -61,6 +64,8 @@ class MicroBatch:
     behaviour_logprobs_RT: Tensor
     """What the server said when it sampled; zero at padding."""
     advantages_R: Tensor
+    is_idle: bool = False
+    """Computed only because another rank computes one more; its mask is false throughout."""
 
     @property
     def completion_mask_RT(self) -> Tensor:
@@ -87,13 +92,38 @@ def mixed_groups(
 
 
 def plan(groups: Sequence[MixedGroup], *, max_tokens: int) -> list[list[Rows]]:
-    """Pack groups into micro-batches of at most `max_tokens` padded tokens (prompts once, plus distinct completions).
+    """Cut and pack groups into micro-batches of at most `max_tokens` padded tokens."""
+    return pack([piece for group in groups for piece in cut(group.rows, max_tokens)], max_tokens=max_tokens)
 
-    Groups of like length go together, which keeps padding small. A group too large for one micro-batch is cut between
-    completions, its prompt repeated; a single completion is never cut, so one longer than the budget still gets a
-    micro-batch, and its rollouts stay together.
+
+def padded_tokens(rows: Rows) -> int:
+    """What rows cost by themselves: their prompt once, plus their distinct completions."""
+    return _Extent.of(rows).padded_tokens
+
+
+def cut(rows: Rows, max_tokens: int) -> list[Rows]:
+    """Pieces of at most `max_tokens` padded tokens, cut between completions, the prompt repeated.
+
+    Completions of like length share a piece where there are several, and rollouts keep their order. A single completion
+    is never cut, so one longer than the budget still gets a piece, and its rollouts stay together.
     """
-    pieces = [piece for group in groups for piece in _cut(group.rows, max_tokens)]
+    if _Extent.of(rows).padded_tokens <= max_tokens:
+        return [rows]
+    pieces: list[set[TokenIds]] = []
+    for token_ids in sorted(rows.completions, key=len):
+        if pieces and len(rows.prompt_ids) + (len(pieces[-1]) + 1) * len(token_ids) <= max_tokens:
+            pieces[-1].add(token_ids)
+        else:
+            pieces.append({token_ids})
+    taught = list(zip(rows.rollouts, rows.advantages, strict=True))
+    return [_rows(rows.prompt_ids, [pair for pair in taught if pair[0].token_ids in piece]) for piece in pieces]
+
+
+def pack(pieces: Iterable[Rows], *, max_tokens: int) -> list[list[Rows]]:
+    """Micro-batches of at most `max_tokens` padded tokens (prompts once, plus distinct completions).
+
+    Pieces of like length go together, which keeps padding small.
+    """
     sized = sorted(
         ((_Extent.of(rows), rows) for rows in pieces), key=lambda piece: (piece[0].width_P, piece[0].width_T)
     )
@@ -109,13 +139,13 @@ def plan(groups: Sequence[MixedGroup], *, max_tokens: int) -> list[list[Rows]]:
     return batches
 
 
-def collate(batch: Sequence[Rows], device: torch.device) -> MicroBatch:
-    """The tensors of one micro-batch."""
+def collate(batch: Sequence[Rows], device: torch.device, *, min_width: int = 1) -> MicroBatch:
+    """The tensors of one micro-batch; T is at least `min_width`."""
     rollouts = [rollout for rows in batch for rollout in rows.rollouts]
     completions_G = [rows.completions for rows in batch]
     completions_D = [token_ids for completions in completions_G for token_ids in completions]
     width_P = max(len(rows.prompt_ids) for rows in batch)
-    width_T = max(len(token_ids) for token_ids in completions_D)
+    width_T = max(min_width, *(len(token_ids) for token_ids in completions_D))
     prompt_lengths_G = torch.tensor([len(rows.prompt_ids) for rows in batch])
     row_counts_G = torch.tensor([len(completions) for completions in completions_G])
     prompt_of_row_D = torch.repeat_interleave(torch.arange(len(batch)), row_counts_G)
@@ -136,6 +166,25 @@ def collate(batch: Sequence[Rows], device: torch.device) -> MicroBatch:
         advantages_R=torch.tensor([advantage for rows in batch for advantage in rows.advantages]),
     )
     return _to(tensors, device)
+
+
+def idle(device: torch.device) -> MicroBatch:
+    """A micro-batch that is computed like any other, of two tokens, and adds nothing."""
+    one, zeros = torch.zeros(1, dtype=torch.long), torch.zeros(1, IDLE_WIDTH, dtype=torch.long)
+    batch = MicroBatch(
+        prompt_ids_GP=one[None],
+        prompt_mask_GP=torch.ones(1, 1, dtype=torch.bool),
+        prompt_positions_GP=one[None],
+        prompt_of_row_D=one,
+        completion_ids_DT=zeros,
+        completion_mask_DT=zeros.bool(),
+        completion_positions_DT=zeros,
+        row_of_rollout_R=one,
+        behaviour_logprobs_RT=zeros.float(),
+        advantages_R=one.float(),
+        is_idle=True,
+    )
+    return _to(batch, device)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,20 +235,6 @@ def _rows(prompt_ids: tuple[int, ...], taught: Sequence[tuple[Rollout, float]]) 
     )
 
 
-def _cut(rows: Rows, max_tokens: int) -> list[Rows]:
-    """Pieces that fit; completions of like length share one where there are several, rollouts keep their order."""
-    if _Extent.of(rows).padded_tokens <= max_tokens:
-        return [rows]
-    pieces: list[set[TokenIds]] = []
-    for token_ids in sorted(rows.completions, key=len):
-        if pieces and len(rows.prompt_ids) + (len(pieces[-1]) + 1) * len(token_ids) <= max_tokens:
-            pieces[-1].add(token_ids)
-        else:
-            pieces.append({token_ids})
-    taught = list(zip(rows.rollouts, rows.advantages, strict=True))
-    return [_rows(rows.prompt_ids, [pair for pair in taught if pair[0].token_ids in piece]) for piece in pieces]
-
-
 def _rows_of_rollouts(batch: Sequence[Rows]) -> list[int]:
     """The place among all distinct completions of the batch of each rollout's own."""
     places: list[int] = []
@@ -236,4 +271,5 @@ def _to(batch: MicroBatch, device: torch.device) -> MicroBatch:
         row_of_rollout_R=batch.row_of_rollout_R.to(device),
         behaviour_logprobs_RT=batch.behaviour_logprobs_RT.to(device),
         advantages_R=batch.advantages_R.to(device),
+        is_idle=batch.is_idle,
     )

@@ -15,6 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from learner.ranks import ALONE, Ranks
+from learner.sharding import own
+
 
 class FirstHalf:
     """The gradients of an update's first half, set aside: the second half then accumulates from nothing."""
@@ -26,8 +29,11 @@ class FirstHalf:
         for parameter in self._parameters:
             parameter.grad = None
 
-    def join(self) -> float | None:
-        """Add the first half back to the second; returns their cosine, None where it is not a finite number."""
+    def join(self, ranks: Ranks = ALONE) -> float | None:
+        """Add the first half back to the second; returns their cosine, None where it is not a finite number.
+
+        Of sharded parameters each of the `ranks` multiplies its own part, and all of them get the same cosine.
+        """
         dot = first_square = second_square = 0.0
         for parameter, first in zip(self._parameters, self._gradients, strict=True):
             second = parameter.grad
@@ -39,6 +45,7 @@ class FirstHalf:
             second_square += _dot(second, second)
             parameter.grad = first if second is None else second.add_(first)
         self._gradients.clear()
+        dot, first_square, second_square = ranks.total([dot, first_square, second_square])
         length = math.sqrt(first_square) * math.sqrt(second_square)
         cosine = dot / length if length > 0.0 else math.nan
         return max(-1.0, min(1.0, cosine)) if math.isfinite(cosine) else None
@@ -46,4 +53,4 @@ class FirstHalf:
 
 @torch.no_grad()
 def _dot(left: Tensor | None, right: Tensor | None) -> float:
-    return 0.0 if left is None or right is None else float(torch.dot(left.flatten(), right.flatten()))
+    return 0.0 if left is None or right is None else float(torch.dot(own(left).flatten(), own(right).flatten()))

@@ -3,6 +3,9 @@
 Owns: the order of starting and stopping, signals and the exit code. Never trains. Invariant: torch is imported only
 after its threads are limited.
 
+Several processes that share one policy are started by `torchrun --nproc-per-node N -m learner.main`, with the same
+flags. Rank 0 is the learner as everybody else sees it; the others do their part of its work.
+
 Exit codes: 0 the run ended or the process was asked to stop, with everything saved; 1 an error, logged; 2 the settings
 are wrong; 3 another learner has taken the run.
 """
@@ -29,6 +32,7 @@ from scheduler.tls import ClientTls
 
 if TYPE_CHECKING:
     from learner.assembly import Start
+    from learner.ranks import Ranks
 
 OK, FAILED, MISUSED, REPLACED = 0, 1, 2, 3
 
@@ -60,12 +64,26 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(settings: Settings, fault: Fault) -> None:
     # Here and not at the top: torch reads its thread settings when it is first imported.
+    from learner.assembly import assemble_bench, device_of
+    from learner.ranks import joined
+
+    with joined(os.environ, device_of(settings.device), timeout_s=settings.rank_timeout_s) as ranks:
+        if ranks.leads:
+            _lead(settings, fault, ranks)
+            return
+        # torchrun passes a signal to every rank. Rank 0 heeds it, and needs the others for its last checkpoint.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+        assemble_bench(settings, ranks).follow()
+
+
+def _lead(settings: Settings, fault: Fault, ranks: "Ranks") -> None:
     from learner.assembly import assemble
 
     incarnation = uuid.uuid4().hex[:12]
     work_dir = WorkDir(root=settings.work_dir)
     with work_dir.held():
-        start = assemble(settings, work_dir, incarnation=incarnation, fault=fault)
+        start = assemble(settings, work_dir, incarnation=incarnation, fault=fault, ranks=ranks)
         with start.workshop.metrics.serving(settings.metrics_port, settings.metrics_host):
             event_loop.run(_train(settings, start, incarnation))
 

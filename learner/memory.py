@@ -1,6 +1,6 @@
 """What glibc does with memory that a step has freed.
 
-Owns: that setting. Invariant: it is made before the first tensor is.
+Owns: that setting, and its one exception. Invariant: it is made before the first tensor is.
 """
 
 import ctypes
@@ -20,3 +20,9 @@ def keep_freed_memory() -> bool:
     if mallopt is None:
         return False
     return all([mallopt(_M_MMAP_MAX, 0), mallopt(_M_TRIM_THRESHOLD, _NEVER), mallopt(_M_ARENA_MAX, 1)])
+
+
+def give_back_freed_memory() -> bool:
+    """Return to the system what is free now, which was needed once only; whether anything could be."""
+    malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    return malloc_trim is not None and bool(malloc_trim(0))

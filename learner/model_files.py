@@ -12,23 +12,32 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from learner.sealed_directory import MANIFEST, TensorEntry, tensor_header
+from learner.gathering import gathered, send
+from learner.ranks import ALONE, Ranks
+from learner.sealed_directory import MANIFEST, tensor_header
+from learner.tensor_file import TensorFile, entry_of, lay_out
 from scheduler.core.errors import InvalidCheckpoint
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 COMPANION_SUFFIXES = frozenset({".json", ".jinja", ".txt", ".model"})
 
-DTYPE_CODES: Mapping[torch.dtype, str] = {torch.float32: "F32", torch.bfloat16: "BF16"}
-"""Floating types that a checkpoint may be written in, in safetensors' words."""
-
 
 def load_model(directory: Path, device: torch.device) -> PreTrainedModel:
     """The policy of a checkpoint directory, in float32 on `device`; no hub is asked for anything.
+
+    Raises InvalidCheckpoint where the directory holds no model or not all of its tensors.
+    """
+    model = read_model(directory, device)
+    model.to(device)  # type: ignore[arg-type]  # transformers hides the Module's own signature
+    return model
+
+
+def read_model(directory: Path, device: torch.device) -> PreTrainedModel:
+    """The policy of a checkpoint directory, in float32 in main memory, made to compute on `device` later.
 
     Raises InvalidCheckpoint where the directory holds no model or not all of its tensors.
     """
@@ -47,7 +56,6 @@ def load_model(directory: Path, device: torch.device) -> PreTrainedModel:
     model, loading = cast(tuple[PreTrainedModel, dict[str, set[str]]], loaded)
     if missing := sorted(loading["missing_keys"]):
         raise InvalidCheckpoint(f"{directory}: tensors are missing: {', '.join(missing[:5])}")
-    model.to(device)  # type: ignore[arg-type]  # transformers hides the Module's own signature
     return model
 
 
@@ -75,37 +83,42 @@ class CompanionFiles:
         (directory / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
 
 
-def write_model(model: PreTrainedModel, companions: CompanionFiles, directory: Path, *, dtype: torch.dtype) -> None:
+def write_model(
+    model: PreTrainedModel, companions: CompanionFiles, directory: Path, *, dtype: torch.dtype, ranks: Ranks = ALONE
+) -> None:
     """Write weights and companions into an existing directory, and check the written header against the model.
 
+    Of a sharded model rank 0 writes and the others `send_model`, so that the folder need be seen by rank 0 alone.
     Raises InvalidCheckpoint where a weight is not finite or the file does not hold exactly the model's tensors.
     """
     directory.mkdir(exist_ok=True)
+    path = directory / WEIGHTS
     tensors = unique_tensors(model)
-    save_file(
-        {name: _finite(name, tensor).detach().to("cpu", dtype).contiguous() for name, tensor in tensors.items()},
-        directory / WEIGHTS,
-        metadata={"format": "pt"},
-    )
+    entries = {name: entry_of(tensor, dtype) for name, tensor in tensors.items()}
+    lay_out(path, entries)
+    try:
+        with TensorFile.writing(path, durable=False) as file:
+            for name, tensor in tensors.items():
+                for first, piece_N in gathered(tensor, ranks, dtype=dtype):
+                    file.write(name, first, piece_N)
+    except InvalidCheckpoint:
+        path.unlink()
+        raise
     companions.write(directory, dtype)
-    expected = {
-        name: TensorEntry(dtype=DTYPE_CODES[dtype], shape=tuple(tensor.shape)) for name, tensor in tensors.items()
-    }
-    if tensor_header(directory / WEIGHTS) != expected:
+    if tensor_header(path) != entries:
         raise InvalidCheckpoint(f"{directory}: the written tensors are not the model's")
+
+
+def send_model(model: PreTrainedModel, *, dtype: torch.dtype) -> None:
+    """This rank's part of a sharded model that rank 0 writes."""
+    for tensor in unique_tensors(model).values():
+        send(tensor, dtype=dtype)
 
 
 def unique_tensors(model: PreTrainedModel) -> dict[str, Tensor]:
     """Parameters and persistent buffers by name, each once: a tied head goes under its embedding's name."""
     by_identity = {id(tensor): (name, tensor) for name, tensor in reversed(model.state_dict(keep_vars=True).items())}
     return dict(sorted(by_identity.values()))
-
-
-def _finite(name: str, tensor: Tensor) -> Tensor:
-    # One pass over memory instead of several: a sum is finite only if every term is.
-    if not torch.isfinite(tensor.sum()):
-        raise InvalidCheckpoint(f"{name} holds a value that is not finite: these weights must not leave the learner")
-    return tensor
 
 
 def _is_companion(path: Path) -> bool:

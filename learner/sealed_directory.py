@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from learner.safetensors_header import stored_tensors
+from learner.safetensors_header import TensorEntry, stored_tensors
 from scheduler.core.errors import InvalidCheckpoint
 
 MANIFEST = "manifest.json"
@@ -31,15 +31,6 @@ class FileEntry(BaseModel):
 
     sha256: str
     num_bytes: int
-
-
-class TensorEntry(BaseModel):
-    """One tensor of a safetensors file, in that format's own words (`F32`, `BF16`)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    dtype: str
-    shape: tuple[int, ...]
 
 
 class Manifest(BaseModel):

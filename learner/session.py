@@ -9,20 +9,18 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
 
 import structlog
 
 from learner.broadcast import Broadcaster
-from learner.checkpoint import CheckpointWriter, Progress
-from learner.fault import Fault, FaultPoint
-from learner.metrics import LearnerMetrics
+from learner.checkpoint import Progress
+from learner.fault import FaultPoint
 from learner.scheduler_link import Attached, SchedulerLink
 from learner.step_report import StepReport
-from learner.trainer import Trainer
-from learner.weight_publish import PublishedWeights, WeightPublisher
+from learner.weight_publish import PublishedWeights
+from learner.workshop import Workshop
 from scheduler.core.errors import InvalidInput, LearnerError, StreamEnded
 from scheduler.core.staleness import is_fresh, staleness
 from scheduler.core.types import Group
@@ -40,21 +38,6 @@ class Ending(StrEnum):
     """The run's stream ended with its final frame."""
     STOPPED = "stopped"
     """The process was asked to stop; the run can be resumed."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Workshop:
-    """What a session works with."""
-
-    trainer: Trainer
-    publisher: WeightPublisher
-    checkpoints: CheckpointWriter
-    metrics: LearnerMetrics
-    fault: Fault
-    checkpoint_every: int
-    """Steps between checkpoints."""
-    last_word_s: float = 30.0
-    """How long a refused report waits for the run's end, and a report that the end overtook for its answer."""
 
 
 class Session:
@@ -103,18 +86,23 @@ class Session:
         """
         try:
             async with asyncio.TaskGroup() as tasks:
+                beating = tasks.create_task(self._beat(), name="beats")
                 # A scheduler that is away must not hold up a stop.
                 attached = await self._unless(self._stopping, self._attach())
                 if attached is None:
+                    beating.cancel()
                     return Ending.STOPPED
                 reading = tasks.create_task(self._read_stream(), name="group-stream")
                 sending = tasks.create_task(self._broadcast(), name="broadcasts")
                 ending = await self._train(attached)
-                reading.cancel()
-                sending.cancel()
+                for task in (beating, reading, sending):
+                    task.cancel()
                 return ending
         finally:
+            # After all that the other ranks were told before.
+            dismissal = self._torch.submit(self._workshop.lead.dismiss)
             self._torch.shutdown()
+            dismissal.result()
 
     async def _unless(
         self, event: asyncio.Event, call: Coroutine[None, None, Result], *, grace_s: float = 0.0
@@ -151,6 +139,15 @@ class Session:
     async def _broadcast(self) -> None:
         if self._broadcaster is not None:
             await self._broadcaster.run()
+
+    async def _beat(self) -> None:
+        """Speak to the other ranks while there is nothing to do, so that they do not take this one for dead.
+
+        Produces: a beat. Waits for: time to pass, and work under way. Ends at once where there is no other rank.
+        """
+        while self._workshop.beat_s is not None:
+            await asyncio.sleep(self._workshop.beat_s)
+            await self._blocking(self._workshop.beat)
 
     async def _read_stream(self) -> None:
         """Move frames from the stream to the queue, also while a step is computed, so that it never looks dead.
@@ -196,7 +193,7 @@ class Session:
             if not is_fresh(self._version, group.oldest_version, attached.max_staleness)
         }
         fresh = [group for group in groups if group.group_id not in refused]
-        report = await self._blocking(lambda: self._workshop.trainer.step(fresh, temperature=attached.temperature))
+        report = await self._blocking(lambda: self._workshop.step(fresh, temperature=attached.temperature))
         self._workshop.fault.passing(FaultPoint.STEPPING)
         self._step = frame.step
         self._trained[frame.step] = tuple(group.group_id for group in fresh)
@@ -264,19 +261,16 @@ class Session:
 
     async def _publish(self) -> PublishedWeights:
         started = time.perf_counter()
-        trainer, step = self._workshop.trainer, self._step
-        self._weights = await self._blocking(lambda: self._workshop.publisher.publish(trainer.model, step=step))
+        self._weights = await self._blocking(lambda: self._workshop.publish(step=self._step))
         self._workshop.metrics.spent("publish", time.perf_counter() - started)
         return self._weights
 
     async def _checkpoint(self) -> None:
         self._workshop.fault.passing(FaultPoint.BEFORE_CHECKPOINT)
         started = time.perf_counter()
-        trainer = self._workshop.trainer
-        progress = Progress(
-            run_id=self._run_id, step=self._step, num_updates=trainer.num_updates, trained=self._trained
-        )
-        await self._blocking(lambda: self._workshop.checkpoints.save(trainer, progress))
+        num_updates = self._workshop.trainer.num_updates
+        progress = Progress(run_id=self._run_id, step=self._step, num_updates=num_updates, trained=self._trained)
+        await self._blocking(lambda: self._workshop.save(progress))
         self._workshop.metrics.spent("checkpoint", time.perf_counter() - started)
         self._workshop.fault.passing(FaultPoint.AFTER_CHECKPOINT)
         await self._link.checkpointed(incarnation=self._incarnation, step=self._applied_step)

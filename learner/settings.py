@@ -111,6 +111,8 @@ class Settings(BaseSettings):
     """Port at which it listens for a broadcast; 0 takes a free one each time. Anybody who reaches it can join in."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute; auto takes a GPU where there is one."""
+    rank_timeout_s: float = Field(default=1800.0, gt=0)
+    """Under torchrun, how long one rank waits for another before all give up; no part of a step may take as long."""
     num_threads: int = Field(default=1, ge=1)
     """Threads torch may use on a CPU; leave cores to a server on the same machine."""
     seed: int = Field(default=0, ge=0)

@@ -1,23 +1,28 @@
 """The training step: one batch of groups in, one updated policy out.
 
 Owns: the optimiser and the order of a step (mix, pack, forward, backward, update). Never reads a clock to decide,
-touches a file or talks to anybody. Invariant: the same model, optimiser state and groups give the same weights, bit for
-bit on a CPU; an update whose gradient is not finite is not made.
+touches a file or talks to anybody but the other ranks of a sharded policy. Invariants: the same model, optimiser state
+and groups give the same weights, bit for bit on a CPU; any number of ranks gives them up to rounding, as each computes
+its share of the rows and what is added up is added up over all; an update whose gradient is not finite is not made.
 """
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import repeat
 
 import torch
 from torch import Tensor
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from transformers import PreTrainedModel
 
-from learner.batch import MicroBatch, MixedGroup, collate, mixed_groups, plan
+from learner.batch import IDLE_WIDTH, MicroBatch, MixedGroup, Rows, collate, idle, mixed_groups
 from learner.forward import completion_logprobs
 from learner.half_batch import FirstHalf
 from learner.loss import Objective, TokenSums, policy_loss
+from learner.ranks import ALONE, Ranks
+from learner.sharding import like, whole
+from learner.shares import shares
 from learner.step_report import StepReport, StepSeconds
 from scheduler.core.errors import InvalidCheckpoint, LearnerError
 from scheduler.core.types import Group
@@ -66,13 +71,30 @@ class _Tally:
     num_distinct_rows: int = 0
     num_prompt_tokens: int = 0
 
+    def count(self, batch: MicroBatch, sums: TokenSums) -> None:
+        """Add one micro-batch."""
+        if not batch.is_idle:
+            self.sums += sums
+            self.num_rows += len(batch.row_of_rollout_R)
+            self.num_distinct_rows += len(batch.prompt_of_row_D)
+            self.num_prompt_tokens += batch.num_prompt_tokens
+
+    def add_up(self, ranks: Ranks) -> None:
+        """Sum over all ranks what each has counted of its own share."""
+        own_sums = asdict(self.sums)
+        *sums, rows, distinct_rows, prompt_tokens = ranks.total(
+            [*own_sums.values(), self.num_rows, self.num_distinct_rows, self.num_prompt_tokens]
+        )
+        self.sums = TokenSums(**dict(zip(own_sums, sums, strict=True)))
+        self.num_rows, self.num_distinct_rows, self.num_prompt_tokens = map(int, (rows, distinct_rows, prompt_tokens))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Update:
     """What one optimiser update is made of."""
 
     halves: list[list[MicroBatch]]
-    """Its micro-batches: in two parts of whole groups where their agreement is measured, else in one part."""
+    """This rank's micro-batches: in two parts of whole groups where their agreement is measured, else in one part."""
     num_tokens: int
     """Generated tokens of its groups: what the loss averages over."""
 
@@ -92,7 +114,9 @@ class Trainer:
         objective: Objective,
         optimisation: Optimisation,
         computation: Computation,
+        ranks: Ranks = ALONE,
     ) -> None:
+        """`model` is sharded over `ranks` already, where there are several; each of them then makes every call."""
         # Dropout would make the policy differ from what the servers sample from; eval mode still has gradients.
         self.model = model
         self.model.train(False)
@@ -100,6 +124,7 @@ class Trainer:
         self._objective = objective
         self._optimisation = optimisation
         self._computation = computation
+        self._ranks = ranks
         self._device = model.device
         self._optimiser = _adamw(model, optimisation)
 
@@ -117,6 +142,7 @@ class Trainer:
         old = iter(self._old_logprobs(updates, tally)) if len(updates) > 1 else repeat(None)
         for update in updates:
             self._update(update, old, tally)
+        tally.add_up(self._ranks)
         return self._report(len(groups), len(mixed), tally)
 
     def optimiser_tensors(self) -> dict[str, Tensor]:
@@ -140,18 +166,27 @@ class Trainer:
             state = {moment: tensors[f"{name}.{moment}"] for moment in MOMENTS}
             if state["exp_avg"].shape != parameter.shape or state["exp_avg_sq"].shape != parameter.shape:
                 raise InvalidCheckpoint(f"optimiser state of {name} has another shape than the parameter")
+            # Shapes of the moments are the parameter's, and so is how they are sharded; `step` is a number.
             self._optimiser.state[parameter] = {
-                moment: value.to(self._device, copy=True) for moment, value in state.items()
+                moment: like(value, parameter.detach()) if value.ndim else value.to(self._device, copy=True)
+                for moment, value in state.items()
             }
         self.num_updates = num_updates
 
     def _pack(self, mixed: Sequence[MixedGroup]) -> _Update:
         halves = _deal(mixed, 2 if self._computation.half_batch_cosine else 1)
-        planned = [plan(half, max_tokens=self._computation.micro_batch_tokens) for half in halves]
+        num_ranks, max_tokens = self._ranks.size, self._computation.micro_batch_tokens
+        planned = [shares(half, num_ranks=num_ranks, max_tokens=max_tokens)[self._ranks.index] for half in halves]
         return _Update(
-            halves=[[collate(rows, self._device) for rows in batches] for batches in planned],
+            halves=[[self._collate(rows) for rows in batches] for batches in planned],
             num_tokens=sum(group.num_tokens for group in mixed),
         )
+
+    def _collate(self, rows: Sequence[Rows]) -> MicroBatch:
+        if self._ranks.size == 1:
+            return collate(rows, self._device)
+        # All ranks gather the model equally often, so none may have completions so short that it needs no second pass.
+        return collate(rows, self._device, min_width=IDLE_WIDTH) if rows else idle(self._device)
 
     @torch.no_grad()
     def _old_logprobs(self, updates: Sequence[_Update], tally: _Tally) -> list[Tensor]:
@@ -167,7 +202,7 @@ class Trainer:
             for batch in half:
                 self._accumulate(batch, update.num_tokens, next(old), tally)
         with tally.seconds.measuring("optimise"):
-            if first_half is not None and (cosine := first_half.join()) is not None:
+            if first_half is not None and (cosine := first_half.join(self._ranks)) is not None:
                 tally.cosines.append(cosine)
             tally.grad_norms.append(self._descend())
 
@@ -186,19 +221,18 @@ class Trainer:
             )
         with tally.seconds.measuring("backward"):
             torch.autograd.backward(loss)
-        tally.sums += sums
-        tally.num_rows += len(batch.row_of_rollout_R)
-        tally.num_distinct_rows += len(batch.prompt_of_row_D)
-        tally.num_prompt_tokens += batch.num_prompt_tokens
+        tally.count(batch, sums)
 
     def _descend(self) -> float:
         """Clip, update, and forget the gradients; returns the norm before clipping."""
-        norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), self._optimisation.grad_clip))
-        if not math.isfinite(norm):
+        parameters = list(self.model.parameters())
+        total_norm = whole(get_total_norm(p.grad for p in parameters if p.grad is not None))
+        clip_grads_with_norm_(parameters, self._optimisation.grad_clip, total_norm)
+        if not math.isfinite(norm := float(total_norm)):
             self._optimiser.zero_grad()
             raise LearnerError(f"the gradient norm is {norm}: the update is not made; look at rewards and log-probs")
-        for parameters in self._optimiser.param_groups:
-            parameters["lr"] = self._learning_rate(self.num_updates)
+        for group in self._optimiser.param_groups:
+            group["lr"] = self._learning_rate(self.num_updates)
         self._optimiser.step()
         self._optimiser.zero_grad()
         self.num_updates += 1

@@ -17,6 +17,7 @@ import torch
 from transformers import PreTrainedModel
 
 from learner.model_files import CompanionFiles, write_model
+from learner.ranks import ALONE, Ranks
 from learner.sealed_directory import UNFINISHED, discard_unfinished, read_manifest, sealing
 
 CURRENT = "current"
@@ -36,8 +37,16 @@ class WeightPublisher:
     """The published weights of one run, written by one learner incarnation."""
 
     def __init__(
-        self, root: Path, companions: CompanionFiles, *, incarnation: str, dtype: torch.dtype, keep: int
+        self,
+        root: Path,
+        companions: CompanionFiles,
+        *,
+        incarnation: str,
+        dtype: torch.dtype,
+        keep: int,
+        ranks: Ranks = ALONE,
     ) -> None:
+        self._ranks = ranks
         self._root = root.absolute()
         self._companions = companions
         self._incarnation = incarnation
@@ -46,14 +55,14 @@ class WeightPublisher:
         discard_unfinished(self._root)
 
     def publish(self, model: PreTrainedModel, *, step: int) -> PublishedWeights:
-        """Write the model in the publishing dtype and point `current` at it.
+        """Write the model in the publishing dtype and point `current` at it; of a sharded one the others `send_model`.
 
         The name carries the incarnation: a learner that resumed from an older checkpoint reaches the same step with
         other weights. Raises InvalidCheckpoint where a weight is not finite; nothing is published then.
         """
         path = self._root / f"step-{step:08d}-{self._incarnation}"
         with sealing(path, step=step, durable=False) as unfinished:
-            write_model(model, self._companions, unfinished, dtype=self._dtype)
+            write_model(model, self._companions, unfinished, dtype=self._dtype, ranks=self._ranks)
         self._point_at(path)
         return PublishedWeights(path=path, manifest_digest=read_manifest(path).digest)
 
