@@ -59,8 +59,11 @@ class LocalService:
         """Where a run's learner works."""
         return self.stack.plan.folder / "runs" / run_id
 
-    def learner(self, run_id: str, *, fault: str = "") -> Child:
-        """One life of a learner, for a test that starts it itself; `fault` is where it kills itself."""
+    def learner(self, run_id: str, *, fault: str = "", num_ranks: int = 1) -> Child:
+        """One life of a learner, for a test that starts it itself; `fault` is where it kills itself.
+
+        Several ranks are started by torchrun, on a port that it finds.
+        """
         settings = {
             "SCHEDULER_URL": self.stack.url,
             "RUN_ID": run_id,
@@ -71,7 +74,8 @@ class LocalService:
         environment = {f"PILOTCOMMIT_LEARNER_{name}": value for name, value in settings.items()}
         return Child(
             name=f"learner-{run_id}",
-            module="learner.main",
+            module="learner.main" if num_ranks == 1 else "torch.distributed.run",
+            arguments=() if num_ranks == 1 else ("--standalone", f"--nproc-per-node={num_ranks}", "-m", "learner.main"),
             environment={**environment, "PILOTCOMMIT_FAULT": fault},
             log_path=self.stack.plan.folder / "logs" / f"learner-{run_id}.log",
             max_restarts=0,
