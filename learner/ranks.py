@@ -5,6 +5,8 @@ ranks make the same calls in the same order; a rank that waits for longer than t
 raises and never hangs. Alone there is no process group, and every call answers at once.
 """
 
+import ctypes
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +20,8 @@ from scheduler.core.errors import LearnerError
 
 LAUNCHED = "TORCHELASTIC_RUN_ID"
 """Set by torchrun alone: `RANK` and the like are left over in many an environment."""
+
+_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,11 +106,20 @@ def joined(environ: Mapping[str, str], device: torch.device, *, timeout_s: float
     with ranks.together("join the others"):
         if device.type == "cuda":
             _take_gpu(int(environ["LOCAL_RANK"]))
+        _die_with_parent()
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(backend, timeout=timedelta(seconds=timeout_s))
         mesh = init_device_mesh(device.type, (size,))
     yield Ranks(index=ranks.index, size=size, mesh=mesh)
     dist.destroy_process_group()
+
+
+def _die_with_parent() -> None:
+    """Have the kernel kill this rank when torchrun is killed, which starts its ranks in sessions of their own."""
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+    # Linux only.
+    if prctl is not None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _take_gpu(index: int) -> None:

@@ -1,13 +1,14 @@
-"""A learner of two ranks under torchrun, beside a scheduler and a fake server, all of them processes."""
+"""A learner of several ranks under torchrun, beside a scheduler and a fake server, all of them processes."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import psutil
 import pytest
 import pytest_asyncio
 
-from scheduler.child import Child
+from scheduler.child import Child, ChildFailed
 from scheduler.ports import free_port
 from tests.e2e.books import Books, learner_book
 from tests.e2e.local_service import LocalService, started
@@ -15,7 +16,8 @@ from tests.tiny_model import write_tiny_model
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
-STEPS, GROUPS = 4, 4
+NUM_STEPS, GROUPS = 40, 4
+"""Enough steps for none of the lives to reach the end before it is struck."""
 
 
 @pytest_asyncio.fixture
@@ -45,13 +47,59 @@ async def service(tmp_path: Path) -> AsyncIterator[LocalService]:
         await asyncio.gather(serving, return_exceptions=True)
 
 
-async def test_two_ranks_train_a_run_to_its_end_and_its_books_close(service: LocalService) -> None:
-    run_id = await service.submit(max_steps=STEPS, batch_size=GROUPS, max_staleness=100, budget={"rollouts": 800})
-    learner = service.learner(run_id, num_ranks=2)
-    await service.within(120, learner.run())
-    run = await service.ended(run_id)
-    assert run.state == "finished", (run, learner.last_words())
+async def submitted(service: LocalService, num_steps: int) -> str:
+    return await service.submit(
+        max_steps=num_steps, batch_size=GROUPS, max_staleness=100, budget={"rollouts": 200 * num_steps}
+    )
+
+
+async def check(service: LocalService, run_id: str, num_steps: int) -> None:
+    """The run ended well, and the books of scheduler and learner say the same."""
+    assert (await service.ended(run_id)).state == "finished", service.last_words()
     books = await service.ask(lambda client: Books.read(client, run_id))
     books.check_closed()
-    assert {step: len(groups) for step, groups in books.trained().items()} == dict.fromkeys(range(1, STEPS + 1), GROUPS)
-    assert books.trained() == learner_book(service.run_folder(run_id))
+    books.check_groups()
+    trained = books.trained()
+    assert {step: len(groups) for step, groups in trained.items()} == dict.fromkeys(range(1, num_steps + 1), GROUPS)
+    assert trained == learner_book(service.run_folder(run_id))
+
+
+def ranks_of(learner: Child) -> dict[str, psutil.Process]:
+    """Its processes by their rank; torchrun is their parent."""
+    processes = psutil.Process(learner.pid).children(recursive=True)
+    return {process.environ()["RANK"]: process for process in processes if "RANK" in process.environ()}
+
+
+async def test_two_ranks_train_a_run_to_its_end_and_its_books_close(service: LocalService) -> None:
+    run_id = await submitted(service, 4)
+    await service.within(120, service.learner(run_id, num_ranks=2).run())
+    await check(service, run_id, 4)
+
+
+async def test_whatever_is_killed_takes_all_ranks_with_it_and_one_goes_on_where_two_were_stopped(
+    service: LocalService,
+) -> None:
+    run_id = await submitted(service, NUM_STEPS)
+    for strike in (
+        lambda learner: ranks_of(learner)["1"].kill(),
+        lambda learner: psutil.Process(learner.pid).kill(),
+        lambda learner: psutil.Process(learner.pid).terminate(),
+    ):
+        before = await service.until(run_id, lambda run: True)
+        learner = service.learner(run_id, num_ranks=2)
+        life = asyncio.create_task(learner.run())
+        # Its first version is of the weights that it begins with, the next of a step.
+        await service.until(run_id, lambda run, version=before.version: run.version >= version + 2)
+        ranks = list(ranks_of(learner).values())
+        assert len(ranks) == 2
+        strike(learner)
+        # Of torchrun, which has no exit code for a stop that went well.
+        with pytest.raises(ChildFailed):
+            await service.within(30, life)
+        _, alive = await asyncio.to_thread(psutil.wait_procs, ranks, timeout=20)
+        assert alive == [], learner.last_words()
+    stopped = await service.until(run_id, lambda run: run.checkpointed_step == run.step)
+    assert 0 < stopped.step < NUM_STEPS, learner.last_words()
+
+    await service.within(60, service.learner(run_id).run())
+    await check(service, run_id, NUM_STEPS)

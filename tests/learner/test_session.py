@@ -14,6 +14,8 @@ from learner.broadcast import Broadcaster
 from learner.checkpoint import latest
 from learner.fault import Fault
 from learner.model_files import load_model
+from learner.orders import Lead, Order, Wait
+from learner.ranks import ALONE
 from learner.sealed_directory import read_manifest, verify
 from learner.session import Ending, Session
 from learner.settings import FloatFormat, Settings
@@ -229,6 +231,23 @@ async def test_a_stop_is_heard_while_the_scheduler_does_not_answer(begin: Begin)
     session.request_stop()
 
     assert await running is Ending.STOPPED
+
+
+async def test_a_session_that_waits_for_groups_still_speaks_to_the_other_ranks(begin: Begin) -> None:
+    class CountedLead(Lead):
+        waits = 0
+
+        def giving(self, order: Order) -> AbstractContextManager[None]:
+            self.waits += isinstance(order, Wait)
+            if self.waits == 3:
+                loop.call_soon_threadsafe(session.request_stop)
+            return super().giving(order)
+
+    loop = asyncio.get_running_loop()
+    _, start = begin(ScriptedLink({}))
+    workshop = replace(start.workshop, lead=CountedLead(ALONE), beat_s=0.0)
+    session = Session(ScriptedLink({}, ends=False), workshop, start.progress, incarnation="waits")
+    assert await session.run() is Ending.STOPPED
 
 
 @pytest.mark.parametrize("call", ["attach", "stream", "applied", "checkpointed"])

@@ -37,6 +37,7 @@ def test_variables_set_values_and_flags_win(monkeypatch: pytest.MonkeyPatch) -> 
         ([*NEEDED, "--advantage", "gae"], "gae"),
         ([*NEEDED, "--clip-low", "0.3", "--clip-high", "0.2"], r"clip_high \(0\.2\) below clip_low \(0\.3\)"),
         ([*NEEDED, "--metrics-port", "70000"], "70000"),
+        ([*NEEDED, "--rank-timeout-s", "0"], "rank_timeout_s"),
         ([*NEEDED, "--selection-weight-cap", "0.5"], "0.5"),
     ],
 )

@@ -14,12 +14,14 @@ from learner.checkpoint import STATE, latest
 from learner.fault import Fault
 from learner.model_files import WEIGHTS
 from learner.ranks import ALONE, Ranks
+from learner.sealed_directory import MANIFEST
 from learner.session import Ending, Session
 from learner.settings import FloatFormat, Settings
 from learner.weight_publish import CURRENT
 from learner.work_dir import WorkDir
+from scheduler.core.errors import StaleIncarnation
 from scheduler.core.types import Group
-from tests.learner.launch import on_ranks
+from tests.learner.launch import Failed, on_ranks, outcomes_on_ranks
 from tests.learner.random_groups import random_group
 from tests.learner.scripted_link import ScriptedLink
 
@@ -41,9 +43,8 @@ def batches(count: int) -> dict[int, list[Group]]:
     return {step: [random_group(seed=10 * step + index) for index in range(3)] for step in range(1, count + 1)}
 
 
-def live(ranks: Ranks, checkpoint: Path, folder: Path, num_steps: int, stop_after: int | None = None) -> Lived | None:
-    """One session up to a step."""
-    settings = Settings(
+def settings_of(checkpoint: Path, folder: Path) -> Settings:
+    return Settings(
         run_id="run",
         model_path=checkpoint,
         work_dir=folder,
@@ -54,16 +55,19 @@ def live(ranks: Ranks, checkpoint: Path, folder: Path, num_steps: int, stop_afte
         checkpoint_every=2,
         rank_timeout_s=20.0,
     )
+
+
+def live(ranks: Ranks, checkpoint: Path, folder: Path, num_steps: int, failing: str = "") -> Lived | None:
+    """One session up to a step, or to the call at which it is replaced."""
+    settings = settings_of(checkpoint, folder)
     if not ranks.leads:
         assemble_bench(settings, ranks).follow()
         return None
-    link = ScriptedLink(batches(num_steps))
+    link = ScriptedLink(batches(num_steps), failing={failing: StaleIncarnation("another learner is attached")})
     work_dir = WorkDir(root=folder)
     with work_dir.held():
         start = assemble(settings, work_dir, incarnation=f"{ranks.size}-{num_steps}", fault=Fault(), ranks=ranks)
-        session = Session(link, start.workshop, start.progress, incarnation="i")
-        link.on_applied = lambda step: session.request_stop() if step == stop_after else None
-        ending = asyncio.run(session.run())
+        ending = asyncio.run(Session(link, start.workshop, start.progress, incarnation="i").run())
     return Lived(
         ending=ending,
         stats=[applied.stats for applied in link.applied_steps],
@@ -116,3 +120,33 @@ def test_another_number_of_ranks_goes_on_from_a_checkpoint_as_if_nothing_had_cha
     assert live_on(before, tiny_checkpoint, tmp_path, 2).checkpointed == [2]
     assert live_on(after, tiny_checkpoint, tmp_path, 4).checkpointed == [4]
     assert_same(final_tensors(tmp_path), uninterrupted[1])
+
+
+@pytest.mark.parametrize("call", ["attach", "applied"])
+def test_ranks_of_a_learner_that_was_replaced_leave_without_an_error_of_their_own(
+    tiny_checkpoint: Path, tmp_path: Path, call: str
+) -> None:
+    leading, following = outcomes_on_ranks(2, live, tiny_checkpoint, tmp_path, 2, call)
+    assert isinstance(leading, Failed)
+    assert "StaleIncarnation" in leading.text
+    assert following is None
+
+
+def saved_again(ranks: Ranks, checkpoint: Path, folder: Path) -> None:
+    """Resume, and write what was read once more."""
+    settings = settings_of(checkpoint, folder)
+    if not ranks.leads:
+        assemble_bench(settings, ranks).follow()
+        return
+    start = assemble(settings, WorkDir(root=folder), incarnation="i", fault=Fault(), ranks=ranks)
+    start.workshop.save(start.progress)
+    start.workshop.lead.dismiss()
+
+
+def test_a_checkpoint_is_the_same_bytes_however_many_ranks_write_it(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    live_on(1, tiny_checkpoint, tmp_path, 2)
+    manifest = tmp_path / "checkpoints" / "step-00000002" / MANIFEST
+    before = manifest.stat().st_mtime_ns, manifest.read_bytes()
+    on_ranks(2, saved_again, tiny_checkpoint, tmp_path)
+    assert manifest.stat().st_mtime_ns > before[0]
+    assert manifest.read_bytes() == before[1]
