@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import msgspec
 
 from learner.ranks import Ranks
+from scheduler.core.packed import numbers_of, pack
 from scheduler.core.types import Group
 
 
@@ -39,7 +40,7 @@ class Leave(msgspec.Struct, frozen=True, tag=True):
 
 Order = Step | Publish | Save | Wait | Leave
 
-_DECODER: msgspec.msgpack.Decoder[Order] = msgspec.msgpack.Decoder(Order)
+_DECODER: msgspec.msgpack.Decoder[Order] = msgspec.msgpack.Decoder(Order, dec_hook=numbers_of)
 
 
 class Lead:
@@ -57,7 +58,7 @@ class Lead:
             return
         self._is_in_step = False
         with self._ranks.together(type(order).__name__.lower()):
-            self._ranks.told(msgspec.msgpack.encode(order))
+            self._ranks.told(pack(order))
             yield
         self._is_in_step = True
 
