@@ -43,8 +43,14 @@ def test_where_ours_does_not_get_there_nothing_is_claimed() -> None:
 
 def test_our_evaluations_can_be_put_on_the_clock() -> None:
     figures = _figures(make_trl(0.3, 0.4, 0.5, 0.5), make_ours(0.3, 0.4, 0.5, 0.5, evaluation_s=5.0))
-    counted = next(figure for what, figure in figures.items() if what.startswith("the same"))
+    counted = next(figure for what, figure in figures.items() if "evaluations on the clock" in what)
     assert counted.value == pytest.approx(2.0)
+
+
+def test_the_limit_of_any_generator_is_shown() -> None:
+    figures = _figures(make_trl(0.3, 0.4, 0.5, 0.5), make_ours(0.3, 0.4, 0.5, 0.5))
+    limit = next(figure for what, figure in figures.items() if "no time" in what)
+    assert limit.value == pytest.approx(2.0)
 
 
 def test_one_side_alone_has_no_ratio() -> None:
