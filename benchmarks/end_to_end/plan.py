@@ -25,7 +25,7 @@ TRL = "trl"
 GENERATORS = ("generate", "continuous")
 """Those of TRL that need no GPU: transformers' generate on the whole batch, and its continuous batching."""
 _MICRO = 16
-"""Rows of one of TRL's micro-batches: of 64 rows of this pool, 4 and 16 at a time take as long, 64 half as long again."""
+"""Rows of one of TRL's micro-batches: of 64 rows of this pool, 4 and 16 at a time take as long, 64 half again."""
 _LONGEST_MINUTES = 180.0
 
 
