@@ -21,7 +21,7 @@ export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= passive
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help setup setup-sglang setup-prometheus model browser browser-test screenshots demo dashboards dashboards-test bench bench-target bench-tune chaos compose-test test test-fast check format coverage wheel audit clean
+.PHONY: help setup setup-sglang setup-prometheus model browser browser-test screenshots demo dashboards dashboards-test bench bench-target bench-end-to-end bench-tune chaos compose-test test test-fast check format coverage wheel audit clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -68,6 +68,9 @@ bench-target: setup ## Rollouts to target accuracy on real training, hours; ARGS
 bench: setup ## Engine, table, stream, learner, push and scale, each against a peer or a limit: half an hour
 	@for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python -m benchmarks.$$name $(ARGS) || exit 1; done
 	@$(BIN)/python -m benchmarks.documents
+
+bench-end-to-end: setup ## Wall-clock to target accuracy against TRL's GRPO, hours; goes on where it stopped; ARGS="--minutes 60"
+	@$(BIN)/python -m benchmarks.end_to_end $(ARGS)
 
 bench-tune: setup ## GRPO over its grid of batch sizes and learning rates, for the benchmark's settings
 	@$(BIN)/python -m benchmarks.target tune $(ARGS)

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import httpx
+import psutil
 
 from scheduler.child import Child
 from scheduler.core.errors import ServerUnavailable
@@ -56,6 +57,21 @@ async def scheduler(folder: Path, model: Path, **settings: str) -> AsyncIterator
     health = f"{url}/healthz"
     async with process("scheduler", "scheduler.main", folder, answers_at=health, environment=environment) as child:
         yield child, url
+
+
+def cpu_s(process: psutil.Process) -> float:
+    """What a process has computed so far."""
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+def tree_cpu_s(pid: int | None) -> float:
+    """What a process and its children have computed so far; 0 between two lives."""
+    try:
+        parent = psutil.Process(pid) if pid is not None else None
+        return sum(cpu_s(each) for each in (parent, *parent.children(recursive=True))) if parent is not None else 0.0
+    except psutil.NoSuchProcess:
+        return 0.0
 
 
 async def _until_it_answers(child: Child, running: "asyncio.Task[None]", url: str) -> None:

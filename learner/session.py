@@ -64,6 +64,7 @@ class Session:
         self._trained = dict(progress.trained)
         self._version = 0
         self._weights: PublishedWeights | None = None
+        self._publish_s = 0.0
         self._taken: dict[str, Group] = {}
         # Not bounded here: the scheduler sends the next batch only after this one is applied.
         self._frames: asyncio.Queue[Frame | None] = asyncio.Queue()
@@ -228,7 +229,7 @@ class Session:
             refused=refused,
             path=str(weights.path),
             manifest_digest=weights.manifest_digest,
-            stats=report.stats,
+            stats={**report.stats, "publish_s": self._publish_s if report.num_updates else 0.0},
         )
         try:
             # The final frame may overtake the answer to the last report, which says that the step is to be saved.
@@ -262,7 +263,8 @@ class Session:
     async def _publish(self) -> PublishedWeights:
         started = time.perf_counter()
         self._weights = await self._blocking(lambda: self._workshop.publish(step=self._step))
-        self._workshop.metrics.spent("publish", time.perf_counter() - started)
+        self._publish_s = time.perf_counter() - started
+        self._workshop.metrics.spent("publish", self._publish_s)
         return self._weights
 
     async def _checkpoint(self) -> None:

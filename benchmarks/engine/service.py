@@ -17,7 +17,7 @@ import psutil
 
 from benchmarks.engine.paced import Pace, Served
 from benchmarks.learner import Trained, train
-from benchmarks.processes import process, scheduler
+from benchmarks.processes import cpu_s, process, scheduler
 from scheduler.child import Child
 from scheduler.client import Client
 from scheduler.core.errors import ServerUnavailable
@@ -156,12 +156,7 @@ class AtWork:
     def _cpu_s(self) -> dict[str, float]:
         assert self.child.pid is not None
         parent = psutil.Process(self.child.pid)
-        found = {"scheduler": _seconds(parent), "redis": 0.0, "rewards": 0.0, "learner": time.process_time()}
+        found = {"scheduler": cpu_s(parent), "redis": 0.0, "rewards": 0.0, "learner": time.process_time()}
         for child in parent.children(recursive=True):
-            found["redis" if "valkey" in child.name() else "rewards"] += _seconds(child)
+            found["redis" if "valkey" in child.name() else "rewards"] += cpu_s(child)
         return found
-
-
-def _seconds(measured: psutil.Process) -> float:
-    times = measured.cpu_times()
-    return float(times.user + times.system)

@@ -14,21 +14,18 @@ import msgspec
 
 from benchmarks.figures import Figure
 from benchmarks.learner_step.batch import Shape, draw, write_rows
+from benchmarks.model import model_folder
 from benchmarks.session import Findings, Say
 from benchmarks.trl import TRL_VERSION, trl_python
-from inference.interpreter import cache_dir
-from scheduler.core.errors import InvalidInput, LearnerError
+from scheduler.core.errors import LearnerError
 
 MICRO = (4, 16)
 """Rows of one of TRL's micro-batches."""
-_MODEL = "smollm2-135m-instruct"
 
 
 async def measure(folder: Path, say: Say, *, shape: Shape, steps: int) -> Findings:
     """Ours first, then TRL at each micro-batch size, then ours again."""
-    model, python, rows = cache_dir() / "models" / _MODEL, trl_python(say), folder / "rows.json"
-    if not (model / "config.json").is_file():
-        raise InvalidInput(f"{model} is no model folder: run `make model` first")
+    model, python, rows = model_folder(), trl_python(say), folder / "rows.json"
     tokens = write_rows(draw(shape), rows)
     ours = ("-m", "benchmarks.learner_step.ours", str(model), msgspec.json.encode(shape).decode(), str(steps))
     mine = await _seconds(sys.executable, ours, say, "ours")

@@ -18,6 +18,7 @@ import msgspec
 import typer
 from rich.console import Console
 
+from benchmarks.model import model_folder
 from benchmarks.origin import RESULTS as ALL_RESULTS
 from benchmarks.target import pools, record, settings, targets
 from benchmarks.target import report as reports
@@ -27,7 +28,6 @@ from benchmarks.target.expressions import questions
 from benchmarks.target.overview import overview, reached
 from benchmarks.target.plan import TUNING, PlannedRun, matching, missing, runs_of
 from benchmarks.target.runner import Runner, RunnerOptions, scratch
-from inference.interpreter import cache_dir
 from scheduler import logs
 from scheduler.core.errors import InvalidInput, PilotCommitError
 
@@ -57,7 +57,7 @@ def measure_candidates(model: Model = None, threads: int = 1) -> None:
 
     console = Console(stderr=True)
     with _errors(console):
-        rates = SuccessRates(_model(model), num_threads=threads)
+        rates = SuccessRates(model_folder(model), num_threads=threads)
         # Pools that are drawn from the same candidates have them measured once.
         for plan in {plan.candidates: plan for plan in pools.PLANS}.values():
             for progress in measure(_problems(plan), rates, plan.candidates_path()):
@@ -181,16 +181,9 @@ class _Session:
         if not runs:
             return
         state = scratch()
-        shared = settings.load().run
-        options = RunnerOptions(
-            model=_model(self._model),
-            dtype=shared.dtype,
-            num_servers=shared.num_servers,
-            results=self._results,
-            state=state,
-            enough={pool: found.highest for pool, found in targets.load().items()},
-            minutes=None if self._until is None else (self._until - time.monotonic()) / 60,
-        )
+        minutes = None if self._until is None else (self._until - time.monotonic()) / 60
+        model = model_folder(self._model)
+        options = RunnerOptions.of(model, results=self._results, state=state, minutes=minutes)
         with state.with_name("benchmark.log").open("a") as log:
             logs.configure("INFO", log)
             self._console.print(f"[dim]logs are in {state.parent}[/]", highlight=False)
@@ -228,13 +221,6 @@ def _overview(planned: list[PlannedRun], results: Path, console: Console, *, as_
 def _list(planned: list[PlannedRun], results: Path) -> None:
     for run in planned:
         sys.stdout.write(f"{'done' if run.path(results).exists() else 'to do':6}{run.comparison} {run.label}\n")
-
-
-def _model(named: Path | None) -> Path:
-    model = named or cache_dir() / "models" / "smollm2-135m-instruct"
-    if not (model / "config.json").is_file():
-        raise InvalidInput(f"{model} is no model folder: run `make model` first, or name another with --model")
-    return model
 
 
 @contextmanager

@@ -42,6 +42,8 @@ class PlannedRun:
     dtype: str
     """Of servers and learner."""
     parameters: Mapping[str, float | int | None] = field(default_factory=dict)
+    half_batch_cosine: bool = True
+    """Whether its learner measures it, which costs a copy of the gradients; off where seconds are compared."""
 
     @property
     def label(self) -> str:
@@ -62,7 +64,7 @@ class PlannedRun:
         return {
             "SEED": str(self.seed),
             "LEARNING_RATE": repr(self.learning_rate),
-            "HALF_BATCH_COSINE": "true",
+            "HALF_BATCH_COSINE": str(self.half_batch_cosine).lower(),
             "AUTOCAST": _LEARNER_FORMATS[self.dtype],
             "PUBLISH_FORMAT": _LEARNER_FORMATS[self.dtype],
             # A record is made of whole runs: nothing would be resumed from a checkpoint.

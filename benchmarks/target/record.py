@@ -51,6 +51,8 @@ class Version(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="
     spent_tokens: int
     stats: dict[str, float]
     """What the learner measured in the step."""
+    parts: dict[str, float] = {}
+    """Seconds of the step by part; empty in records from before they were noted."""
 
 
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="evaluation"):

@@ -9,19 +9,20 @@ import asyncio
 import shutil
 import tempfile
 import time
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import msgspec
 import structlog
 from rich.console import Console
 
 from benchmarks.origin import Origin, origin
-from benchmarks.target import pools
+from benchmarks.processes import tree_cpu_s
+from benchmarks.target import pools, settings, targets
 from benchmarks.target.plan import PlannedRun
 from benchmarks.target.record import Header, Record, write
 from benchmarks.target.settings import BASELINE
@@ -64,6 +65,20 @@ class RunnerOptions:
     """By pool, the held-out accuracy over which a run need not go on; without one it spends its budget."""
     minutes: float | None = None
     """No new run is started after this many."""
+
+    @classmethod
+    def of(cls, model: Path, *, results: Path, state: Path, minutes: float | None) -> Self:
+        """As the committed settings and targets say."""
+        shared = settings.load().run
+        return cls(
+            model=model,
+            dtype=shared.dtype,
+            num_servers=shared.num_servers,
+            results=results,
+            state=state,
+            enough={pool: found.highest for pool, found in targets.load().items()},
+            minutes=minutes,
+        )
 
 
 @dataclass(slots=True)
@@ -134,28 +149,31 @@ class Runner:
             _remove_large_files(self.options.state)
         if observed.run.state == RunState.FAILED:
             raise ServerUnavailable(f"run {planned.label} failed: {observed.run.reason}; no record is written")
-        record = record_of(self._header(planned, begun), observed, reached_target=enough)
+        header = header_of(self._origin, planned, begun, server_dtype=self.options.dtype)
+        record = record_of(header, observed, reached_target=enough)
         write(record, planned.path(self.options.results))
         self._durations_s.append(time.monotonic() - started)
         self.console.print(_outcome(record), highlight=False, markup=False)
 
-    def _header(self, planned: PlannedRun, begun: datetime) -> Header:
-        split = pools.load(planned.pool)
-        return Header(
-            command=self._origin.command,
-            commit=self._origin.commit,
-            versions=self._origin.versions,
-            cores=self._origin.cores,
-            comparison=planned.comparison,
-            name=planned.name,
-            seed=planned.seed,
-            learner_settings=planned.learner_settings(),
-            server_dtype=self.options.dtype,
-            request=planned.request(),
-            num_prompts=len(split.prompts),
-            num_held_out=len(split.held_out[: planned.num_held_out]),
-            started_at=begun.isoformat(timespec="seconds"),
-        )
+
+def header_of(made: Origin, planned: PlannedRun, begun: datetime, *, server_dtype: str) -> Header:
+    """The first line of a run's record."""
+    split = pools.load(planned.pool)
+    return Header(
+        command=made.command,
+        commit=made.commit,
+        versions=made.versions,
+        cores=made.cores,
+        comparison=planned.comparison,
+        name=planned.name,
+        seed=planned.seed,
+        learner_settings=planned.learner_settings(),
+        server_dtype=server_dtype,
+        request=planned.request(),
+        num_prompts=len(split.prompts),
+        num_held_out=len(split.held_out[: planned.num_held_out]),
+        started_at=begun.isoformat(timespec="seconds"),
+    )
 
 
 async def _all(work: Iterable[Coroutine[None, None, None]]) -> None:
@@ -204,7 +222,7 @@ async def _course(
         run_id = await asyncio.to_thread(_submit, client, stack.plan.model, planned)
         # GRPO's own runs set the targets and are what others are compared with: they go on to the end.
         target = None if planned.name == BASELINE else options.enough.get(planned.pool)
-        watch = _Watch(client, run_id, title, target)
+        watch = _Watch(client, run_id, title, target, lambda: tree_cpu_s(stack.children["scheduler"].pid))
         with ProgressDisplay(console) as display:
             enough = await watch.until_ended(display)
         restarts = {name: len(child.restarts) for name, child in stack.children.items() if child.restarts}
@@ -225,12 +243,15 @@ def _submit(client: Client, model: Path, planned: PlannedRun) -> str:
 class _Watch:
     """Follows one run until it has ended, and ends it once it has seen enough."""
 
-    def __init__(self, client: Client, run_id: str, title: str, target: float | None) -> None:
+    def __init__(
+        self, client: Client, run_id: str, title: str, target: float | None, scheduler_cpu_s: Callable[[], float]
+    ) -> None:
         self.moments: list[Moment] = []
         self._client = client
         self._run_id = run_id
         self._title = title
         self._target = target
+        self._scheduler_cpu_s = scheduler_cpu_s
         self._evaluations: list[Json] = []
         self._evaluated = -1
         self._started = time.monotonic()
@@ -267,7 +288,7 @@ class _Watch:
 
     def _ask(self) -> Facts:
         ledger = self._client.ledger(self._run_id)
-        now = moment(ledger, time.time())
+        now = moment(ledger, time.time(), self._scheduler_cpu_s())
         self.moments.append(now)
         # The list has a result for every prompt of every evaluation: it is read only when there is something new.
         if now.evaluated != self._evaluated or any(answer["state"] != "done" for answer in self._evaluations):

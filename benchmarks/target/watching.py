@@ -1,14 +1,15 @@
 """What is observed of a run while it goes, and the record that comes of it.
 
-Owns: the API's answers as far as the benchmark reads them, the time that evaluations take, and when a run has seen
-enough. Pure. Invariant: rollouts and tokens are the scheduler's own counts.
+Owns: the API's answers as far as the benchmark reads them, the time that evaluations and sampling take, and when a run
+has seen enough. Pure. Invariant: rollouts and tokens are the scheduler's own counts.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import msgspec
+import numpy as np
 
 from benchmarks.target.record import End, Evaluation, Header, Record, Version, annotate
 from scheduler.client import Json
@@ -26,6 +27,7 @@ class WeightsAnswer(msgspec.Struct, frozen=True, kw_only=True):
     spent_rollouts: int
     spent_tokens: int
     stats: dict[str, float]
+    push_s: float | None = None
 
 
 class EvaluationAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,7 +53,7 @@ class RunAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
-    """The state of evaluation when it was asked for."""
+    """The state of evaluation and sampling when it was asked for."""
 
     at: float
     """Seconds since 1970."""
@@ -59,6 +61,12 @@ class Moment:
     """Evaluation attempts made so far."""
     evaluating: bool
     """Whether some were in flight."""
+    sampled: int = 0
+    """Pilots and commits asked for so far."""
+    sampling: bool = False
+    """Whether some were in flight."""
+    scheduler_cpu_s: float = 0.0
+    """What the scheduler had computed so far, with its Redis and its rewards."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,11 +102,18 @@ class Observed:
         )
 
 
-def moment(ledger: Json, at: float) -> Moment:
-    """What the ledger says of evaluation."""
+def moment(ledger: Json, at: float, scheduler_cpu_s: float = 0.0) -> Moment:
+    """What the ledger says of evaluation and of sampling."""
     stages = msgspec.convert(ledger["stages"], dict[str, _StageAnswer])
-    stage = stages.get("eval", _StageAnswer())
-    return Moment(at=at, evaluated=stage.attempts, evaluating=any(stage.open.values()))
+    evaluation = stages.pop("eval", _StageAnswer())
+    return Moment(
+        at=at,
+        evaluated=evaluation.attempts,
+        evaluating=any(evaluation.open.values()),
+        sampled=sum(stage.attempts for stage in stages.values()),
+        sampling=any(stage.open.get("in_flight", 0) for stage in stages.values()),
+        scheduler_cpu_s=scheduler_cpu_s,
+    )
 
 
 class _StageAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,11 +123,36 @@ class _StageAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 def evaluation_seconds(moments: Sequence[Moment], since: float, until: float) -> float:
     """How long evaluation was under way between two times: where attempts were in flight, or were made."""
+
+    def evaluating(earlier: Moment, later: Moment) -> bool:
+        return earlier.evaluating or later.evaluated > earlier.evaluated
+
+    return _seconds_of(evaluating, moments, since, until)
+
+
+def sampling_seconds(moments: Sequence[Moment], since: float, until: float) -> float:
+    """How long pilots or commits were under way between two times, likewise."""
+
+    def sampling(earlier: Moment, later: Moment) -> bool:
+        return earlier.sampling or later.sampled > earlier.sampled
+
+    return _seconds_of(sampling, moments, since, until)
+
+
+def _seconds_of(busy: Callable[[Moment, Moment], bool], moments: Sequence[Moment], since: float, until: float) -> float:
     return sum(
         max(0.0, min(later.at, until) - max(earlier.at, since))
         for earlier, later in pairwise(moments)
-        if earlier.evaluating or later.evaluated > earlier.evaluated
+        if busy(earlier, later)
     )
+
+
+def _cpu_seconds(moments: Sequence[Moment], since: float, until: float) -> float:
+    """What the scheduler computed between two times, evenly between two looks."""
+    if not moments:
+        return 0.0
+    times, spent = [each.at for each in moments], [each.scheduler_cpu_s for each in moments]
+    return float(np.interp(until, times, spent) - np.interp(since, times, spent))
 
 
 def has_seen_enough(accuracies: Sequence[float], target: float | None) -> bool:
@@ -135,9 +175,13 @@ def record_of(header: Header, observed: Observed, *, reached_target: bool) -> Re
     """The record of a run that has ended."""
     first = observed.run.started_at or min((answer.announced_at for answer in observed.weights), default=0.0)
     last = observed.run.ended_at or first
+    answers = _in_order(observed.weights)
+    begun = [first, *(max(first, answer.announced_at) for answer in answers)]
     return Record(
         header=header,
-        versions=tuple(_version(answer, first, observed.moments) for answer in _in_order(observed.weights)),
+        versions=tuple(
+            _version(answer, first, since, observed.moments) for answer, since in zip(answers, begun, strict=False)
+        ),
         evaluations=tuple(_evaluations(observed)),
         end=End(
             state=observed.run.state,
@@ -156,7 +200,7 @@ def _in_order(weights: Sequence[WeightsAnswer]) -> list[WeightsAnswer]:
     return sorted(weights, key=lambda answer: answer.version)
 
 
-def _version(answer: WeightsAnswer, first: float, moments: Sequence[Moment]) -> Version:
+def _version(answer: WeightsAnswer, first: float, since: float, moments: Sequence[Moment]) -> Version:
     return Version(
         step=answer.step,
         version=answer.version,
@@ -165,7 +209,20 @@ def _version(answer: WeightsAnswer, first: float, moments: Sequence[Moment]) -> 
         spent_rollouts=answer.spent_rollouts,
         spent_tokens=answer.spent_tokens,
         stats=annotate(answer.stats),
+        parts=annotate(_parts(answer, since, moments)),
     )
+
+
+def _parts(answer: WeightsAnswer, since: float, moments: Sequence[Moment]) -> dict[str, float]:
+    """Seconds of the step that ended when the version was announced; they go on at the same time."""
+    stats, until = answer.stats, answer.announced_at
+    return {
+        "learning": sum(stats.get(f"{part}_s", 0.0) for part in ("pack", "forward", "backward", "optimise")),
+        "publish": stats.get("publish_s", 0.0),
+        "push": answer.push_s or 0.0,
+        "generation": sampling_seconds(moments, since, until),
+        "scheduler": _cpu_seconds(moments, since, until),
+    }
 
 
 def _evaluations(observed: Observed) -> list[Evaluation]:

@@ -1,6 +1,14 @@
 """What is observed of a run, and the record that comes of it."""
 
-from benchmarks.target.watching import Moment, Observed, evaluation_seconds, has_seen_enough, moment, record_of
+from benchmarks.target.watching import (
+    Moment,
+    Observed,
+    evaluation_seconds,
+    has_seen_enough,
+    moment,
+    record_of,
+    sampling_seconds,
+)
 from tests.benchmarks.target.records import make_record
 
 HEADER = make_record().header
@@ -93,3 +101,25 @@ def test_a_run_has_seen_enough_after_three_evaluations_over_the_target_in_a_row(
     assert not has_seen_enough([0.61, 0.62, 0.59], 0.6)
     assert not has_seen_enough([0.61, 0.62], 0.6)
     assert not has_seen_enough([0.61, 0.62, 0.63], None)
+
+
+def test_sampling_is_counted_by_pilots_and_commits_alone() -> None:
+    busy: dict[str, object] = {"attempts": 9, "open": {"in_flight": 1, "held": 3}}
+    idle: dict[str, object] = {"attempts": 9, "open": {"in_flight": 0, "held": 3}}
+    moments = (
+        moment({"stages": {"commit": busy}}, 0.0),
+        moment({"stages": {"commit": idle, "eval": busy}}, 2.0),
+        moment({"stages": {"commit": idle}}, 5.0),
+    )
+    assert sampling_seconds(moments, 0.0, 5.0) == 2.0
+
+
+def test_a_step_knows_its_parts() -> None:
+    moments = tuple(
+        Moment(at=1000.0 + 10 * place, evaluated=0, evaluating=False, sampling=place == 0, scheduler_cpu_s=0.5 * place)
+        for place in range(5)
+    )
+    evaluation = _evaluation(1, 0, 0.4, 990.0)
+    parts = record_of(HEADER, _observed(evaluation, moments=moments), reached_target=False).versions[1].parts
+    assert parts["generation"] == 10.0
+    assert parts["scheduler"] == 2.0
