@@ -15,10 +15,17 @@ from benchmarks.target import settings
 
 Seeds = Annotated[int, typer.Option(help="Seeds of each side.", min=1, max=4)]
 Minutes = Annotated[float | None, typer.Option(help="Start no new run after this many minutes.")]
+TrlMinutes = Annotated[float, typer.Option(min=1.0, help="Cut each of TRL's runs after so much training; kept so.")]
 _QUICK_STEPS = 2
 
 
-def main(quick: Quick = False, as_json: AsJson = False, seeds: Seeds = 1, minutes: Minutes = None) -> None:
+def main(
+    quick: Quick = False,
+    as_json: AsJson = False,
+    seeds: Seeds = 1,
+    minutes: Minutes = None,
+    trl_minutes: TrlMinutes = 180.0,
+) -> None:
     """Make the runs that have no record yet, and say what all of them say: hours, most of them TRL's."""
     planned = runs(settings.load(), seeds)
 
@@ -28,6 +35,7 @@ def main(quick: Quick = False, as_json: AsJson = False, seeds: Seeds = 1, minute
             results=folder / "results" if quick else RESULTS,
             folder=folder,
             minutes=minutes,
+            trl_minutes=trl_minutes,
             say=say,
         )
         return await comparison.measure()

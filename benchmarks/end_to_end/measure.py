@@ -39,6 +39,8 @@ class Comparison:
     """For what TRL writes; not kept."""
     minutes: float | None
     """No new run is started after this many."""
+    trl_minutes: float
+    """Of training, for each of TRL's runs: one that is cut there bounds the ratio from below."""
     say: Say
     _began: float = field(default_factory=time.monotonic)
 
@@ -71,7 +73,7 @@ class Comparison:
         generator = await self._fastest(run)
         enough, begun = targets.load()[run.pool].highest, datetime.now(UTC)
         self.say(f"TRL: seed {run.seed}, generating with `{generator}`")
-        job = job_of(run, model_folder(), self.folder, generator=generator, enough=enough)
+        job = job_of(run, model_folder(), self.folder, generator=generator, enough=enough, minutes=self.trl_minutes)
         lines = await self._worked_off(job)
         header = header_of(origin(f"benchmarks.{COMPARISON}"), run, begun, server_dtype=run.dtype)
         record.write(record_of(_as_asked(header, job), lines), run.path(self.results))
@@ -80,7 +82,8 @@ class Comparison:
         """The generator that makes most tokens a second; each is timed once for all runs."""
         timed = {line.generator for line in self._timed()}
         for name in GENERATORS if not timed else ():
-            job = job_of(replace(run, budget_rollouts=0), model_folder(), self.folder, generator=name, enough=None)
+            untrained, minutes = replace(run, budget_rollouts=0), self.trl_minutes
+            job = job_of(untrained, model_folder(), self.folder, generator=name, enough=None, minutes=minutes)
             try:
                 (line,) = await self._worked_off(job)
             except LearnerError as error:

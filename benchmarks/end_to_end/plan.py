@@ -26,7 +26,6 @@ GENERATORS = ("generate", "continuous")
 """Those of TRL that need no GPU: transformers' generate on the whole batch, and its continuous batching."""
 _MICRO = 16
 """Rows of one of TRL's micro-batches: of 64 rows of this pool, 4 and 16 at a time take as long, 64 half again."""
-_LONGEST_MINUTES = 180.0
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,8 +100,8 @@ def quick(planned: Sequence[PlannedRun], num_steps: int) -> list[PlannedRun]:
     ]
 
 
-def job_of(run: PlannedRun, model: Path, folder: Path, *, generator: str, enough: float | None) -> Job:
-    """What TRL is asked for, given the run of ours that it is like."""
+def job_of(run: PlannedRun, model: Path, folder: Path, *, generator: str, enough: float | None, minutes: float) -> Job:
+    """What TRL is asked for, given the run of ours that it is like: at most `minutes` of training."""
     split, learner = pools.load(run.pool), LearnerSettings.model_fields
     evaluation, sampling = run.request()["evaluation"], run.request()["sampling"]
     assert isinstance(evaluation, dict)
@@ -127,7 +126,7 @@ def job_of(run: PlannedRun, model: Path, folder: Path, *, generator: str, enough
         budget_rollouts=run.budget_rollouts,
         evaluate_every=run.evaluate_every_steps,
         enough=enough,
-        minutes=_LONGEST_MINUTES,
+        minutes=minutes,
         prompts=tuple(Question(text=prompt.text, answer=prompt.answer) for prompt in split.prompts),
         held_out=tuple(
             Task(text=prompt.text, target=evaluation["target"].format(answer=prompt.answer))

@@ -1,6 +1,7 @@
 """The group stream's frames: what was sent arrives, and what is no frame is refused and costs nothing."""
 
 import tracemalloc
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -21,8 +22,9 @@ from scheduler.frames import (
     PackedGroupFrame,
     encode,
     encode_line,
+    encode_parts,
 )
-from tests.factories import make_group
+from tests.factories import make_group, make_rollout
 from tests.mutated import NESTED_MSGPACK, anything
 
 FRAMES: list[Frame] = [
@@ -140,3 +142,25 @@ def test_a_group_that_is_passed_on_unread_arrives_as_if_it_had_been_written_anew
     assert encode(packed(frame)) == encode(frame)
     assert encode_line(packed(frame)) == encode_line(frame)
     assert list(FrameDecoder().feed(encode(packed(frame)))) == [frame]
+
+
+def test_a_token_costs_eight_bytes_on_the_wire_and_a_group_is_never_more_than_twice_in_memory() -> None:
+    num_rollouts, num_tokens = 16, 2048
+    rollout = make_rollout(token_ids=tuple(range(num_tokens)), logprobs=(-0.1,) * num_tokens)
+    group = replace(make_group(), rollouts=(rollout,) * num_rollouts)
+    wire = encode(packed(GroupFrame(step=1, group=group)))
+    assert len(wire) < num_rollouts * (8 * num_tokens + 200)
+
+    tracemalloc.start()
+    [read] = FrameDecoder().feed(wire)
+    held, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # Numbers of Python would take eighty bytes a token: the frame as it came, and the group's own copy of its parts.
+    assert peak < 2.2 * len(wire)
+    assert held < 1.2 * len(wire)
+    assert read == GroupFrame(step=1, group=group)
+
+
+def test_a_group_that_is_passed_on_is_not_copied() -> None:
+    group = pack(make_group())
+    assert any(part is group for part in encode_parts(PackedGroupFrame(step=1, group=group)))

@@ -15,7 +15,7 @@ def test_each_seed_has_every_side_before_the_next() -> None:
 def test_trl_is_asked_for_what_our_grpo_is() -> None:
     ours, peer = RUNS[0], RUNS[2]
     assert ours.request() == peer.request()
-    job = job_of(peer, Path("model"), Path("folder"), generator="generate", enough=0.5)
+    job = job_of(peer, Path("model"), Path("folder"), generator="generate", enough=0.5, minutes=30.0)
     assert (job.groups, job.group_size) == (ours.batch_size, ours.pilots + ours.commits)
     assert (job.budget_rollouts, job.evaluate_every) == (ours.budget_rollouts, ours.evaluate_every_steps)
     assert job.stop == "\n"
