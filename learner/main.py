@@ -74,7 +74,9 @@ def _run(settings: Settings, fault: Fault) -> None:
         # torchrun passes a signal to every rank. Rank 0 heeds it, and needs the others for its last checkpoint.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)
-        assemble_bench(settings, ranks).follow()
+        with ranks.together("load its part"):
+            bench = assemble_bench(settings, ranks)
+        bench.follow()
 
 
 def _lead(settings: Settings, fault: Fault, ranks: "Ranks") -> None:
@@ -83,7 +85,8 @@ def _lead(settings: Settings, fault: Fault, ranks: "Ranks") -> None:
     incarnation = uuid.uuid4().hex[:12]
     work_dir = WorkDir(root=settings.work_dir)
     with work_dir.held():
-        start = assemble(settings, work_dir, incarnation=incarnation, fault=fault, ranks=ranks)
+        with ranks.together("load its part"):
+            start = assemble(settings, work_dir, incarnation=incarnation, fault=fault, ranks=ranks)
         with start.workshop.metrics.serving(settings.metrics_port, settings.metrics_host):
             event_loop.run(_train(settings, start, incarnation))
 

@@ -44,12 +44,11 @@ class Ranks:
             return content
         length = torch.tensor([len(content)])
         dist.broadcast(length, 0)
-        # One byte at least: an empty tensor has no storage to receive into.
-        bytes_N = torch.frombuffer(bytearray(content or b"\0"), dtype=torch.uint8) if self.leads else None
-        if bytes_N is None:
-            bytes_N = torch.empty(max(int(length), 1), dtype=torch.uint8)
-        dist.broadcast(bytes_N, 0)
-        return bytes_N.numpy().tobytes()[: int(length)]
+        if not length:
+            return b""
+        heard = bytearray(content if self.leads else int(length))
+        dist.broadcast(torch.frombuffer(heard, dtype=torch.uint8), 0)
+        return bytes(heard)
 
     def total(self, values: Sequence[float]) -> list[float]:
         """Each value summed over all ranks, the same bits on all of them."""

@@ -112,7 +112,7 @@ class Settings(BaseSettings):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute; auto takes a GPU where there is one."""
     rank_timeout_s: float = Field(default=1800.0, gt=0)
-    """Under torchrun, how long one rank waits for another before all give up; no part of a step may take as long."""
+    """Under torchrun, how long one rank waits for another before all give up; no checkpoint may take as long."""
     num_threads: int = Field(default=1, ge=1)
     """Threads torch may use on a CPU; leave cores to a server on the same machine."""
     seed: int = Field(default=0, ge=0)

@@ -11,9 +11,12 @@ from safetensors.torch import save_file
 
 from learner.broadcast import Broadcaster
 from learner.buckets import stretches
-from learner.model_files import WEIGHTS
+from learner.model_files import WEIGHTS, CompanionFiles, load_model, send_model, write_model
+from learner.ranks import Ranks
+from learner.sharding import shard
 from scheduler.core.broadcast import BroadcastBackend, BroadcastOrder
 from scheduler.core.errors import ServerUnavailable, StaleIncarnation
+from tests.learner.launch import on_ranks
 from tests.learner.peers import Peer
 from tests.learner.scripted_orders import ScriptedOrders
 
@@ -169,3 +172,37 @@ async def test_a_learner_that_was_replaced_stops_broadcasting() -> None:
     broadcaster = Broadcaster(link, incarnation="i", backend=BroadcastBackend.GLOO, address="127.0.0.1")
     async with asyncio.timeout(30):
         await broadcaster.run()
+
+
+async def one_round(weights: Path) -> list[bytes]:
+    """What a server gets of these weights."""
+    link = ScriptedOrders()
+    async with broadcasting(link) as broadcaster:
+        await broadcaster.offer(weights)
+        order = order_of(weights, world_size=2)
+        link.orders.put_nowait(order)
+        place = await link.met.get()
+        peer = Peer(place, order, rank=1, sizes=[cut.num_bytes for cut in stretches(weights, BUCKET_BYTES)])
+        assert await ended(peer)
+        link.over.set()
+    return peer.taken
+
+
+def broadcast_of_shards(ranks: Ranks, checkpoint: Path, folder: Path) -> list[bytes]:
+    """Rank 0 publishes and broadcasts, in a group of its own beside that of the ranks."""
+    model = load_model(checkpoint, torch.device("cpu"))
+    assert ranks.mesh is not None
+    shard(model, ranks.mesh, autocast=torch.float32)
+    taken: list[bytes] = []
+    if ranks.leads:
+        write_model(model, CompanionFiles.read(checkpoint), folder, dtype=torch.float32, ranks=ranks)
+        taken = asyncio.run(one_round(folder))
+    else:
+        send_model(model, dtype=torch.float32)
+    ranks.meet()
+    return taken
+
+
+def test_a_policy_in_shards_is_broadcast_as_one_in_a_piece(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    expected = [bytes(cut.read(tiny_checkpoint)) for cut in stretches(tiny_checkpoint, BUCKET_BYTES)]
+    assert on_ranks(2, broadcast_of_shards, tiny_checkpoint, tmp_path / "weights") == [expected, []]
