@@ -230,13 +230,13 @@ def read_completion(request: GenerateRequest, body: bytes) -> Completion:
     finish = _finish_reason(request.rid, meta)
     logprobs = _logprobs(request.rid, generated.output_ids, meta.output_token_logprobs)
     try:
-        token_ids = TokenIds.of(generated.output_ids)
+        token_ids, packed = TokenIds.of(generated.output_ids), Logprobs.of(logprobs)
     except OverflowError as exc:
-        raise ServerUnavailable(f"attempt {request.rid} has token ids of more than 32 bits") from exc
+        raise ServerUnavailable(f"attempt {request.rid}: token ids or log-probs that make no sense: {exc}") from exc
     return Completion(
         rid=request.rid,
         token_ids=token_ids,
-        logprobs=Logprobs.of(logprobs),
+        logprobs=packed,
         text=generated.text,
         finish_reason=finish,
         prompt_tokens=meta.prompt_tokens or len(request.input_ids),

@@ -1,9 +1,9 @@
 """The learner's part in broadcasts of weights: it offers, and sends when it is ordered to.
 
 Owns: the dialogue with the scheduler, one round at a time. Never calls a server. Invariants: it listens before it asks
-for an order, so that nobody is told to join a learner that is not there; when the scheduler says that a round is over,
-or says nothing any more, the group is dropped, which frees whoever still waits in it; nothing that goes wrong here ends
-the training: servers that get no weights this way load them from disk.
+for an order, and leaves once a round is over, so that nobody is told to join a learner that is not there; when the
+scheduler says that a round is over, or says nothing any more, the group is dropped, which frees whoever still waits in
+it; nothing that goes wrong here ends the training: servers that get no weights this way load them from disk.
 """
 
 import asyncio
@@ -79,7 +79,7 @@ class Broadcaster:
     async def run(self) -> None:
         """Consumes: orders. Produces: broadcasts. Waits for: the scheduler. Unblocked by: an order, the end of a round.
 
-        Returns when another learner has taken the run.
+        Returns when another learner has taken the run. Cancelled in a round, it ends with that round.
         """
         while True:
             try:
@@ -97,11 +97,39 @@ class Broadcaster:
         rank_zero = RankZero(self._address, self._port, self._backend)
         try:
             rendezvous = Rendezvous(address=self._address, port=rank_zero.port)
-            while (order := await self._next_order(rendezvous)) is None:
+            while (order := await self._ordered(rendezvous, rank_zero)) is None:
                 pass
-            return await self._carry_out(order, rank_zero)
+            return await self._seen_through(order, rank_zero)
         finally:
             rank_zero.close()
+
+    async def _ordered(self, rendezvous: Rendezvous, rank_zero: RankZero) -> BroadcastOrder | None:
+        """The next order. Cancelled, it carries out one that is on its way already, and then gives way."""
+        asking = asyncio.ensure_future(self._next_order(rendezvous))
+        try:
+            return await asyncio.shield(asking)
+        except asyncio.CancelledError:
+            await asyncio.wait({asking}, timeout=self._settle_s)
+            if asking.cancel() or asking.exception() is not None:
+                raise
+            if (order := asking.result()) is not None:
+                await self._seen_through(order, rank_zero)
+            raise
+
+    async def _seen_through(self, order: BroadcastOrder, rank_zero: RankZero) -> str:
+        """Carry out an order, also when cancelled meanwhile.
+
+        A server that is told to join a learner that has left does nothing else until torch gives up, after minutes.
+        """
+        carrying = asyncio.ensure_future(self._carry_out(order, rank_zero))
+        try:
+            return await asyncio.shield(carrying)
+        except asyncio.CancelledError:
+            await asyncio.wait({carrying}, timeout=order.join_s + order.step_s)
+            if not carrying.cancel():
+                # Looked at, so that it is not reported as lost.
+                carrying.exception()
+            raise
 
     async def _next_order(self, rendezvous: Rendezvous) -> BroadcastOrder | None:
         if self._offer is not None:

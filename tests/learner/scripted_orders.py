@@ -14,12 +14,15 @@ class ScriptedOrders:
     offers: list[BroadcastOffer] = field(default_factory=list)
     met: asyncio.Queue[Rendezvous] = field(default_factory=asyncio.Queue)
     """Where the learner listened when an order was taken."""
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once the learner has asked for an order."""
     over: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def offer_broadcast(self, *, incarnation: str, offer: BroadcastOffer) -> None:
         self.offers.append(offer)
 
     async def broadcast_order(self, *, incarnation: str, rendezvous: Rendezvous) -> BroadcastOrder | None:
+        self.asked.set()
         order = await self.orders.get()
         if isinstance(order, Exception):
             raise order

@@ -23,9 +23,8 @@ from tests.learner.scripted_orders import ScriptedOrders
 BUCKET_BYTES = 40_000
 
 
-@asynccontextmanager
-async def broadcasting(link: ScriptedOrders, *, settle_s: float = 0.1) -> AsyncIterator[Broadcaster]:
-    broadcaster = Broadcaster(
+def a_broadcaster(link: ScriptedOrders, *, settle_s: float) -> Broadcaster:
+    return Broadcaster(
         link,
         incarnation="i",
         backend=BroadcastBackend.GLOO,
@@ -34,10 +33,17 @@ async def broadcasting(link: ScriptedOrders, *, settle_s: float = 0.1) -> AsyncI
         retry_s=0.0,
         settle_s=settle_s,
     )
+
+
+@asynccontextmanager
+async def broadcasting(link: ScriptedOrders, *, settle_s: float = 0.1) -> AsyncIterator[Broadcaster]:
+    broadcaster = a_broadcaster(link, settle_s=settle_s)
     running = asyncio.create_task(broadcaster.run())
     try:
         yield broadcaster
     finally:
+        # A learner that leaves sees its round through.
+        link.over.set()
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
 
@@ -92,6 +98,45 @@ async def test_who_waits_in_a_round_is_freed_when_the_scheduler_ends_it(
         # "Closed" or "reset", whichever the kernel tells it first.
         assert peer.failure
         assert len(peer.taken) == len(sizes)
+
+
+@pytest.mark.parametrize("is_told", [True, False], ids=["it is in a round", "the order is on its way"])
+async def test_a_learner_that_leaves_sees_its_round_through(
+    tiny_checkpoint: Path, sizes: list[int], is_told: bool
+) -> None:
+    link, order = ScriptedOrders(), order_of(tiny_checkpoint, world_size=2)
+    broadcaster = a_broadcaster(link, settle_s=20.0)
+    running = asyncio.create_task(broadcaster.run())
+    await link.asked.wait()
+    if is_told:
+        link.orders.put_nowait(order)
+        place = await link.met.get()
+        await asyncio.sleep(0)
+        running.cancel()
+    else:
+        running.cancel()
+        await asyncio.sleep(0)
+        link.orders.put_nowait(order)
+        place = await link.met.get()
+    # Only now does a server come that was told to join.
+    peer = Peer(place, order, rank=1, sizes=sizes)
+    assert await ended(peer)
+    assert not peer.failure
+    assert len(peer.taken) == len(sizes)
+    assert not running.done()
+    link.over.set()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert broadcaster.num_sent == 1
+
+
+async def test_a_learner_that_nobody_has_told_anything_leaves_when_it_is_told_to() -> None:
+    link = ScriptedOrders()
+    running = asyncio.create_task(a_broadcaster(link, settle_s=0.0).run())
+    await link.asked.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
 
 
 async def test_a_round_that_is_over_before_the_learner_knows_of_the_last_bucket_was_sent(

@@ -24,7 +24,7 @@ from scheduler.core.errors import Conflict, InvalidInput, StaleIncarnation
 from scheduler.engine.assembly import EngineSettings
 from scheduler.engine.delivery import DeliverySettings
 from scheduler.fleet import Fleet
-from scheduler.frames import NDJSON, BatchFrame, FinalFrame, GroupFrame
+from scheduler.frames import FORMAT, NDJSON, BatchFrame, FinalFrame, GroupFrame
 from scheduler.learner_link import LearnerLink
 from scheduler.rewards.pool import RewardPool
 from scheduler.service import Service
@@ -176,7 +176,7 @@ async def test_people_read_the_stream_as_lines(site: Site) -> None:
                 envelope = json.loads(line)
                 if "batch" in envelope:
                     break
-    assert (envelope["format"], envelope["batch"]["step"]) == (1, 1)
+    assert (envelope["format"], envelope["batch"]["step"]) == (FORMAT, 1)
 
 
 async def test_weights_have_to_be_where_servers_can_read_them(site: Site) -> None:

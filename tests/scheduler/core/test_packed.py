@@ -71,7 +71,7 @@ def test_a_number_that_does_not_fit_is_no_token_id() -> None:
         ),
         (
             {"token_ids": [2**31], "logprobs": b""},
-            "neither bytes nor a list of such numbers: .*out of bounds",
+            "neither bytes nor a list of such numbers: a number of more than 32 bits",
         ),
         ({"token_ids": "12", "logprobs": b""}, "TokenIds is neither bytes nor a list of such numbers"),
     ],
