@@ -15,7 +15,7 @@ def main(quick: Quick = False, as_json: AsJson = False) -> None:
     shape = Shape(groups=1, rollouts=4, prompt_tokens=16, completion_tokens=8) if quick else Shape()
 
     async def work(folder: Path, say: Say) -> Findings:
-        return await measure(folder, say, shape=shape, steps=1 if quick else 3)
+        return await measure(folder, say, shape=shape, steps=1 if quick else 2)
 
     measured("learner_step", work, draw, as_json=as_json, keep=not quick)
 

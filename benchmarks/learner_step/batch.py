@@ -18,7 +18,7 @@ _VOCABULARY = 49_000
 class Shape(msgspec.Struct, frozen=True, kw_only=True):
     """How large a batch is."""
 
-    groups: int = 4
+    groups: int = 2
     rollouts: int = 16
     prompt_tokens: int = 96
     """Mean; each prompt has from half of it to one and a half."""
