@@ -105,6 +105,10 @@ async def _course(stack: Stack, steps: int, folder: Path) -> None:
             await _take(browser, stack.url, folder)
 
 
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+
+
 async def _main(steps: int, folder: Path, scratch: Path) -> None:
     with (scratch / "screenshots.log").open("w") as log:
         logs.configure("INFO", log)
@@ -117,7 +121,7 @@ async def _main(steps: int, folder: Path, scratch: Path) -> None:
             scheduler_settings={"MAX_IN_FLIGHT": "256", "LEASE_TTL_S": "30", "DRAIN_S": "30"},
             learner_settings=settings,
         )
-        stack = Stack(plan, say=lambda line: sys.stderr.write(f"{line}\n"))
+        stack = Stack(plan, say=_say)
         running = asyncio.create_task(stack.run())
         course = asyncio.create_task(_course(stack, steps, folder))
         # The course ends by itself; the stack only ends by failing.

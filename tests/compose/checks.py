@@ -50,7 +50,7 @@ def prometheus_saw_it(scraper: Scraper) -> None:
     """All three kinds of process were scraped, every rule is well, and what the dashboards show is there."""
     for job in SCRAPED:
         assert scraper.number(f'max(max_over_time(up{{job="{job}"}}[1h]))') == 1, scraper.targets()
-    ill = [rule["name"] for rule in scraper.rules() if rule["health"] != "ok"]
+    ill = [rule.name for rule in scraper.rules() if rule.health != "ok"]
     assert not ill, ill
     empty = [name for name in FILLED if not scraper.ask(f"count(count_over_time({name}[1h])) > 0")]
     assert not empty, empty

@@ -1,7 +1,7 @@
 """Weights by broadcast: joining, taking buckets and leaving, on both servers, from a learner of ours."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -35,19 +35,18 @@ class Learner:
         self._sent: list[Stretch] = list(self.cut[:num_buckets])
         self.close, self.port, self._lead = self._start()
 
-    def _start(self) -> tuple[Callable[[], None], int, Callable[[], "asyncio.Future[object]"]]:
+    def _start(self) -> tuple[Callable[[], None], int, Callable[[], Awaitable[object]]]:
         contents = [stretch.read(self._server.new) for stretch in self._sent]
         if self._server.fake is not None:
             leader = Leader(self._server.fake.weight_groups.air)
             buckets = [bytes(content) for content in contents]
-            return leader.close, 29600, lambda: asyncio.ensure_future(leader.lead(self.order, buckets))
+            return leader.close, 29600, lambda: leader.lead(self.order, buckets)
         rank_zero = RankZero("127.0.0.1", 0, BroadcastBackend.GLOO)
-        lead = lambda: asyncio.ensure_future(asyncio.to_thread(rank_zero.lead, self.order, contents))  # noqa: E731
-        return rank_zero.close, rank_zero.port, lead
+        return rank_zero.close, rank_zero.port, lambda: asyncio.to_thread(rank_zero.lead, self.order, contents)
 
     async def join(self) -> "asyncio.Future[object]":
         """Have the server join; the learner leads from then on."""
-        leading = self._lead()
+        leading = asyncio.ensure_future(self._lead())
         await self._server.client.join_weight_group(
             self.order.group,
             Rendezvous(address="127.0.0.1", port=self.port),

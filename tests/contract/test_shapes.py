@@ -77,6 +77,8 @@ async def test_an_unknown_sampling_field_is_named(server: Subject) -> None:
     """The fields that it then names as known differ from one SGLang to the next."""
     call = recorded("12_err_unknown_sampling_field")
     _, body = await replayed(server, call)
+    assert isinstance(body, dict)
+    assert isinstance(call.response, dict)
     told, expected = (str(text).partition(", expected one of")[0] for text in (body["error"], call.response["error"]))
     assert told == expected
 

@@ -10,8 +10,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import httpx
+import msgspec
 import yaml
 
 from deploy.prometheus.install import Prometheus
@@ -22,6 +24,8 @@ INTERVAL_S = 1
 DEADLINE_S = 60.0
 _POLL_S = 0.05
 
+Answer = TypeVar("Answer")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
@@ -29,6 +33,36 @@ class Series:
 
     labels: Mapping[str, str]
     value: float
+
+
+class Rule(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A rule as Prometheus tells it."""
+
+    name: str
+    health: str
+    last_error: str = ""
+
+
+class _Group(msgspec.Struct, frozen=True, kw_only=True):
+    """Of rules."""
+
+    rules: list[Rule]
+
+
+class _Sample(msgspec.Struct, frozen=True, kw_only=True):
+    """A series in an answer."""
+
+    metric: dict[str, str]
+    value: tuple[float, str]
+    """The moment, and the number as text, which may be NaN."""
+
+
+class _Target(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What is scraped."""
+
+    labels: dict[str, str]
+    scrape_url: str
+    last_error: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,14 +73,15 @@ class Scraper:
 
     def ask(self, expr: str, *, at: float | None = None) -> list[Series]:
         """The series that an expression gives now, or at a moment; raises AssertionError for one it refuses."""
-        found = self._get("/api/v1/query", {"query": expr} | ({} if at is None else {"time": repr(at)}))
+        parameters = {"query": expr} | ({} if at is None else {"time": repr(at)})
+        found = self._get("/api/v1/query", parameters, dict[str, object])
         assert found["resultType"] == "vector", found
         return [
             Series(
-                labels={name: value for name, value in series["metric"].items() if name != "__name__"},
-                value=float(series["value"][1]),
+                labels={name: value for name, value in series.metric.items() if name != "__name__"},
+                value=float(series.value[1]),
             )
-            for series in found["result"]
+            for series in msgspec.convert(found["result"], list[_Sample])
         ]
 
     def number(self, expr: str, *, at: float | None = None) -> float:
@@ -57,25 +92,27 @@ class Scraper:
 
     def label_values(self, label: str, selector: str) -> list[str]:
         """What Grafana's label_values() offers."""
-        return [str(value) for value in self._get(f"/api/v1/label/{label}/values", {"match[]": selector})]
+        return self._get(f"/api/v1/label/{label}/values", {"match[]": selector}, list[str])
 
-    def rules(self) -> list[Mapping[str, str]]:
+    def rules(self) -> list[Rule]:
         """Every rule with its health."""
-        return [rule for group in self._get("/api/v1/rules", {})["groups"] for rule in group["rules"]]
+        found = self._get("/api/v1/rules", {}, dict[str, list[_Group]])
+        return [rule for group in found["groups"] for rule in group.rules]
 
     def targets(self) -> Mapping[str, str]:
         """The health of every target, by job and address, with what is wrong."""
-        targets = self._get("/api/v1/targets", {})["activeTargets"]
-        return {f"{target['labels']['job']} {target['scrapeUrl']}": target["lastError"] for target in targets}
+        found = self._get("/api/v1/targets", {}, dict[str, object])
+        targets = msgspec.convert(found["activeTargets"], list[_Target])
+        return {f"{target.labels['job']} {target.scrape_url}": target.last_error for target in targets}
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Ask until the condition holds."""
         await polled(lambda: asyncio.to_thread(condition))
 
-    def _get(self, path: str, parameters: Mapping[str, str]) -> object:
+    def _get(self, path: str, parameters: Mapping[str, str], kind: type[Answer]) -> Answer:
         answer = self.http.get(path, params=dict(parameters)).json()
         assert answer["status"] == "success", answer
-        return answer["data"]
+        return msgspec.convert(answer["data"], kind)
 
 
 async def polled(condition: Callable[[], Awaitable[bool]]) -> None:

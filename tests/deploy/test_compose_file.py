@@ -55,7 +55,7 @@ def test_every_variable_is_a_setting_of_ours(services: Mapping[str, Mapping[str,
 def test_the_servers_are_started_as_up_starts_them(services: Mapping[str, Mapping[str, object]]) -> None:
     def flags(argv: list[str]) -> set[tuple[str, str]]:
         joined = re.sub(r" (?!--)", "=", " ".join(argv))
-        return {each.partition("=")[::2] for each in joined.split()}  # type: ignore[misc]
+        return {each.partition("=")[::2] for each in joined.split()}
 
     for service, device, dtype in (("sglang-cpu", Device.CPU, "float32"), ("sglang-gpu", Device.CUDA, "bfloat16")):
         model = (ROOT / "unused").with_name("m")

@@ -2,7 +2,6 @@
 
 import math
 import re
-from collections.abc import Iterator
 
 import pytest
 import yaml
@@ -25,10 +24,9 @@ def filled(expr: str) -> str:
     return sent
 
 
-def legends(legend: str, found: list[Series]) -> Iterator[str]:
-    """What is written beside each series; raises KeyError for a label that it does not have."""
-    for series in found:
-        yield re.sub(r"{{(\w+)}}", lambda name, series=series: series.labels[name[1]], legend)
+def written_beside(series: Series, legend: str) -> str:
+    """Raises KeyError for a label that the series does not have."""
+    return re.sub(r"{{(\w+)}}", lambda name: series.labels[name[1]], legend)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +38,7 @@ def test_a_panel_has_data_and_a_legend_of_its_own_for_each_series(watched: Watch
         found = watched.scraper.ask(filled(query.expr), at=watched.at)
         assert found, query.expr
         assert not all(math.isnan(series.value) for series in found), query.expr
-        told += legends(query.legend, found)
+        told += [written_beside(series, query.legend) for series in found]
     assert len(told) == len(set(told)), told
 
 
@@ -55,7 +53,7 @@ def test_a_recording_rule_has_recorded_numbers(watched: WatchedRun, rule: dict[s
 def test_every_rule_and_alert_can_be_evaluated(watched: WatchedRun) -> None:
     rules = watched.scraper.rules()
     assert len(rules) > len(RECORDED)
-    assert [(rule["name"], rule.get("lastError")) for rule in rules if rule["health"] != "ok"] == []
+    assert [(rule.name, rule.last_error) for rule in rules if rule.health != "ok"] == []
 
 
 def test_no_alert_fires_over_a_run_that_goes_well(watched: WatchedRun) -> None:

@@ -93,7 +93,11 @@ async def watch(programs: Prometheus, redis_url: str, folder: Path) -> AsyncIter
             api = await run_time.enter_async_context(listening(create_app(rig.service, tokens=tokens)))
             servers = [await run_time.enter_async_context(listening(create_fake(fake))) for fake in rig.fakes]
             run_time.enter_context(metrics.serving(port))
-            targets = {"scheduler": [_address(api)], "learner": [f"127.0.0.1:{port}"], "sglang": map(_address, servers)}
+            targets = {
+                "scheduler": [_address(api)],
+                "learner": [f"127.0.0.1:{port}"],
+                "sglang": [*map(_address, servers)],
+            }
             scraper = await stack.enter_async_context(scraping(programs, folder, targets=targets, token=token))
             at = await _train(rig, metrics, scraper)
             spent = (await rig.ended()).ledger.spent_rollouts

@@ -1,7 +1,7 @@
 """A learner of several ranks under torchrun, beside a scheduler and a fake server, all of them processes."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import psutil
@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 
 from scheduler.child import Child, ChildFailed
+from scheduler.cli.answers import Run
 from scheduler.ports import free_port
 from tests.e2e.books import Books, learner_book
 from tests.e2e.local_service import LocalService, started
@@ -47,6 +48,10 @@ async def service(tmp_path: Path) -> AsyncIterator[LocalService]:
         await asyncio.gather(serving, return_exceptions=True)
 
 
+def has_reached(version: int) -> Callable[[Run], bool]:
+    return lambda run: run.version >= version
+
+
 async def submitted(service: LocalService, num_steps: int) -> str:
     return await service.submit(
         max_steps=num_steps, batch_size=GROUPS, max_staleness=100, budget={"rollouts": 200 * num_steps}
@@ -64,9 +69,16 @@ async def check(service: LocalService, run_id: str, num_steps: int) -> None:
     assert trained == learner_book(service.run_folder(run_id))
 
 
+def torchrun_of(learner: Child) -> psutil.Process:
+    """The parent of its ranks."""
+    # Without a pid psutil would take this very process, and a strike would hit the tests.
+    assert learner.pid is not None
+    return psutil.Process(learner.pid)
+
+
 def ranks_of(learner: Child) -> dict[str, psutil.Process]:
-    """Its processes by their rank; torchrun is their parent."""
-    processes = psutil.Process(learner.pid).children(recursive=True)
+    """Its processes by their rank."""
+    processes = torchrun_of(learner).children(recursive=True)
     return {process.environ()["RANK"]: process for process in processes if "RANK" in process.environ()}
 
 
@@ -76,20 +88,23 @@ async def test_two_ranks_train_a_run_to_its_end_and_its_books_close(service: Loc
     await check(service, run_id, 4)
 
 
+STRIKES: tuple[Callable[[Child], None], ...] = (
+    lambda learner: ranks_of(learner)["1"].kill(),
+    lambda learner: torchrun_of(learner).kill(),
+    lambda learner: torchrun_of(learner).terminate(),
+)
+
+
 async def test_whatever_is_killed_takes_all_ranks_with_it_and_one_goes_on_where_two_were_stopped(
     service: LocalService,
 ) -> None:
     run_id = await submitted(service, NUM_STEPS)
-    for strike in (
-        lambda learner: ranks_of(learner)["1"].kill(),
-        lambda learner: psutil.Process(learner.pid).kill(),
-        lambda learner: psutil.Process(learner.pid).terminate(),
-    ):
+    for strike in STRIKES:
         before = await service.until(run_id, lambda run: True)
         learner = service.learner(run_id, num_ranks=2)
         life = asyncio.create_task(learner.run())
         # Its first version is of the weights that it begins with, the next of a step.
-        await service.until(run_id, lambda run, version=before.version: run.version >= version + 2)
+        await service.until(run_id, has_reached(before.version + 2))
         ranks = list(ranks_of(learner).values())
         assert len(ranks) == 2
         strike(learner)

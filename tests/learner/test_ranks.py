@@ -53,7 +53,7 @@ def test_a_rank_that_dies_ends_the_others_with_an_error_that_says_what_to_do() -
     assert "resumes from its last checkpoint" in left.text
 
 
-def hears_nothing(ranks: Ranks, fifo: Path) -> str:
+def hears_nothing(ranks: Ranks, fifo: Path) -> None:
     """Rank 0 lives and is silent until the other has given up."""
     if ranks.leads:
         fifo.read_text()

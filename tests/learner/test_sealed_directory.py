@@ -6,10 +6,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from learner.safetensors_header import TensorEntry
 from learner.sealed_directory import (
     MANIFEST,
     UNFINISHED,
-    TensorEntry,
     discard_unfinished,
     read_manifest,
     sealing,

@@ -1,8 +1,8 @@
 """A session trains each group once, reports only what is on disk, and can be taken over by its successor."""
 
 import asyncio
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -237,11 +237,13 @@ async def test_a_session_that_waits_for_groups_still_speaks_to_the_other_ranks(b
     class CountedLead(Lead):
         waits = 0
 
-        def giving(self, order: Order) -> AbstractContextManager[None]:
+        @contextmanager
+        def giving(self, order: Order) -> Iterator[None]:
             self.waits += isinstance(order, Wait)
             if self.waits == 3:
                 loop.call_soon_threadsafe(session.request_stop)
-            return super().giving(order)
+            with super().giving(order):
+                yield
 
     loop = asyncio.get_running_loop()
     _, start = begin(ScriptedLink({}))

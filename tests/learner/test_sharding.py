@@ -105,7 +105,7 @@ def test_no_rank_holds_more_than_its_part_of_the_weights(on_many: list[dict[str,
 
 def narrow(ranks: Ranks, checkpoint: Path | None) -> tuple[StepReport, set[torch.dtype]]:
     """A step in bfloat16 of the tiny Llama, or of a GPT-2, whose norms take no other type than their input's."""
-    model = exact_policy().float() if checkpoint is None else load_model(checkpoint, torch.device("cpu"))
+    model = exact_policy().float() if checkpoint is None else load_model(checkpoint, torch.device("cpu"))  # type: ignore[no-untyped-call]  # transformers gives it no types
     if ranks.mesh is not None:
         shard(model, ranks.mesh, autocast=torch.bfloat16)
     trainer = Trainer(

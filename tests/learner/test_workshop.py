@@ -25,7 +25,7 @@ from tests.learner.launch import Failed, on_ranks, outcomes_on_ranks
 from tests.learner.random_groups import random_group
 from tests.learner.scripted_link import ScriptedLink
 
-CLOSE = {"rtol": 1e-4, "atol": 1e-6}
+RTOL, ATOL = 1e-4, 1e-6
 """Of weights in float32 after steps of 1e-4: AdamW divides a gradient by its own size, so that where it is next to zero
 the last digits of a sum decide how far a weight moves."""
 
@@ -90,8 +90,7 @@ def final_tensors(folder: Path) -> dict[str, Tensor]:
 
 def assert_same(left: dict[str, Tensor], right: dict[str, Tensor]) -> None:
     assert left.keys() == right.keys()
-    for name, tensor in left.items():
-        torch.testing.assert_close(tensor, right[name], **CLOSE, msg=lambda text, name=name: f"{name}: {text}")
+    torch.testing.assert_close(left, right, rtol=RTOL, atol=ATOL)
 
 
 @pytest.fixture(scope="module")

@@ -44,6 +44,11 @@ def _words(log: Path) -> list[str]:
     return log.read_text().split() if log.exists() else []
 
 
+def _log_of(child: Child) -> Path:
+    assert child.log_path is not None
+    return child.log_path
+
+
 async def _logged(log: Path, name: str) -> int:
     """The number a child logs under a name, once it does."""
     async with asyncio.timeout(DEADLINE_S):
@@ -66,7 +71,7 @@ async def _running(child: Child) -> AsyncIterator[int]:
     """A running child's pid; it is cancelled with the block."""
     task = asyncio.create_task(child.run())
     try:
-        yield await _logged(child.log_path, "pid")
+        yield await _logged(_log_of(child), "pid")
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -112,7 +117,7 @@ async def test_an_exit_code_that_is_final_is_not_tried_again(tmp_path: Path) -> 
     child.final_codes = frozenset({3})
     with pytest.raises(ChildFailed, match="ended with code 3"):
         await child.run()
-    assert child.log_path.read_text().count("exits") == 1
+    assert _log_of(child).read_text().count("exits") == 1
 
 
 async def test_deaths_after_steady_lives_are_not_added_up(tmp_path: Path) -> None:
@@ -124,9 +129,9 @@ async def test_deaths_after_steady_lives_are_not_added_up(tmp_path: Path) -> Non
 async def test_its_settings_are_added_to_the_environment(tmp_path: Path) -> None:
     child = _child(tmp_path, "environment", "SAMPLE_SETTING")
     await child.run()
-    assert child.log_path.read_text() == "given\n"
+    assert _log_of(child).read_text() == "given\n"
     await _child(tmp_path, "environment", "PATH").run()
-    assert os.environ["PATH"] in child.log_path.read_text()
+    assert os.environ["PATH"] in _log_of(child).read_text()
 
 
 async def test_a_cancelled_child_stops_in_order(tmp_path: Path) -> None:
@@ -134,7 +139,7 @@ async def test_a_cancelled_child_stops_in_order(tmp_path: Path) -> None:
     async with _running(child) as pid:
         assert _is_alive(pid)
     assert not _is_alive(pid)
-    assert child.log_path.read_text().endswith("stops in order\n")
+    assert _log_of(child).read_text().endswith("stops in order\n")
 
 
 async def test_a_child_that_will_not_stop_is_killed(tmp_path: Path) -> None:
@@ -146,7 +151,7 @@ async def test_a_child_that_will_not_stop_is_killed(tmp_path: Path) -> None:
 async def test_what_a_child_started_goes_with_it(tmp_path: Path) -> None:
     child = _child(tmp_path, "breed")
     async with _running(child):
-        grandchild = await _logged(child.log_path, "child")
+        grandchild = await _logged(_log_of(child), "child")
         assert _is_alive(grandchild)
     await _gone(grandchild)
 

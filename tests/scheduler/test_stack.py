@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -78,6 +79,11 @@ async def _answer(ask: Callable[[], Json]) -> Json:
                 return await asyncio.to_thread(ask)
             except ServerUnavailable:
                 await asyncio.sleep(0.05)
+
+
+def _is_said(said: list[str], *words: str) -> bool:
+    """Whether one line has all of these words."""
+    return any(all(each in line for each in words) for line in said)
 
 
 def _fake(model: Path) -> FakeServer:
@@ -173,7 +179,7 @@ async def test_what_is_killed_is_started_again_and_that_is_said(model_folder: Pa
                 pid = stack.children[name].pid
                 assert pid is not None
                 os.kill(pid, signal.SIGKILL)
-                await polled(lambda name=name: any(f"the {name} was killed by SIGKILL" in line for line in said))
+                await polled(partial(_is_said, said, f"the {name} was killed by SIGKILL"))
             step = await _answer(lambda: client.run("run"))
             await _until(lambda: client.run("run"), lambda run: int(str(run["step"])) > int(str(step["step"])))
     assert [stack.children[name].restarts for name in ("scheduler", "learner-run")] == [[-9], [-9]]
@@ -189,5 +195,5 @@ async def test_a_learner_that_cannot_start_is_given_up_and_stops_nobody_else(
         stack = _stack(model_folder, tmp_path, server, learners=True, port=free_port(), said=said, DEVICE="abacus")
         async with _running(stack) as client:
             await asyncio.to_thread(_submit, client, model_folder)
-            await polled(lambda: any("giving up" in line and "abacus" in line for line in said), DEADLINE_S)
+            await polled(partial(_is_said, said, "giving up", "abacus"), DEADLINE_S)
             await _until(lambda: client.run("run"), lambda run: run["waiting_for"] == "a learner to attach")

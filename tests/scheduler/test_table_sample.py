@@ -35,6 +35,7 @@ async def test_no_more_than_a_bounded_number_of_rows_is_ever_read(redis: Redis) 
     stores, record = await Stores.open(redis), await RunStore(redis).get("run")
     await visit(stores, "a")
     row = await redis.hget(stores.keys.table, "a")
+    assert row is not None
     await redis.hset(stores.keys.table, mapping={f"p{number}": row for number in range(3 * NUM_ROWS)})
     rows, num_rows = await stores.table.some_rows(NUM_ROWS)
     assert (len(rows), num_rows) == (NUM_ROWS, 3 * NUM_ROWS + 1)

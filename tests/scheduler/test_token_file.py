@@ -20,7 +20,7 @@ def test_a_token_is_made_found_and_revoked(tokens: TokenFile) -> None:
     learner, reader = tokens.create("learner", [Scope.LEARN]), tokens.create("grafana", [])
     found = holder(tokens.records(), learner)
     assert found is not None
-    assert (found.name, found.scopes) == ("learner", {Scope.LEARN})
+    assert (found.name, found.scopes) == ("learner", frozenset({Scope.LEARN}))
     tokens.revoke("learner")
     assert holder(tokens.records(), learner) is None
     assert holder(tokens.records(), reader) is not None

@@ -350,7 +350,7 @@ async def test_a_successor_brings_back_the_version_that_an_evaluation_was_measur
         await work.until_live(2)
 
 
-async def pin_and_tell(pusher: WeightPusher, version: int) -> int:
+async def pin_and_tell(pusher: WeightPusher, version: int | None) -> int:
     async with pusher.pinned(version) as pinned:
         return pinned
 

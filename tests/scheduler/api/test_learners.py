@@ -138,6 +138,7 @@ async def test_a_step_is_taken_applied_saved_and_the_run_ends(site: Site) -> Non
     assert weights[0]["spent_tokens"] > weights[1]["spent_tokens"] == 0
     for count, before, versions in ((1, 9, [2]), (9, 2, [1]), (9, 1, [])):
         page = (await site.get(f"/weights?count={count}&before={before}"))["weights"]
+        assert isinstance(page, list)
         assert [record["version"] for record in page] == versions
 
 
@@ -197,7 +198,9 @@ async def test_weights_of_another_model_are_refused_and_the_learner_may_publish_
         body = {"incarnation": "one", "step": 0, "path": str(path), "digest": "d"}
         answer = await site.http.post("/v1/runs/run/weights", json=body)
         assert answer.status_code == status, answer.text
-    assert [each["version"] for each in (await site.get("/weights"))["weights"]] == [1]
+    weights = (await site.get("/weights"))["weights"]
+    assert isinstance(weights, list)
+    assert [record["version"] for record in weights] == [1]
 
 
 async def test_a_cancelled_run_ends_its_stream_with_the_reason(site: Site) -> None:

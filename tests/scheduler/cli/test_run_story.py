@@ -5,7 +5,7 @@ import pytest
 from scheduler.cli import words
 from scheduler.cli.explanation_answers import NewestWeights
 from scheduler.cli.run_story import run_story
-from scheduler.core.course import CourseEvent
+from scheduler.core.course import CourseEvent, Turn
 from scheduler.core.lifecycle import RunState
 from tests.scheduler.cli.told import make_story
 
@@ -50,12 +50,12 @@ def test_a_run_that_has_ended_says_when_and_why() -> None:
 
 def test_learners_schedulers_pauses_and_stalls_are_counted_and_told() -> None:
     course = (
-        CourseEvent(at=1.0, what="scheduler"),
-        CourseEvent(at=2.0, what="learner", who="one", step=0),
-        CourseEvent(at=3.0, what="state", state=RunState.PAUSED, reason="by hand"),
-        CourseEvent(at=8.0, what="state", state=RunState.RUNNING),
-        CourseEvent(at=9.0, what="learner", who="two", step=4, redelivered=3, rolled_back=1),
-        CourseEvent(at=9.5, what="stall", reason="a learner to attach"),
+        CourseEvent(at=1.0, what=Turn.SCHEDULER),
+        CourseEvent(at=2.0, what=Turn.LEARNER, who="one", step=0),
+        CourseEvent(at=3.0, what=Turn.STATE, state=RunState.PAUSED, reason="by hand"),
+        CourseEvent(at=8.0, what=Turn.STATE, state=RunState.RUNNING),
+        CourseEvent(at=9.0, what=Turn.LEARNER, who="two", step=4, redelivered=3, rolled_back=1),
+        CourseEvent(at=9.5, what=Turn.STALL, reason="a learner to attach"),
     )
     told = run_story(make_story(course=course), now=20.0)
     for sentence in (
@@ -69,7 +69,7 @@ def test_learners_schedulers_pauses_and_stalls_are_counted_and_told() -> None:
 
 
 def test_a_pause_that_lasts_is_told_up_to_now() -> None:
-    course = (CourseEvent(at=3.0, what="state", state=RunState.PAUSED, reason="by hand"),)
+    course = (CourseEvent(at=3.0, what=Turn.STATE, state=RunState.PAUSED, reason="by hand"),)
     told = run_story(make_story(state=RunState.PAUSED, course=course), now=63.0)
     assert f"It was paused once: at {words.clock(3.0)} for 1 min 0 s (by hand)." in told
 

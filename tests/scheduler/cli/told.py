@@ -3,7 +3,6 @@
 from scheduler.cli.answers import Event
 from scheduler.cli.explanation_answers import (
     Attempt,
-    CourseEvent,
     Ending,
     NewestWeights,
     OpenVisit,
@@ -11,6 +10,7 @@ from scheduler.cli.explanation_answers import (
     RunExplanation,
     Visit,
 )
+from scheduler.core.course import CourseEvent
 from scheduler.core.lifecycle import PromptState, RunState
 from scheduler.core.types import Stage
 from tests.scheduler.cli.shown import make_ledger, make_prompt, make_run

@@ -237,7 +237,7 @@ def test_careful_demand_fits_its_mean_and_one_deviation_into_the_slots_and_leave
     assert demand <= max(0, pilot_demand(free, 0, pass_rate, cap))
 
     def need(count: int) -> float:
-        return count * pass_rate + (count * pass_rate * (1.0 - pass_rate)) ** 0.5
+        return count * pass_rate + math.sqrt(count * pass_rate * (1.0 - pass_rate))
 
     if free <= 0:
         assert demand == 0

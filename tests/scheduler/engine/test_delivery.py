@@ -77,10 +77,9 @@ async def test_each_version_keeps_what_was_spent_by_then_and_what_its_step_was_l
     for step in (1, 2):
         await desk.make_groups(2)
         await desk.apply(await desk.take(), stats={"loss": 0.5 * step, "grad_norm": math.nan, "kl": -math.inf})
-    kept = reversed(await recent_versions(redis, desk.stores.keys, count=9))
-    # A group is four rollouts of two tokens; before the first step none was made.
-    assert [(record.spent_rollouts, record.spent_tokens) for record in kept] == [(0, 0), (8, 16), (16, 32)]
     kept = await recent_versions(redis, desk.stores.keys, count=9)
+    # A group is four rollouts of two tokens; before the first step none was made.
+    assert [(record.spent_rollouts, record.spent_tokens) for record in kept] == [(16, 32), (8, 16), (0, 0)]
     assert [record.stats for record in kept] == [{"loss": 1.0}, {"loss": 0.5}, {}]
     assert desk.delivery.stats == {"loss": 1.0}
 

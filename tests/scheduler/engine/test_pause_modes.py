@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -64,10 +65,10 @@ async def test_a_learner_names_its_folder_as_it_sees_it_itself(redis: Redis, tmp
         await rig.ready()
         (tmp_path / "next").mkdir()
         (tmp_path / "next" / "model.safetensors").write_bytes(b"next")
-        report = {"incarnation": learner.incarnation, "step": 0, "digest": "d"}
+        publish = partial(rig.service.learner_desk.publish, "run", incarnation=learner.incarnation, step=0, digest="d")
         with pytest.raises(
             InvalidInput, match=r"missing \(PILOTCOMMIT_PATH_MAP gives it for /learner/missing\) is not"
         ):
-            await rig.service.learner_desk.publish("run", path="/learner/missing", **report)
-        await rig.service.learner_desk.publish("run", path="/learner/next", **report)
+            await publish(path="/learner/missing")
+        await publish(path="/learner/next")
         await rig.until(lambda: rig.fakes[0].model_path == str(tmp_path / "next"))

@@ -144,7 +144,8 @@ async def test_a_worker_may_use_only_so_much_cpu_time_for_a_task(pool: RewardPoo
 
 async def test_what_is_in_force_is_known_and_told_once() -> None:
     pool = RewardPool(2, confinement=REQUIRED)
-    assert pool.isolation is None
+    at_first = pool.isolation
+    assert at_first is None
     with capture_logs() as lines:
         await pool.start()
         await pool.close()

@@ -1,11 +1,12 @@
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import pytest
 
 from scheduler.core.errors import InvalidInput
 from scheduler.core.ledger import Outcome
 from scheduler.simulator.account import Account
-from scheduler.simulator.comparison import Match, compare, play
+from scheduler.simulator.comparison import Match, Plan, compare, play
 from scheduler.simulator.pool import PoolName
 from tests.scheduler.simulator.comparisons import make_plan
 
@@ -68,10 +69,12 @@ def test_a_target_that_a_seed_does_not_reach_is_said_so_and_has_no_mean() -> Non
     assert (late.rollouts, late.saving) == (None, None)
 
 
-@pytest.mark.parametrize(("field", "value"), [("seeds", 1), ("num_prompts", 7)])
-def test_a_comparison_without_an_interval_or_without_prompts_is_refused(field: str, value: int) -> None:
+@pytest.mark.parametrize(
+    ("field", "plan"), [("seeds", partial(make_plan, seeds=1)), ("num_prompts", partial(make_plan, num_prompts=7))]
+)
+def test_a_comparison_without_an_interval_or_without_prompts_is_refused(field: str, plan: Callable[..., Plan]) -> None:
     with pytest.raises(InvalidInput, match="below") as refused:
-        make_plan("grpo", **{field: value})
+        plan("grpo")
 
     assert refused.value.field == field
 

@@ -10,7 +10,7 @@ def test_the_interval_is_students() -> None:
 
     assert found.mean == 2.0
     assert found.margin == pytest.approx(4.303 / 3**0.5)
-    assert (found.low, found.high) == (pytest.approx(2.0 - found.margin), pytest.approx(2.0 + found.margin))
+    assert (found.low, found.high) == pytest.approx((2.0 - found.margin, 2.0 + found.margin))
 
 
 def test_about_95_intervals_in_100_hold_the_mean() -> None:

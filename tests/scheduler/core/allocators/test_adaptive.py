@@ -1,6 +1,7 @@
 """Our own rule: what it does with what it knows."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -220,8 +221,9 @@ def test_a_visit_always_ends_within_its_claim(right: int, more: int, price: floa
     ],
 )
 def test_a_parameter_out_of_range_is_refused_by_name(parameter: str, value: float) -> None:
+    change: dict[str, Any] = {parameter: value}
     with pytest.raises(InvalidInput) as refused:
-        replace(RULE, **{parameter: value})
+        replace(RULE, **change)
     assert refused.value.field == f"parameters.{parameter}"
 
 

@@ -116,7 +116,7 @@ def test_the_base_probabilities_follow_the_shares_of_zero_variance(
 ) -> None:
     visits = {Verdict.SKIP: skipped, Verdict.DEFER: deferred, Verdict.COMMIT: committed}
     adapted = RULE.adapted(Experience(step=1, epoch=0, visits=visits))
-    assert (adapted.p_easy, adapted.p_hard) == (pytest.approx(p_easy), pytest.approx(p_hard))
+    assert (adapted.p_easy, adapted.p_hard) == pytest.approx((p_easy, p_hard))
     assert (adapted.largest_group, adapted.step) == (RULE.largest_group, RULE.step)
 
 

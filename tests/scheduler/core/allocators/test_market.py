@@ -39,7 +39,7 @@ def plain_worth(game: Game, a: float, b: float, price: float, count: int, right_
 
         least = max(k, game.smallest_group)
         sizes = {*range(least, game.largest_group, game.pilot_step), max(least, game.largest_group)}
-        options = [value(n) * usefulness(n) - price * (n - k) for n in sizes]
+        options: list[float] = [value(n) * usefulness(n) - price * (n - k) for n in sizes]
         step = game.pilot_step
         if k + step <= game.most_pilots:
             options.append(
