@@ -153,7 +153,7 @@ async def test_what_is_out_of_turn_is_refused_as_recorded(server: Subject, names
 async def test_joining_and_leaving_answer_as_recorded(server: Subject) -> None:
     joined, left = recorded("506_init_group"), recorded("519_destroy_group")
     learner = Learner(server, f"{server.run}-wire")
-    leading = learner._lead()
+    leading = asyncio.ensure_future(learner._lead())
     body = dict(joined.request) if isinstance(joined.request, dict) else {}
     body |= {"master_port": learner.port, "group_name": learner.order.group}
     answer = await server.post(joined.path, body)
