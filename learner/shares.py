@@ -7,7 +7,7 @@ gathers the model and adds up gradients together with all others.
 
 from collections.abc import Sequence
 
-from learner.batch import MixedGroup, Rows, cut, pack, padded_tokens
+from learner.batch import MixedGroup, Rows, cut, pack, padded_tokens, plan
 
 
 def shares(groups: Sequence[MixedGroup], *, num_ranks: int, max_tokens: int) -> list[list[list[Rows]]]:
@@ -18,7 +18,7 @@ def shares(groups: Sequence[MixedGroup], *, num_ranks: int, max_tokens: int) -> 
     has what it would have alone.
     """
     if num_ranks == 1:
-        return [pack([piece for group in groups for piece in cut(group.rows, max_tokens)], max_tokens=max_tokens)]
+        return [plan(groups, max_tokens=max_tokens)]
     equal_share = -(-sum(padded_tokens(group.rows) for group in groups) // num_ranks)
     pieces = [piece for group in groups for piece in cut(group.rows, min(max_tokens, equal_share))]
     dealt: list[list[Rows]] = [[] for _ in range(num_ranks)]

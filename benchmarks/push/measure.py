@@ -15,9 +15,9 @@ from statistics import median
 from typing import TypeVar
 
 from benchmarks.figures import Figure, Sense
+from benchmarks.model import model_folder
 from benchmarks.session import Findings, Say
 from inference.client import ServerClient
-from inference.interpreter import cache_dir
 from inference.protocol import ModelLimits, WeightLabel
 from scheduler.client import Client
 from scheduler.core.errors import InvalidInput, ServerUnavailable
@@ -27,7 +27,6 @@ from scheduler.learner_link import LearnerLink
 from scheduler.stack import Stack, StackPlan
 
 WEIGHTS = "model.safetensors"
-_MODEL = "smollm2-135m-instruct"
 _LIMITS = ModelLimits(vocab_size=49_152, context_length=8192)
 _POOL = "bench"
 _PATIENCE_S, _LOOK_S = 120.0, 0.05
@@ -37,7 +36,7 @@ _Found = TypeVar("_Found")
 
 async def measure(folder: Path, say: Say, *, times: int) -> Findings:
     """The copy, pushes by the scheduler, and the bare calls of the same server."""
-    model = cache_dir() / "models" / _MODEL
+    model = model_folder()
     if not (model / WEIGHTS).is_file():
         raise InvalidInput(f"{model} has no weights: run `make model` first")
     size = (model / WEIGHTS).stat().st_size
