@@ -26,8 +26,6 @@ POOL = "sums"
 PROMPT_IDS = tuple(f"p{number}" for number in range(40))
 _REWARD = "python:tests.e2e.rewards:starts_even"
 _ALLOCATORS = ("pilot_commit", "adaptive", "grpo", "dapo", "dapo_carry", "speed_rl", "greso", "reinforce_ada")
-_END_WITHIN_S = 900.0
-"""A run that takes longer hangs: undisturbed it takes seconds."""
 _START_WITHIN_S = 240.0
 _LOOK_S = 0.2
 _READY_WITHIN_S = 120.0
@@ -45,6 +43,8 @@ class ChaosOptions:
     is_real: bool
     folder: Path
     model: Path
+    end_within_s: float = 900.0
+    """A run that takes longer hangs: undisturbed it takes seconds."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -72,7 +72,7 @@ async def campaign(options: ChaosOptions, *, say: Callable[[str], None]) -> Outc
         strikes = Strikes(cluster=cluster, say=say)
         striking = asyncio.create_task(strikes.carry_out(plan), name="strikes")
         try:
-            await _runs(cluster, options.seed, striking, outcome, say)
+            await _runs(cluster, options, striking, outcome, say)
             await striking
             ready = await cluster.servers_ready(within_s=_READY_WITHIN_S)
         finally:
@@ -106,21 +106,25 @@ async def prepare(cluster: Cluster, say: Callable[[str], None]) -> None:
 
 
 async def _runs(
-    cluster: Cluster, seed: int, striking: "asyncio.Task[None]", outcome: Outcome, say: Callable[[str], None]
+    cluster: Cluster,
+    options: ChaosOptions,
+    striking: "asyncio.Task[None]",
+    outcome: Outcome,
+    say: Callable[[str], None],
 ) -> None:
     number = 0
     while not striking.done() and not outcome.violations:
         number += 1
         run_id = f"chaos-{number}"
-        await cluster.ask(partial(create, run_id=run_id, rng=random.Random(f"{seed}-{number}")))
+        await cluster.ask(partial(create, run_id=run_id, rng=random.Random(f"{options.seed}-{number}")))
         cluster.start_learner(run_id)
-        in_time = await ended_in_time(cluster, run_id)
+        in_time = await ended_in_time(cluster, run_id, within_s=options.end_within_s)
+        waited = "" if in_time else f"not ended after {options.end_within_s:g} s\n{cluster.last_words()}"
         await cluster.stop_learner()
         found = await evidence.gather(cluster, run_id, PROMPT_IDS)
         outcome.runs.append(found)
         outcome.violations += violations_of(found)
-        if not in_time:
-            waited = f"not ended after {_END_WITHIN_S:g} s"
+        if waited:
             outcome.violations.append(Violation(invariant=Invariant.RUN_ENDED, run_id=run_id, detail=waited))
         say(
             f"{run_id} is {found.state}: {found.ledger.spent_rollouts} of {found.budget.rollouts} rollouts, "
@@ -130,9 +134,9 @@ async def _runs(
             say(f"VIOLATION {violation}")
 
 
-async def ended_in_time(cluster: Cluster, run_id: str) -> bool:
+async def ended_in_time(cluster: Cluster, run_id: str, *, within_s: float) -> bool:
     try:
-        async with asyncio.timeout(_END_WITHIN_S):
+        async with asyncio.timeout(within_s):
             while True:
                 run = await cluster.ask(lambda client: read(client.run(run_id), Run))
                 if run.state in ENDED:

@@ -24,6 +24,7 @@ from scheduler.state.connection import connect
 from scheduler.state.keys import RunKeys
 from tests.chaos.actor import Actor, actor
 from tests.chaos.proxy import Link
+from tests.last_words import last_words
 
 Answer = TypeVar("Answer")
 
@@ -138,6 +139,10 @@ class Cluster:
             return bool(await redis.delete(RunKeys(self.current_run).lease_alive)) if self.current_run else False
         finally:
             await redis.aclose()
+
+    def last_words(self) -> str:
+        """The end of every log."""
+        return last_words(sorted((self.folder / "logs").glob("*.log")))
 
     # The learner, one for each run.
 

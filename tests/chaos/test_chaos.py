@@ -22,6 +22,8 @@ async def test_nothing_is_lost_trained_twice_or_overspent_whatever_goes_wrong(tm
         is_real=False,
         folder=tmp_path,
         model=write_tiny_model(tmp_path / "model", seed=3),
+        # Before pytest ends it without a word of what happened.
+        end_within_s=200.0,
     )
     said: list[str] = []
     outcome = await campaign(options, say=said.append)

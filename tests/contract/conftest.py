@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-import socket
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from inference.interpreter import sglang_python
 from inference.launch import ServerSpec
 from inference.protocol import ModelLimits
 from inference.supervisor import RestartPacing, Supervisor
+from scheduler.ports import free_port
 from tests.contract.subject import ADMIN_KEY, API_KEY, MAX_QUEUED, MAX_RUNNING, Subject
 from tests.tiny_model import CONTEXT_LENGTH, VOCAB_SIZE, write_tiny_model
 
@@ -45,12 +45,9 @@ def runs() -> Iterator[int]:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def sglang(checkpoints: Checkpoints, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Supervisor]:
     """One real server for the whole session, supervised."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     spec = ServerSpec(
         model_path=checkpoints.old,
-        port=port,
+        port=free_port(),
         dtype="float32",
         max_running=MAX_RUNNING,
         max_queued=MAX_QUEUED,

@@ -17,6 +17,7 @@ from scheduler.client import Client, Json
 from scheduler.core.errors import ServerUnavailable
 from scheduler.core.lifecycle import ENDED
 from scheduler.stack import Stack, StackPlan
+from tests.last_words import last_words
 
 Answer = TypeVar("Answer")
 
@@ -25,7 +26,6 @@ PROMPT_IDS = tuple(f"p{number}" for number in range(40))
 NUM_HELD_OUT = 8
 _REWARD = "python:tests.e2e.rewards:starts_even"
 _POLL_S = 0.05
-_TAIL_LINES = 25
 _SCHEDULER = {
     "MAX_IN_FLIGHT": "64",
     "NUM_REWARD_WORKERS": "1",
@@ -135,7 +135,7 @@ class LocalService:
             *sorted((self.stack.plan.folder / "logs").glob("*.log")),
             *([self.server_log] if self.server_log else []),
         ]
-        return "\n".join(f"the end of {log}:\n" + "\n".join(_lines(log)[-_TAIL_LINES:]) for log in logs)
+        return last_words(logs)
 
     async def _look(self, call: Callable[[Client], Answer]) -> Answer | None:
         if self.processes.done():
@@ -148,11 +148,6 @@ class LocalService:
     async def ended(self, run_id: str) -> Run:
         """The run once it has ended."""
         return await self.until(run_id, lambda run: run.state in ENDED, deadline_s=120.0)
-
-
-def _lines(log: Path) -> list[str]:
-    """Without the calls that SGLang lists by the hundred."""
-    return [line for line in log.read_text(errors="replace").splitlines() if '"POST /generate' not in line]
 
 
 def _run_request(config: Mapping[str, object]) -> Json:

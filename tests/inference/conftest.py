@@ -1,12 +1,12 @@
 """Servers to start."""
 
-import socket
 import sys
 from pathlib import Path
 
 import pytest
 
 from inference.launch import ServerSpec
+from scheduler.ports import free_port
 
 
 @pytest.fixture
@@ -21,6 +21,4 @@ def stand_in(tmp_path: Path) -> Path:
 @pytest.fixture
 def spec(tmp_path: Path) -> ServerSpec:
     """A server on a free port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return ServerSpec(model_path=tmp_path / "model", port=probe.getsockname()[1])
+    return ServerSpec(model_path=tmp_path / "model", port=free_port())

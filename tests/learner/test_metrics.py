@@ -11,6 +11,7 @@ from learner.loss import TokenSums
 from learner.metrics import LearnerMetrics
 from learner.step_report import StepReport, StepSeconds
 from scheduler.core.errors import InvalidInput
+from scheduler.ports import free_port
 
 
 def make_report(*, num_updates: int = 2, loss: float = 0.25) -> StepReport:
@@ -56,10 +57,7 @@ def test_two_learners_in_one_process_keep_their_metrics_apart() -> None:
 
 
 def test_the_endpoint_answers_while_serving_and_is_gone_afterwards(tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    metrics = LearnerMetrics("run")
+    metrics, port = LearnerMetrics("run"), free_port()
     with metrics.serving(port), urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
         assert b'pilotcommit_learner_step{run="run"} 0.0' in answer.read()
     with pytest.raises(urllib.error.URLError):
