@@ -3,14 +3,22 @@
 The bounds are what the steps need; a change that needs more of them has to say why.
 """
 
+import gc
+import tracemalloc
+from pathlib import Path
+
+from redis.asyncio import Redis
+
 from scheduler.core.types import Stage
 from scheduler.service import RunView
 from tests.scheduler.engine.factories import make_config
 from tests.scheduler.engine.learner import Learner
-from tests.scheduler.engine.rig import Rig
+from tests.scheduler.engine.rig import Rig, open_rig
 
 STEPS, BATCH, PILOTS, COMMITS = 4, 4, 8, 24
 TRANSACTION, GENERATE = "EVALSHA", "/generate"
+OBJECTS, BYTES = 280, 32_000
+"""Alive for each attempt in flight: tasks, request, share of a visit; asyncio's, httpx's and some of the fake's among them."""
 
 
 async def whole_run(rig: Rig, learner: Learner) -> RunView:
@@ -47,3 +55,34 @@ async def test_prompts_that_are_wanted_together_are_claimed_in_one_transaction(r
     # A launch for each, a claim for all of a look, and what the run says of itself meanwhile.
     assert claimed >= 12
     assert sent < claimed + 8
+
+
+async def held_in_flight(redis: Redis, folder: Path, *, visits: int) -> tuple[int, int, int]:
+    """Attempts in flight, and the objects and bytes that are then alive and were not before the run."""
+    folder.mkdir()
+    async with open_rig(redis, folder, capacity=1000) as rig:
+        rig.fakes[0].hold()
+        tracemalloc.start()
+        try:
+            await rig.create_run(make_config(pilots=PILOTS, commits=8, batch_size=visits, max_staleness=0))
+            learner = Learner(at=lambda: rig.service, folder=rig.folder)
+            await learner.attach()
+            await rig.until(lambda: len(rig.fakes[0].in_flight) >= PILOTS * visits)
+            gc.collect()
+            found = tracemalloc.take_snapshot()
+        finally:
+            tracemalloc.stop()
+        ours = found.filter_traces([tracemalloc.Filter(False, "*/tests/*"), tracemalloc.Filter(False, "*/fake/*")])
+        attempts = len(rig.fakes[0].in_flight)
+        lines = ours.statistics("filename")
+        return attempts, sum(line.count for line in lines), sum(line.size for line in lines)
+
+
+async def test_an_attempt_in_flight_is_few_objects_and_few_bytes(redis: Redis, tmp_path: Path) -> None:
+    few = await held_in_flight(redis, tmp_path / "few", visits=4)
+    await redis.flushdb()
+    many = await held_in_flight(redis, tmp_path / "many", visits=16)
+    attempts, objects, size = (more - less for more, less in zip(many, few, strict=True))
+    assert attempts >= 4 * PILOTS
+    assert objects / attempts <= OBJECTS
+    assert size / attempts <= BYTES
