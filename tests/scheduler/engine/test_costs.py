@@ -7,6 +7,7 @@ import gc
 import tracemalloc
 from pathlib import Path
 
+import pytest
 from redis.asyncio import Redis
 
 from scheduler.core.types import Stage
@@ -18,7 +19,7 @@ from tests.scheduler.engine.rig import Rig, open_rig
 STEPS, BATCH, PILOTS, COMMITS = 4, 4, 8, 24
 TRANSACTION, GENERATE = "EVALSHA", "/generate"
 OBJECTS, BYTES = 280, 32_000
-"""Alive for each attempt in flight: tasks, request, share of a visit; asyncio's, httpx's and some of the fake's among them."""
+"""Alive for each attempt in flight: its tasks, its request, its share of a visit, and what the fake makes of it."""
 
 
 async def whole_run(rig: Rig, learner: Learner) -> RunView:
@@ -59,7 +60,6 @@ async def test_prompts_that_are_wanted_together_are_claimed_in_one_transaction(r
 
 async def held_in_flight(redis: Redis, folder: Path, *, visits: int) -> tuple[int, int, int]:
     """Attempts in flight, and the objects and bytes that are then alive and were not before the run."""
-    folder.mkdir()
     async with open_rig(redis, folder, capacity=1000) as rig:
         rig.fakes[0].hold()
         tracemalloc.start()
@@ -78,10 +78,12 @@ async def held_in_flight(redis: Redis, folder: Path, *, visits: int) -> tuple[in
         return attempts, sum(line.count for line in lines), sum(line.size for line in lines)
 
 
-async def test_an_attempt_in_flight_is_few_objects_and_few_bytes(redis: Redis, tmp_path: Path) -> None:
-    few = await held_in_flight(redis, tmp_path / "few", visits=4)
+async def test_an_attempt_in_flight_is_few_objects_and_few_bytes(
+    redis: Redis, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    few = await held_in_flight(redis, tmp_path_factory.mktemp("few"), visits=4)
     await redis.flushdb()
-    many = await held_in_flight(redis, tmp_path / "many", visits=16)
+    many = await held_in_flight(redis, tmp_path_factory.mktemp("many"), visits=16)
     attempts, objects, size = (more - less for more, less in zip(many, few, strict=True))
     assert attempts >= 4 * PILOTS
     assert objects / attempts <= OBJECTS
