@@ -33,6 +33,10 @@ from scheduler.core.errors import LearnerError
 from scheduler.processor import has_native_bf16
 
 _DTYPES = {FloatFormat.FLOAT32: torch.float32, FloatFormat.BF16: torch.bfloat16}
+_MICRO_BATCH_TOKENS = {"cpu": Computation().micro_batch_tokens}
+"""Where larger ones only miss the caches: SmolLM2-135M takes 15 s a step with 1,024 and 22 s with all at once."""
+_MOST_TOKENS = 16_384
+"""On a GPU, which wants them large."""
 
 
 def dtype_of(chosen: FloatFormat, device: torch.device) -> torch.dtype:
@@ -171,10 +175,15 @@ def _optimisation(settings: Settings) -> Optimisation:
     )
 
 
+def micro_batch_tokens(chosen: int | None, device: torch.device) -> int:
+    """Padded tokens of one forward and backward: what was chosen, or else what suits the device."""
+    return chosen or _MICRO_BATCH_TOKENS.get(device.type, _MOST_TOKENS)
+
+
 def _computation(settings: Settings, device: torch.device) -> Computation:
     return Computation(
         mini_batches=settings.mini_batches,
-        micro_batch_tokens=settings.micro_batch_tokens,
+        micro_batch_tokens=micro_batch_tokens(settings.micro_batch_tokens, device),
         autocast=dtype_of(settings.autocast, device),
         half_batch_cosine=settings.half_batch_cosine,
     )

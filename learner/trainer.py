@@ -46,11 +46,11 @@ class Optimisation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Computation:
-    """How a batch is computed."""
+    """How a batch is computed; the defaults suit a CPU."""
 
     mini_batches: int = 1
     """Updates per step; the mixed groups are dealt out evenly."""
-    micro_batch_tokens: int = 16384
+    micro_batch_tokens: int = 1024
     """Padded tokens of one forward and backward: bounds the memory of activations and logits."""
     autocast: torch.dtype = torch.float32
     """Arithmetic of forward and backward; the weights themselves stay float32."""
