@@ -14,6 +14,7 @@ from scheduler.cli.answers import Evaluation, Run, Weights, read
 from scheduler.client import Client
 from scheduler.core.comparison import Point, Spent, common_accuracy, reached
 from scheduler.core.evaluation import EvaluationMeasure
+from scheduler.core.types import Verdict
 
 _HOUR_S = 3600.0
 _DONE = "done"
@@ -124,5 +125,5 @@ def _seconds(run: Run) -> float:
     return 0.0 if run.started_at is None else (run.ended_at or time.time()) - run.started_at
 
 
-def _sum(rates: Mapping[object, float]) -> float | None:
+def _sum(rates: Mapping[Verdict, float]) -> float | None:
     return sum(rates.values()) if rates else None

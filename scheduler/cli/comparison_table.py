@@ -78,7 +78,10 @@ def _saved(found: Comparison, run: ComparedRun) -> float | None:
 
 
 def _number(value: float | None, times: float = 1.0) -> str:
-    return words.DASH if value is None else f"{value * times:,.2f}"
+    if value is None:
+        return words.DASH
+    # Small runs take thousandths.
+    return f"{value * times:,.2f}" if abs(value * times) >= 1.0 else f"{value * times:.3g}"
 
 
 def _note(found: Comparison) -> str:
