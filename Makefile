@@ -87,7 +87,7 @@ dashboards-test: $(STAMP) setup-prometheus ## Every query of every dashboard and
 compose-test: $(STAMP) ## docker compose up on the profile cpu, for real, with a small run: half an hour the first time; ARGS="--keep"
 	$(BIN)/python -m tests.compose $(ARGS)
 
-check: $(STAMP) ## Format, lint, types, import rules, compose file and Dockerfiles
+check: $(STAMP) ## Format, lint, types, import rules, compose file, Dockerfiles and Kubernetes manifests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy

@@ -1,4 +1,4 @@
-"""Checks the compose file and the Dockerfiles: `python -m deploy.lint`.
+"""Checks the compose file, the Dockerfiles and the Kubernetes manifests: `python -m deploy.lint`.
 
 Owns: which tools look at which file, and where they are. Never changes a file. Invariant: a tool that cannot run here
 is named with the reason; it is never passed over in silence.
@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+
+from deploy.manifests import FOLDER as KUBERNETES
+from deploy.manifests import KUSTOMIZATION
 
 ROOT = Path(__file__).parents[1]
 COMPOSE_FILE = ROOT / "docker-compose.yml"
@@ -47,6 +50,9 @@ def looks() -> Iterator[Look]:
         yield Look(title=f"compose, profile {profile}", argv=(*read, "--profile", profile, "config", "--quiet"))
     yield Look(title="compose-lint", argv=(str(_BIN / "compose-lint"), "check", "--no-env", str(COMPOSE_FILE)))
     yield Look(title="hadolint", argv=(str(_BIN / "hadolint"), *map(str, dockerfiles())))
+    yield Look(title="kubernetes", argv=(sys.executable, "-m", "deploy.kubernetes_lint"))
+    for folder in sorted(path.parent for path in KUBERNETES.rglob(KUSTOMIZATION)):
+        yield Look(title=f"kustomize, {folder.name}", argv=("kubectl", "kustomize", str(folder)))
 
 
 def why_not(look: Look) -> str:

@@ -136,6 +136,10 @@ class Client:
         """Queue a run; the fields are those of POST /v1/runs."""
         return self._post("/v1/runs", dict(config))
 
+    def dry_run(self, config: Mapping[str, object]) -> Json:
+        """What a run with these fields would come to; nothing is created."""
+        return self._post("/v1/runs/dry-run", dict(config))
+
     def runs(self) -> list[Json]:
         """All runs, oldest first."""
         return self._list("/v1/runs", "runs")

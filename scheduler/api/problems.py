@@ -23,6 +23,7 @@ from scheduler.core.errors import (
     FenceLost,
     Forbidden,
     InvalidInput,
+    NotAtWork,
     NotFound,
     PilotCommitError,
     StaleIncarnation,
@@ -103,6 +104,10 @@ async def _ours(request: Request, error: Exception) -> JSONResponse:
             answer = problem(status, title, str(error), kind=kind_of(error), **more)
             if kind is Unauthorised:
                 answer.headers["WWW-Authenticate"] = "Bearer"
+            if isinstance(error, NotAtWork):
+                # Whatever stands before this scheduler and its standby chooses between them for each connection: over
+                # this one, whoever asks again would ask the wrong one again.
+                answer.headers["Connection"] = "close"
             return answer
     return await _unexpected(request, error)
 

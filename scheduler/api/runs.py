@@ -5,10 +5,12 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from scheduler.api import evaluation_responses, run_responses
+from scheduler.api.dry_run_responses import DryRun
 from scheduler.api.guard import Guard
 from scheduler.api.run_requests import NewEvaluation, NewRun, RaiseBudget
 from scheduler.core.allocators.imported import is_import_path
 from scheduler.core.imports import Importable
+from scheduler.core.run import RunConfig
 from scheduler.core.tokens import Scope
 from scheduler.service import Service
 
@@ -28,11 +30,13 @@ def _add_runs(routes: APIRouter, service: Service, guard: Guard, importable: Imp
     @routes.post("", status_code=201, summary="Queue a run", dependencies=guard.needs(Scope.SUBMIT))
     async def create(request: NewRun) -> run_responses.Run:
         """One run owns the fleet at a time; others wait in the state queued."""
-        config = request.config()
-        if is_import_path(config.allocator):
-            importable.check(config.allocator, "allocator")
-        record = await service.orders.create(config, request.run_id)
+        record = await service.orders.create(_config(request, importable), request.run_id)
         return await _run(service, record.run_id)
+
+    @routes.post("/dry-run", summary="What a run would come to", dependencies=guard.needs(Scope.SUBMIT))
+    async def dry_run(request: NewRun) -> DryRun:
+        """Checks what creating it would check, and answers its limits. Nothing is created."""
+        return DryRun.of(await service.orders.rehearse(_config(request, importable), request.run_id))
 
     @routes.get("", summary="List runs")
     async def list_runs() -> run_responses.Runs:
@@ -124,6 +128,13 @@ def _add_evaluations(routes: APIRouter, service: Service, guard: Guard) -> None:
     async def show_evaluation(run: str, evaluation: str) -> evaluation_responses.Evaluation:
         """One evaluation with results by prompt."""
         return evaluation_responses.Evaluation.of(await service.views.evaluation(run, evaluation))
+
+
+def _config(request: NewRun, importable: Importable) -> RunConfig:
+    config = request.config()
+    if is_import_path(config.allocator):
+        importable.check(config.allocator, "allocator")
+    return config
 
 
 async def _run(service: Service, run_id: str) -> run_responses.Run:

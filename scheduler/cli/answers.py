@@ -88,6 +88,28 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     config: RunConfig
 
 
+class Bound(msgspec.Struct, frozen=True, kw_only=True):
+    """One limit of a run."""
+
+    limit: str
+    value: float
+    groups: int | None
+
+
+class DryRun(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run would come to."""
+
+    prompts: int
+    held_out: int
+    group_size: int
+    bounds: tuple[Bound, ...]
+    steps: int | None
+    most_rollouts: int | None
+    most_tokens: int | None
+    eval_rollouts: int | None
+    config: RunConfig
+
+
 class StageLine(msgspec.Struct, frozen=True, kw_only=True):
     """The ledger of one stage."""
 

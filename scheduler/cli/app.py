@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from scheduler.cli import (
+    compare,
     doctor,
     evaluations,
     explain,
@@ -43,6 +44,7 @@ def create_cli() -> typer.Typer:
     cli.add_typer(servers.commands, name="server")
     cli.add_typer(tokens.commands, name="token")
     cli.command("explain")(explain.explain)
+    cli.command("compare")(compare.compare)
     cli.command("up")(processes.up)
     cli.command("learners")(learners.learners)
     cli.command("doctor")(doctor.doctor)

@@ -37,6 +37,9 @@ def _servers(incomplete: str) -> list[str]:
     return _asked(incomplete, Client.servers, "server_id")
 
 
+RunIds = Annotated[
+    list[str], typer.Argument(metavar="RUN RUN…", help="The runs' ids, two or more.", autocompletion=_runs)
+]
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="The run's id.", autocompletion=_runs)]
 PoolName = Annotated[str, typer.Argument(metavar="POOL", help="The pool's name.", autocompletion=_pools)]
 Server = Annotated[str, typer.Argument(metavar="SERVER", help="The server's id or address.", autocompletion=_servers)]

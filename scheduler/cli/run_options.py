@@ -1,4 +1,4 @@
-"""What `run create` sends: a file's fields with the options' over them.
+"""What `run create` sends: a file's fields with `--set` over them, and the options over those.
 
 Owns: the shape of the request. Never fills in a default: what nobody gave is left to the API, which documents it.
 """
@@ -9,18 +9,26 @@ from collections.abc import Iterable, Mapping
 
 import typer
 
-Fields = dict[str, object]
+from scheduler.cli.run_file import FILE, SET, Fields
 
 _REQUIRED = {"pool": "--pool", "sampling.max_new_tokens": "--max-new-tokens"}
 """Fields without a default, and the option that gives each."""
 
 
-def merged(base: Mapping[str, object], options: Mapping[str, object], parameters: Mapping[str, object]) -> Fields:
-    """`base` with every option that was given (is not None) at its dotted place, and with the allocator's parameters.
+def merged(
+    base: Mapping[str, object],
+    settings: Mapping[str, object],
+    options: Mapping[str, object],
+    parameters: Mapping[str, object],
+) -> Fields:
+    """`base` with every setting and every option that was given (is not None) at its dotted place, and with the
+    allocator's parameters.
 
     Raises BadParameter where a place lies within something that is not an object, and for a field that is missing.
     """
     request = copy.deepcopy(dict(base))
+    for path, value in settings.items():
+        _put(request, path, value, hint=SET)
     for path, value in options.items():
         if value is not None:
             _put(request, path, value)
@@ -28,18 +36,18 @@ def merged(base: Mapping[str, object], options: Mapping[str, object], parameters
         _put(request, f"parameters.{name}", number)
     for path, option in _REQUIRED.items():
         if _get(request, path) is None:
-            missing = f"it is missing: give it here, or as {path} in the --config file"
+            missing = f"it is missing: give it here, or as {path} in {FILE} or with {SET}"
             raise typer.BadParameter(missing, param_hint=option)
     return request
 
 
-def _put(request: Fields, path: str, value: object) -> None:
+def _put(request: Fields, path: str, value: object, *, hint: str = FILE) -> None:
     *folders, name = path.split(".")
     place = request
     for folder in folders:
         inner = place.setdefault(folder, {})
         if not isinstance(inner, dict):
-            raise typer.BadParameter(f"{folder} is {inner!r}, where an object is needed", param_hint="--config")
+            raise typer.BadParameter(f"{folder} is {inner!r}, where an object is needed", param_hint=hint)
         place = inner
     place[name] = value
 
@@ -49,17 +57,6 @@ def _get(request: Fields, path: str) -> object:
     for name in path.split("."):
         place = place.get(name) if isinstance(place, dict) else None
     return place
-
-
-def read_fields(text: str) -> Fields:
-    """The fields of a configuration file; raises BadParameter unless it is one JSON object."""
-    try:
-        fields = json.loads(text)
-    except ValueError as exc:
-        raise typer.BadParameter(f"not JSON: {exc}", param_hint="--config") from exc
-    if not isinstance(fields, dict):
-        raise typer.BadParameter("one JSON object with the fields of a run is needed", param_hint="--config")
-    return fields
 
 
 def parameters(given: Iterable[str]) -> Fields:

@@ -1,6 +1,5 @@
 """`pilotcommit run`: training jobs over a pool."""
 
-import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -8,12 +7,15 @@ from typing import Annotated
 
 import typer
 
-from scheduler.cli import answers, tables
+from scheduler.cli import answers, run_file, tables
+from scheduler.cli.dry_run_table import dry_run as dry_run_table
 from scheduler.cli.explain import unsolved as unsolved_table
 from scheduler.cli.explanation_answers import UnsolvedPrompts
 from scheduler.cli.ledger_table import ledger as ledger_table
 from scheduler.cli.names import RunId
-from scheduler.cli.run_options import Fields, merged, parameters, read_fields
+from scheduler.cli.resumption import gone_on_with
+from scheduler.cli.run_file import Fields
+from scheduler.cli.run_options import merged, parameters
 from scheduler.cli.terminal import DEFAULT_URL, INTERRUPTED, AsJson, Terminal, Url, say, talk
 from scheduler.client import Json
 from scheduler.core.evaluation import EvaluationMeasure
@@ -30,6 +32,23 @@ _SIZES, _BUDGET, _EVALUATION, _FAILURES = "Groups and steps", "Budget", "Evaluat
 
 @commands.command("create")
 def create(
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="FILE", help="The run as TOML, YAML or JSON, with the fields of POST /v1/runs; - is stdin."
+        ),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="A field over FILE, as budget.rollouts=2000; repeatable."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check it and show what it may spend and what ends it; create nothing.")
+    ] = False,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on with the run of this id if there is one: raise its budget, resume it."),
+    ] = False,
     pool: Annotated[str | None, typer.Option(help="The pool to train on.")] = None,
     run_id: Annotated[str | None, typer.Option(help="Its id; one is made up by default.")] = None,
     allocator: Annotated[
@@ -39,9 +58,6 @@ def create(
         list[str] | None, typer.Option(metavar="NAME=NUMBER", help="A parameter of the allocator; repeatable.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Fixes the order of prompts and the sampling seeds.")] = None,
-    config: Annotated[
-        Path | None, typer.Option(help="JSON file with the fields of POST /v1/runs; options go over it. - reads stdin.")
-    ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Follow it until it ends, as `run watch` does.")] = False,
     pilots: Annotated[int | None, typer.Option(help="Rollouts of the first small set.", rich_help_panel=_SIZES)] = None,
     commits: Annotated[
@@ -135,7 +151,7 @@ def create(
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
-    """Queue a run. What is not given takes the API's default; an unlimited budget is one."""
+    """Queue a run. Options go over --set, and that over FILE; what nobody gives takes the API's default."""
     options: Fields = {
         "pool": pool,
         "run_id": run_id,
@@ -174,9 +190,14 @@ def create(
         "breaker.max_failed_rate": breaker_max_failed_rate,
         "breaker.pause_s": breaker_pause_s,
     }
-    request = merged(_read(config) if config is not None else {}, options, parameters(parameter or ()))
+    fields = run_file.read(file) if file is not None else {}
+    request = merged(fields, run_file.settings(settings or ()), options, parameters(parameter or ()))
     with talk(url, as_json) as terminal:
-        run = terminal.client.create_run(request)
+        if dry_run:
+            terminal.show(terminal.client.dry_run(request), answers.DryRun, dry_run_table)
+            return
+        run = gone_on_with(terminal.client, request) if resume else None
+        run = terminal.client.create_run(request) if run is None else run
         if watch:
             _follow(terminal, answers.read(run, answers.Run).run_id)
         else:
@@ -304,10 +325,3 @@ def _follow(terminal: Terminal, run_id: str, *, interval_s: float = 2.0) -> None
 
 def _show(terminal: Terminal, run: Json) -> None:
     terminal.show(run, answers.Run, partial(tables.run, now=time.time()))
-
-
-def _read(config: Path) -> Fields:
-    try:
-        return read_fields(sys.stdin.read() if str(config) == "-" else config.read_text())
-    except OSError as exc:
-        raise typer.BadParameter(f"{config} cannot be read: {exc.strerror}", param_hint="--config") from exc

@@ -5,6 +5,7 @@ that is at work, and else changes what its engine will find.
 """
 
 import time
+from dataclasses import dataclass
 
 import structlog
 
@@ -12,6 +13,7 @@ from scheduler.core.budget import Budget
 from scheduler.core.errors import Conflict, InvalidInput
 from scheduler.core.evaluation import DEFAULT_TARGET, EvaluationMeasure
 from scheduler.core.lifecycle import ENDED, RunState
+from scheduler.core.outlook import Outlook, outlook
 from scheduler.core.run import RunConfig
 from scheduler.engine.engine import Engine
 from scheduler.service.conductor import Conductor
@@ -20,11 +22,21 @@ from scheduler.state.connection import Redis
 from scheduler.state.evaluations import EvaluationRecord
 from scheduler.state.keys import RunKeys
 from scheduler.state.pools import PoolStore
-from scheduler.state.runs import RunRecord, RunStore
+from scheduler.state.runs import RunRecord, RunStore, taken
 from scheduler.state.table import PromptView, Table
 from scheduler.state.transaction import Transactor
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rehearsal:
+    """A run that could be created, and is not."""
+
+    config: RunConfig
+    num_prompts: int
+    num_held_out: int
+    outlook: Outlook
 
 
 class Orders:
@@ -39,24 +51,43 @@ class Orders:
 
     async def create(self, config: RunConfig, run_id: str | None = None) -> RunRecord:
         """Queue a run; raises NotFound for a pool of it, InvalidInput if one is empty or the allocator is unknown."""
-        await self._check_pool(config.pool, "pool", config)
-        if config.evaluation is not None:
-            await self._check_pool(config.evaluation.pool, "evaluation.pool", config)
-        Engine.check(config)
+        await self._check(config)
         record = await self._runs.create(config, now=time.time(), run_id=run_id)
         self._conductor.look_again()
         log.info("run_created", run=record.run_id, pool=config.pool, allocator=config.allocator)
         return record
 
-    async def _check_pool(self, pool: str, field: str, config: RunConfig) -> None:
+    async def rehearse(self, config: RunConfig, run_id: str | None = None) -> Rehearsal:
+        """What creating this run would come to; raises what creating it would raise, and creates nothing."""
+        num_prompts, num_held_out = await self._check(config)
+        if run_id is not None and await self._runs.exists(run_id):
+            raise taken(run_id)
+        return Rehearsal(
+            config=config,
+            num_prompts=num_prompts,
+            num_held_out=num_held_out,
+            outlook=outlook(config, num_held_out=num_held_out),
+        )
+
+    async def _check(self, config: RunConfig) -> tuple[int, int]:
+        """Prompts of its pool, and those that it is evaluated on."""
+        num_prompts, num_held_out = await self._check_pool(config.pool, "pool", config), 0
+        if config.evaluation is not None:
+            num_held_out = await self._check_pool(config.evaluation.pool, "evaluation.pool", config)
+        Engine.check(config)
+        return num_prompts, num_held_out
+
+    async def _check_pool(self, pool: str, field: str, config: RunConfig) -> int:
         context_length = (await self._pools.get(pool)).context_length
         if config.sampling.max_new_tokens >= context_length:
             raise InvalidInput(
                 f"{config.sampling.max_new_tokens} tokens leave no room for a prompt in a context of {context_length}",
                 field="sampling.max_new_tokens",
             )
-        if not await self._pools.size(pool):
+        num_prompts = await self._pools.size(pool)
+        if not num_prompts:
             raise InvalidInput(f"pool {pool} has no prompts: add some first", field=field)
+        return num_prompts
 
     async def pause(self, run_id: str) -> RunRecord:
         """Claim nothing new; open visits finish. Raises Conflict if the run does not claim anyway."""

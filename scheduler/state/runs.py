@@ -64,8 +64,7 @@ class RunStore:
         run_id = run_id or f"run-{uuid.uuid4().hex[:10]}"
         transactor = Transactor(self._redis, RunKeys(run_id), None)
         transaction, meta = transactor.begin(), transactor.keys.meta
-        taken = Conflict(f"run {run_id} exists already: choose another id", field="run_id")
-        transaction.require_no_field(meta, "config", taken)
+        transaction.require_no_field(meta, "config", taken(run_id))
         transaction.run("HSET", meta, "config", msgspec.json.encode(config))
         transaction.run("HSET", meta, "state", RunState.QUEUED.value, "created_at", repr(now))
         # The list has another hash tag, so it is written apart, and by a refused creation too: that may be the second
@@ -77,6 +76,10 @@ class RunStore:
             raise
         await self._redis.zadd(RUNS, {run_id: now}, nx=True)
         return await self.get(run_id)
+
+    async def exists(self, run_id: str) -> bool:
+        """Whether the id is taken."""
+        return bool(await self._redis.hexists(RunKeys(run_id).meta, "config"))
 
     async def ids(self) -> list[str]:
         """Ids of all runs, oldest first."""
@@ -191,6 +194,11 @@ class RunStore:
         for name, value in fields.items():
             transaction.run("HSET", transactor.keys.meta, name, repr(value) if isinstance(value, float) else value)
         await transactor.apply(transaction)
+
+
+def taken(run_id: str) -> Conflict:
+    """Of an id that another run has."""
+    return Conflict(f"run {run_id} exists already: choose another id", field="run_id")
 
 
 async def counters_of(redis: "Redis", keys: RunKeys) -> dict[str, int]:

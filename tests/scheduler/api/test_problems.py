@@ -61,6 +61,14 @@ async def test_no_error_of_ours_is_answered_without_a_document(raising: httpx.As
         assert (answer.json()["type"], answer.json()["detail"]) == (f"urn:pilotcommit:{name}", "the message")
 
 
+@pytest.mark.parametrize(("name", "connection"), [("NotAtWork", "close"), ("Conflict", None), ("NotFound", None)])
+async def test_whoever_asked_a_scheduler_that_is_not_at_work_asks_again_over_another_connection(
+    raising: httpx.AsyncClient, name: str, connection: str | None
+) -> None:
+    answer = await raising.get(f"/{name}")
+    assert answer.headers.get("connection") == connection
+
+
 async def test_a_bug_is_answered_with_a_reference_and_without_its_message(raising: httpx.AsyncClient) -> None:
     answer = await raising.get("/bug")
     problem = answer.json()

@@ -40,6 +40,40 @@ async def test_an_id_is_taken_once(http: httpx.AsyncClient, run: str) -> None:
     assert (answer.status_code, answer.json()["field"]) == (409, "run_id")
 
 
+async def test_a_dry_run_answers_its_limits_and_creates_nothing(http: httpx.AsyncClient, sums: object) -> None:
+    await upload(http, {"id": "first", "text": "1"}, {"id": "second", "text": "2"})
+    answer = await http.post("/v1/runs/dry-run", json=make_run(run_id="run", budget={"rollouts": 100}, max_steps=2))
+    assert answer.status_code == 200
+    found = answer.json()
+    assert (found["prompts"], found["held_out"], found["group_size"]) == (2, 0, 16)
+    assert found["bounds"] == [
+        {"limit": "max_steps", "value": 2, "groups": 4},
+        {"limit": "budget.rollouts", "value": 100, "groups": 6},
+    ]
+    assert (found["steps"], found["most_rollouts"], found["most_tokens"], found["eval_rollouts"]) == (2, 100, 800, 0)
+    assert found["config"]["max_staleness"] == 1
+    assert (await http.get("/v1/runs")).json()["runs"] == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "field"),
+    [
+        ({"run_id": "run"}, 409, "run_id"),
+        ({"pool": "nowhere"}, 404, "pool"),
+        ({"allocator": "guess"}, 422, "allocator"),
+        ({"budget": {"rollouts": 3}}, 422, "budget.rollouts"),
+        ({"evaluation": {"pool": "sums"}}, 422, "evaluation.pool"),
+    ],
+)
+async def test_a_dry_run_refuses_what_creating_it_would_refuse(
+    http: httpx.AsyncClient, run: str, changes: dict[str, object], status: int, field: str
+) -> None:
+    body = make_run(**changes)
+    refused = [await http.post(path, json=body) for path in ("/v1/runs/dry-run", "/v1/runs")]
+    assert [(answer.status_code, answer.json()["field"]) for answer in refused] == [(status, field)] * 2
+    assert refused[0].json() == refused[1].json()
+
+
 @pytest.mark.usefixtures("run")
 async def test_runs_are_listed_oldest_first(http: httpx.AsyncClient) -> None:
     await http.post("/v1/runs", json=make_run(run_id="another"))

@@ -55,17 +55,45 @@ async def test_a_file_of_fields_is_enough_and_options_go_over_it(
     pilotcommit: Command, service: Service, tmp_path: Path
 ) -> None:
     await add_pool(service.redis, "sums")
-    file = tmp_path / "run.json"
-    file.write_text('{"run_id": "mine", "pool": "sums", "pilots": 2, "sampling": {"max_new_tokens": 8, "top_k": 3}}')
-    assert (await pilotcommit("run", "create", "--config", str(file), "--max-new-tokens", "9")).code == 0
+    file = tmp_path / "run.toml"
+    file.write_text('run_id = "mine"\npool = "sums"\npilots = 2\nsampling = {max_new_tokens = 8, top_k = 3}\n')
+    said = await pilotcommit(
+        *("run", "create", str(file), "--set", "sampling.top_k=5", "--set", "pilots=3", "--max-new-tokens", "9")
+    )
+    assert said.code == 0, said.err
     config = (await service.runs.get("mine")).config
-    assert (config.pilots, config.sampling.max_new_tokens, config.sampling.top_k) == (2, 9, 3)
+    assert (config.pilots, config.sampling.max_new_tokens, config.sampling.top_k) == (3, 9, 5)
 
 
 async def test_a_file_that_is_not_there_is_a_usage_error(pilotcommit: Command, tmp_path: Path) -> None:
-    said = await pilotcommit("run", "create", "--config", str(tmp_path / "missing"))
+    said = await pilotcommit("run", "create", str(tmp_path / "missing.toml"))
     assert said.code == 2
     assert "cannot be read" in said.err
+
+
+async def test_a_dry_run_says_what_would_be_spent_and_what_ends_it_and_creates_nothing(
+    pilotcommit: Command, service: Service
+) -> None:
+    await add_pool(service.redis, "sums")
+    await add_pool(service.redis, "held-out")
+    arguments = ("run", "create", "--pool", "sums", "--max-new-tokens", "8", "--eval-pool", "held-out", "--dry-run")
+    said = await pilotcommit(*arguments, "--budget-rollouts", "320", "--max-steps", "9", "--batch-size", "2")
+    assert said.code == 0, said.err
+    assert "at most 320" in said.out
+    assert "at most 2,560" in said.out
+    assert "about 64 rollouts on 8 prompts of held-out" in said.out
+    assert "max_steps, after about 9 steps of whole groups" in said.out
+    assert said.out.index("max_steps", said.out.index("limit")) < said.out.index("budget.rollouts")
+    unlimited = await pilotcommit(*arguments)
+    assert "nothing but an order" in unlimited.out
+    assert json.loads((await pilotcommit(*arguments, "--json")).out)["prompts"] == 8
+    assert not await service.views.runs()
+
+
+async def test_a_dry_run_finds_what_is_wrong(pilotcommit: Command, service: Service) -> None:
+    await add_pool(service.redis, "sums")
+    said = await pilotcommit("run", "create", "--pool", "sums", "--max-new-tokens", "8", "--dry-run", "--pilots", "-1")
+    assert (said.code, "pilots" in said.err) == (1, True)
 
 
 async def test_a_run_is_paused_resumed_and_cancelled(pilotcommit: Command, service: Service) -> None:

@@ -1,0 +1,69 @@
+"""What a run would come to, as a table.
+
+Owns: which facts are shown and in what order. Pure.
+"""
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from scheduler.cli import words
+from scheduler.cli.answers import DryRun
+from scheduler.cli.tables import facts, grid
+
+_UNLIMITED = "unlimited"
+_UNITS = {
+    "budget.rollouts": "rollouts",
+    "budget.tokens": "tokens",
+    "max_steps": "steps",
+    "budget.wall_clock_s": "s",
+}
+
+
+def dry_run(found: DryRun) -> RenderableType:
+    """Its bounds on spend, and its limits, the one first that ends it."""
+    config = found.config
+    known = facts(
+        "dry run: nothing was created",
+        (
+            ("trains on", f"{words.plural(found.prompts, 'prompt')} of {config.pool} by {config.allocator}"),
+            ("a step", f"{config.batch_size:,} groups of at most {found.group_size:,} rollouts"),
+            ("rollouts", _at_most(found.most_rollouts)),
+            ("tokens", _at_most(found.most_tokens)),
+            ("evaluation", _evaluation(found)),
+            ("ends by", _end(found)),
+        ),
+    )
+    limits = grid(
+        ("limit", ">", "", ">whole groups"),
+        (
+            (
+                bound.limit,
+                f"{bound.value:,g}",
+                _UNITS[bound.limit],
+                words.DASH if bound.groups is None else f"{bound.groups:,}",
+            )
+            for bound in found.bounds
+        ),
+        empty="no limit: set a budget, as with --set budget.rollouts=2000, or max_steps",
+    )
+    return Group(known, limits)
+
+
+def _at_most(limit: int | None) -> str:
+    return _UNLIMITED if limit is None else f"at most {limit:,}"
+
+
+def _evaluation(found: DryRun) -> str:
+    if found.config.evaluation is None:
+        return "none"
+    rollouts = "as many as it asks for" if found.eval_rollouts is None else f"about {found.eval_rollouts:,} rollouts"
+    return f"{rollouts} on {words.plural(found.held_out, 'prompt')} of {found.config.evaluation.pool}"
+
+
+def _end(found: DryRun) -> str | Text:
+    if not found.bounds:
+        return Text("nothing but an order: it has no limit", style="yellow")
+    if found.steps is None:
+        return found.bounds[0].limit
+    steps = words.plural(found.steps, "step")
+    return f"{found.bounds[0].limit}, after about {steps} of whole groups if nothing is skipped"
