@@ -104,8 +104,7 @@ def add(
         typer.Option(metavar=_COLUMN, rich_help_panel=_ROWS, help="Kept beside the prompt; repeatable."),
     ] = None,
     split: Annotated[
-        str | None,
-        typer.Option(metavar="SPLIT", rich_help_panel=_ROWS, help="Of hf:NAME.", show_default="train"),
+        str | None, typer.Option(metavar="SPLIT", rich_help_panel=_ROWS, help="Of hf:NAME; train by default.")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Stop after so many rows.")] = None,
     preview: Annotated[

@@ -34,7 +34,7 @@ CHAT = {
         ),
         (Columns(text="question"), GSM8K, {"text": "3 + 4?"}),
         (Columns(user="question"), GSM8K, {"messages": [{"role": "user", "content": "3 + 4?"}]}),
-        (Columns(user="question", system="Add."), GSM8K, {"messages": [*CHAT["messages"]]}),
+        (Columns(user="question", system="Add."), GSM8K, {"messages": CHAT["messages"]}),
         (
             Columns(
                 messages="prompt",
