@@ -52,7 +52,10 @@ def is_lines(source: str) -> bool:
 
 @contextmanager
 def opened(source: str, *, split: str | None, limit: int | None) -> Iterator[Source]:
-    """The first `limit` rows of a source; raises BadParameter for one that cannot be opened."""
+    """The first `limit` rows of a source.
+
+    Raises BadParameter for one that cannot be opened, InvalidInput where that is for want of a package or of the hub.
+    """
     if source.startswith(HUB):
         yield _dataset(source, split or "train", limit)
         return
@@ -173,6 +176,8 @@ def _dataset(source: str, split: str, limit: int | None) -> Source:
     try:
         found = datasets.load_dataset(name, config or None, split=split, streaming=True)
         columns = found.column_names or list(next(iter(found.take(1)), {}))
+    except ConnectionError as exc:
+        raise InvalidInput(f"{source} cannot be read now: {_words(exc)}") from exc
     # It raises errors of its own, of the hub, of its HTTP client and of whatever reads the files.
     except Exception as exc:
         raise typer.BadParameter(f"{source} cannot be read: {_words(exc)}", param_hint=SOURCE) from exc

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -187,15 +188,26 @@ async def test_a_source_that_breaks_off_says_so_and_ends_with_1(
     assert said.err.count("\n") == 1
 
 
+PROGRAM = "import sys; from scheduler.cli import main; sys.exit(main(sys.argv[1:]))"
+
+
 async def test_the_process_ends_well_after_a_dataset(
     pilotcommit: Command, url: str, model_folder: Path, tmp_path: Path
 ) -> None:
     """Threads of pyarrow that outlive the reading have ended interpreters with a crash."""
     await make_pool(pilotcommit, model_folder)
     write_parquet(tmp_path / "gsm8k" / "train-0.parquet", make_gsm8k(range(2000)))
-    program = "import sys; from scheduler.cli import main; sys.exit(main(sys.argv[1:]))"
     options = ("pool", "add", "sums", f"hf:{tmp_path / 'gsm8k'}", *GSM8K, "--preview", "3", "--url", url)
-    command = (sys.executable, "-c", program, *options)
+    command = (sys.executable, "-c", PROGRAM, *options)
     done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert "3 prompts" in done.stdout
+
+
+def test_a_hub_that_cannot_be_reached_is_no_mistake_in_the_command() -> None:
+    command = (sys.executable, "-c", PROGRAM, "pool", "add", "sums", "hf:openai/gsm8k:main", "--text", "question")
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: hf:openai/gsm8k:main cannot be read now: ")
+    assert done.stderr.count("\n") == 1
