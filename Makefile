@@ -21,7 +21,7 @@ export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= passive
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help setup setup-sglang setup-prometheus model browser browser-test screenshots demo dashboards dashboards-test bench bench-target bench-end-to-end bench-tune chaos compose-test test test-fast check format coverage wheel audit clean
+.PHONY: help setup setup-sglang setup-prometheus model browser browser-test screenshots demo dashboards dashboards-test docs bench bench-target bench-end-to-end bench-tune chaos compose-test test test-fast check format coverage wheel audit clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -84,15 +84,19 @@ dashboards: $(STAMP) ## Write the Grafana dashboards from their code
 dashboards-test: $(STAMP) setup-prometheus ## Every query of every dashboard and rule, on a real Prometheus that scrapes a real run
 	$(BIN)/pytest -m dashboards $(ARGS)
 
+docs: $(STAMP) ## The documentation as a site at http://127.0.0.1:8000, until Ctrl-C; what is changed shows at once
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --strict $(ARGS)
+
 compose-test: $(STAMP) ## docker compose up on the profile cpu, for real, with a small run: half an hour the first time; ARGS="--keep"
 	$(BIN)/python -m tests.compose $(ARGS)
 
-check: $(STAMP) ## Format, lint, types, import rules, compose file, Dockerfiles and Kubernetes manifests
+check: $(STAMP) ## Format, lint, types, import rules, compose file, Dockerfiles, Kubernetes manifests, and the documentation with its links
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m deploy.lint
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 test: setup browser ## The whole test suite, real SGLang and a real browser included
 	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadgroup $(ARGS)
@@ -119,4 +123,4 @@ wheel: $(STAMP) ## Build the distribution
 	$(PIP) wheel --no-deps --wheel-dir dist .
 
 clean: ## Remove what was built here; the shared cache stays
-	rm -rf $(VENV) $(AUDIT) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .pilotcommit demo-output
+	rm -rf $(VENV) $(AUDIT) dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis .pilotcommit demo-output

@@ -132,6 +132,11 @@ class Client:
             return _decode(response)
         raise error_of(response)
 
+    def preview_prompts(self, pool: str, lines: Iterable[bytes | str | Mapping[str, object]]) -> Json:
+        """What the model would see of each line, a hundred at most; nothing is stored."""
+        path = f"/v1/pools/{_part(pool)}/preview"
+        return _checked(self._send("POST", path, content=_pieces(lines), content_type=_NDJSON))
+
     def create_run(self, config: Mapping[str, object]) -> Json:
         """Queue a run; the fields are those of POST /v1/runs."""
         return self._post("/v1/runs", dict(config))

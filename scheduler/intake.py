@@ -1,6 +1,7 @@
 """Taking in pools and prompts.
 
-Owns: creating a pool once its tokenizer and reward are known to work, and adding prompts to it. Never touches a run.
+Owns: creating a pool once its tokenizer and reward are known to work, and adding prompts to it, or showing what adding
+them would store. Never touches a run.
 Invariant: a pool that exists can be tokenised for and judged.
 """
 
@@ -11,7 +12,7 @@ import structlog
 
 from scheduler.core.errors import InvalidInput
 from scheduler.core.imports import EVERYTHING, Importable
-from scheduler.prompts import AddReport, PromptReader, lines_of
+from scheduler.prompts import AddReport, PreviewReport, PromptReader, lines_of
 from scheduler.rewards.pool import RewardPool
 from scheduler.rewards.spec import RewardKind, parse_spec
 from scheduler.state.pools import PoolRecord, PoolStore
@@ -60,11 +61,19 @@ class Intake:
 
     async def add_prompts(self, name: str, body: AsyncIterator[bytes]) -> AddReport:
         """Add the prompts of an NDJSON stream; raises NotFound for the pool, and nothing for a bad line."""
-        pool = await self._pools.get(name)
-        tokenizer = await self._tokenizers.get(pool.tokenizer)
-        reader = PromptReader(
-            self._pools, name, tokenizer, parse_spec(pool.reward), max_prompt_tokens=pool.max_prompt_tokens
-        )
+        reader = await self._reader(name)
         report = await reader.read(lines_of(body))
         log.info("prompts_added", pool=name, added=report.added, unchanged=report.unchanged)
         return report
+
+    async def preview_prompts(self, name: str, body: AsyncIterator[bytes]) -> PreviewReport:
+        """What adding a few lines would store; raises NotFound for the pool, InvalidInput for too many lines."""
+        reader = await self._reader(name)
+        return await reader.preview(lines_of(body))
+
+    async def _reader(self, name: str) -> PromptReader:
+        pool = await self._pools.get(name)
+        tokenizer = await self._tokenizers.get(pool.tokenizer)
+        return PromptReader(
+            self._pools, name, tokenizer, parse_spec(pool.reward), max_prompt_tokens=pool.max_prompt_tokens
+        )

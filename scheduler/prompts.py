@@ -19,6 +19,8 @@ from scheduler.state.pools import Added, PoolStore
 from scheduler.tokenizers import Tokenizer
 
 MAX_LINE_BYTES = 1 << 20
+MAX_PREVIEW_LINES = 100
+"""A preview is held whole and read by a person."""
 _CHUNK_LINES, _CHUNK_BYTES = 256, 4 << 20
 """How much is parsed, tokenised and stored at a time: it bounds memory, whatever is uploaded."""
 _MAX_REFUSALS, _LONGEST_REASON, _LONGEST_ID = 10_000, 500, 200
@@ -66,6 +68,25 @@ class AddReport:
                 self.more_refused += 1
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreviewedPrompt:
+    """A prompt as it would be stored, and as the model would see it."""
+
+    line: int
+    """Its number, from 1."""
+    prompt: Prompt
+    seen: str
+    """Its token ids as text again, special tokens included."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreviewReport:
+    """What would become of every line."""
+
+    prompts: list[PreviewedPrompt]
+    refused: list[RefusedLine]
+
+
 async def lines_of(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """Cut a byte stream into lines without keeping more than one; an overlong line comes out cut, to be refused."""
     rest = b""
@@ -102,6 +123,28 @@ class PromptReader:
                 chunk, size = [], 0
         await self._add(chunk, report)
         return report
+
+    async def preview(self, lines: AsyncIterator[bytes]) -> PreviewReport:
+        """What `read` would make of the lines, adding nothing; raises InvalidInput for more than a hundred.
+
+        Whether the pool has another prompt under an id is not looked at.
+        """
+        chunk, number = list[tuple[int, bytes]](), 0
+        async for line in lines:
+            number += 1
+            if number > MAX_PREVIEW_LINES:
+                raise InvalidInput(f"a preview takes {MAX_PREVIEW_LINES} lines at most", field=f"line {number}")
+            if line.strip():
+                chunk.append((number, line))
+        return await asyncio.to_thread(self._preview_all, chunk)
+
+    def _preview_all(self, chunk: Iterable[tuple[int, bytes]]) -> PreviewReport:
+        good, refused = self._parse_all(chunk)
+        prompts = [
+            PreviewedPrompt(line=number, prompt=prompt, seen=self._tokenizer.decode(prompt.input_ids))
+            for number, prompt in good
+        ]
+        return PreviewReport(prompts=prompts, refused=refused)
 
     async def _add(self, chunk: Sequence[tuple[int, bytes]], report: AddReport) -> None:
         if not chunk:

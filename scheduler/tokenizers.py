@@ -49,6 +49,11 @@ class Tokenizer:
         """Token ids of a text that goes on from another, without what a text begins or ends with."""
         return tuple(self.backend(text, add_special_tokens=False)["input_ids"])
 
+    def decode(self, input_ids: Sequence[int]) -> str:
+        """Token ids as text again, special tokens included: what the model sees."""
+        text = self.backend.decode(list(input_ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        return str(text)
+
     def encode_messages(self, messages: Sequence[dict[str, str]]) -> tuple[int, ...]:
         """Token ids of a chat up to where the model answers; raises InvalidInput if there is no chat template."""
         if self.backend.chat_template is None:

@@ -13,7 +13,6 @@ from scheduler.cli.app import create_cli
 
 ROOT = Path(__file__).parent.parent
 _FENCED = re.compile(r"^```(?:bash|sh|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-_LINK = re.compile(r"\]\(([^)#:]+)\)")
 
 
 def commands(markdown: str) -> list[list[str]]:
@@ -83,9 +82,3 @@ def test_options_handed_to_make_are_options_of_the_demo() -> None:
     assert handed
     for arguments in handed:
         assert list(unknown_to_the_cli(["demo", *shlex.split(arguments.removeprefix("ARGS="))])) == []
-
-
-def test_every_file_the_readme_links_to_exists() -> None:
-    linked = _LINK.findall((ROOT / "README.md").read_text())
-    assert linked
-    assert [path for path in linked if not (ROOT / path).exists()] == []

@@ -7,7 +7,7 @@ from typing import Self
 
 from scheduler.api.response import Response
 from scheduler.core.types import Prompt
-from scheduler.prompts import AddReport
+from scheduler.prompts import AddReport, PreviewedPrompt, PreviewReport, RefusedLine
 from scheduler.state.pools import PoolRecord
 
 
@@ -69,6 +69,11 @@ class Refusal(Response):
     id: str | None
     reason: str
 
+    @classmethod
+    def of(cls, bad: RefusedLine) -> Self:
+        """The refused line."""
+        return cls(line=bad.line, id=bad.id, reason=bad.reason)
+
 
 class Added(Response):
     """What became of every line; the accepted ones are stored, whatever became of the others."""
@@ -83,5 +88,46 @@ class Added(Response):
     @classmethod
     def of(cls, report: AddReport) -> Self:
         """The report."""
-        refused = [Refusal(line=bad.line, id=bad.id, reason=bad.reason) for bad in report.refused]
+        refused = [Refusal.of(bad) for bad in report.refused]
         return cls(added=report.added, unchanged=report.unchanged, refused=refused, more_refused=report.more_refused)
+
+
+class Preview(Response):
+    """A prompt as it would be stored."""
+
+    line: int
+    prompt_id: str
+    text: str
+    """What the model sees: its token ids as text again, special tokens included."""
+    answer: str
+    num_tokens: int
+    metadata: dict[str, str]
+
+    @classmethod
+    def of(cls, found: PreviewedPrompt) -> Self:
+        """The prompt of a line."""
+        return cls(
+            line=found.line,
+            prompt_id=found.prompt.prompt_id,
+            text=found.seen,
+            answer=found.prompt.answer,
+            num_tokens=len(found.prompt.input_ids),
+            metadata=dict(found.prompt.metadata),
+        )
+
+
+class Previewed(Response):
+    """What would become of every line."""
+
+    prompts: list[Preview]
+    """In order of their lines."""
+    refused: list[Refusal]
+    """Likewise."""
+
+    @classmethod
+    def of(cls, report: PreviewReport) -> Self:
+        """The report."""
+        return cls(
+            prompts=[Preview.of(found) for found in report.prompts],
+            refused=[Refusal.of(bad) for bad in report.refused],
+        )

@@ -13,7 +13,7 @@ from scheduler.service import Service
 
 
 def router(service: Service, intake: Intake, guard: Guard) -> APIRouter:
-    """POST and GET of pools, and the streamed upload of prompts."""
+    """POST and GET of pools, the streamed upload of prompts, and what an upload would store."""
     routes = APIRouter(prefix="/v1/pools", tags=["pools"], dependencies=guard.needs(Scope.READ))
     submits = guard.needs(Scope.SUBMIT)
 
@@ -68,6 +68,19 @@ def router(service: Service, intake: Intake, guard: Guard) -> APIRouter:
         return problem(
             422, "Lines refused", detail, kind="LinesRefused", field=f"line {first.line}", **report.model_dump()
         )
+
+    @routes.post(
+        "/{pool}/preview",
+        summary="Preview prompts",
+        dependencies=submits,
+        openapi_extra={"requestBody": {"content": {"application/x-ndjson": {"example": _EXAMPLE}}, "required": True}},
+    )
+    async def preview(pool: str, request: Request) -> pool_responses.Previewed:
+        """What the model would see of each line, a hundred at most; nothing is stored.
+
+        Every line is told of, and what is refused here would be refused there: the status is 200 either way.
+        """
+        return pool_responses.Previewed.of(await intake.preview_prompts(pool, request.stream()))
 
     return routes
 

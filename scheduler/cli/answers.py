@@ -56,6 +56,24 @@ class Added(msgspec.Struct, frozen=True, kw_only=True):
     more_refused: int = 0
 
 
+class Preview(msgspec.Struct, frozen=True, kw_only=True):
+    """A prompt that was not stored."""
+
+    line: int
+    prompt_id: str
+    text: str
+    answer: str
+    num_tokens: int
+    metadata: Mapping[str, str]
+
+
+class Previewed(msgspec.Struct, frozen=True, kw_only=True):
+    """What the model would see of lines that were not stored."""
+
+    prompts: tuple[Preview, ...]
+    refused: tuple[Refusal, ...]
+
+
 class Spend(msgspec.Struct, frozen=True, kw_only=True):
     """What a run has spent and reserved."""
 

@@ -1,21 +1,21 @@
 """`pilotcommit pool`: prompts to train and to evaluate on."""
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import wrap_file
 
-from scheduler.cli import answers, tables
+from scheduler.cli import answers, prompt_lines, tables
+from scheduler.cli.columns import Columns
 from scheduler.cli.names import PoolName
-from scheduler.cli.terminal import DEFAULT_URL, AsJson, Url, talk
+from scheduler.cli.preview_table import previewed
+from scheduler.cli.prompt_lines import PromptLines
+from scheduler.cli.template import Template
+from scheduler.cli.terminal import DEFAULT_URL, AsJson, Terminal, Url, talk
 
 _UPLOAD_TIMEOUT_S = 3600.0
 """The answer to an upload comes once its last line is stored."""
+_ROWS = "What of a row makes a prompt"
+_COLUMN = "COLUMN"
 
 commands = typer.Typer(no_args_is_help=True, help="Prompts to train and to evaluate on.")
 
@@ -56,37 +56,96 @@ def show(name: PoolName, url: Url = DEFAULT_URL, as_json: AsJson = False) -> Non
 @commands.command("add")
 def add(
     name: PoolName,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="NDJSON, a prompt a line; - reads stdin.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="NDJSON, a prompt a line (- reads stdin); with columns also lines of JSON, .parquet, .csv, "
+            "or hf:NAME[:CONFIG], a dataset of Hugging Face or a folder of such files.",
+        ),
+    ],
+    text: Annotated[
+        str | None, typer.Option(metavar=_COLUMN, rich_help_panel=_ROWS, help="The prompt as it is.")
+    ] = None,
+    template: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            rich_help_panel=_ROWS,
+            help=r"The prompt with columns in it: 'Question: {question}\nAnswer:'.",
+        ),
+    ] = None,
+    messages: Annotated[
+        str | None,
+        typer.Option(metavar=_COLUMN, rich_help_panel=_ROWS, help="A list of messages with role and content."),
+    ] = None,
+    user: Annotated[
+        str | None, typer.Option(metavar=_COLUMN, rich_help_panel=_ROWS, help="The message of a user.")
+    ] = None,
+    system: Annotated[
+        str | None, typer.Option(metavar="TEXT", rich_help_panel=_ROWS, help="The system's message before --user.")
+    ] = None,
+    input_ids: Annotated[str | None, typer.Option(metavar=_COLUMN, rich_help_panel=_ROWS, help="Token ids.")] = None,
+    answer: Annotated[
+        str | None, typer.Option(metavar=_COLUMN, rich_help_panel=_ROWS, help="The reference answer.")
+    ] = None,
+    answer_after: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MARK", rich_help_panel=_ROWS, help="The answer is what follows the last such mark in it."
+        ),
+    ] = None,
+    prompt_id: Annotated[
+        str | None,
+        typer.Option("--id", metavar=_COLUMN, rich_help_panel=_ROWS, help="Names the prompt; else its content does."),
+    ] = None,
+    metadata: Annotated[
+        list[str] | None,
+        typer.Option(metavar=_COLUMN, rich_help_panel=_ROWS, help="Kept beside the prompt; repeatable."),
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(metavar="SPLIT", rich_help_panel=_ROWS, help="Of hf:NAME; train by default.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Stop after so many rows.")] = None,
+    preview: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=100, metavar="N", help="Show what the model will see of the first N rows; nothing is stored."
+        ),
+    ] = None,
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
-    """Add prompts. Refused lines are listed and lose nothing: the others are stored, and the exit code is 1."""
-    with talk(url, as_json, timeout_s=_UPLOAD_TIMEOUT_S) as terminal, _opened(file) as lines:
-        report = terminal.show(terminal.client.add_prompts(name, lines), answers.Added, tables.added)
-    if report.refused:
+    """Add prompts. What is refused is listed and loses nothing: the others are stored, and the exit code is 1."""
+    columns = Columns(
+        text=text,
+        template=Template.parse(template) if template is not None else None,
+        messages=messages,
+        user=user,
+        system=system,
+        input_ids=input_ids,
+        answer=answer,
+        answer_after=answer_after,
+        id=prompt_id,
+        metadata=tuple(metadata or ()),
+    )
+    most = min((number for number in (limit, preview) if number is not None), default=None)
+    with (
+        talk(url, as_json, timeout_s=_UPLOAD_TIMEOUT_S) as terminal,
+        prompt_lines.opened(source, columns, split=split, limit=most) as sent,
+    ):
+        refused = _add(terminal, name, sent) if preview is None else _preview(terminal, name, sent)
+    if refused:
         raise typer.Exit(1)
 
 
-@contextmanager
-def _opened(file: Path) -> Iterator[BinaryIO]:
-    if str(file) == "-":
-        yield sys.stdin.buffer
-        return
-    try:
-        lines = file.open("rb")
-    except OSError as exc:
-        raise typer.BadParameter(f"{file} cannot be read: {exc.strerror}", param_hint="FILE") from exc
-    # Nothing is drawn where nobody looks: stderr is no terminal then.
-    console = Console(stderr=True)
-    with (
-        lines,
-        wrap_file(
-            lines,
-            file.stat().st_size,
-            description="adding prompts",
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        ) as told,
-    ):
-        yield told
+def _add(terminal: Terminal, pool: str, sent: PromptLines) -> bool:
+    answer = terminal.client.add_prompts(pool, sent.lines)
+    report = terminal.show(sent.refusals.beside(answer), answers.Added, tables.added)
+    return bool(report.refused)
+
+
+def _preview(terminal: Terminal, pool: str, sent: PromptLines) -> bool:
+    answer = terminal.client.preview_prompts(pool, sent.lines)
+    report = terminal.show(sent.refusals.beside(answer), answers.Previewed, previewed)
+    return bool(report.refused)

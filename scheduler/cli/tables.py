@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scheduler.cli import words
-from scheduler.cli.answers import Added, Evaluation, Pool, Prompt, Run, Server, Weights
+from scheduler.cli.answers import Added, Evaluation, Pool, Prompt, Refusal, Run, Server, Weights
 from scheduler.core.lifecycle import ServerState, Standing
 from scheduler.core.spend import NOT_COMMITTED
 
@@ -81,10 +81,14 @@ def added(report: Added) -> RenderableType:
     if not report.refused:
         return Text(summary)
     shown = report.refused[:_MOST_REFUSALS]
-    lines = grid((">line", "id", "reason"), ((str(bad.line), bad.id or "", bad.reason) for bad in shown), empty="")
     left = num_refused - len(shown)
     more = [Text(f"and {left:,} more: --json shows the first 10,000", style="dim")] if left else []
-    return Group(Text(summary, style="red"), lines, *more)
+    return Group(Text(summary, style="red"), refusals(shown), *more)
+
+
+def refusals(found: Sequence[Refusal]) -> RenderableType:
+    """Lines that were refused, each with its reason."""
+    return grid((">line", "id", "reason"), ((str(bad.line), bad.id or "", bad.reason) for bad in found), empty="")
 
 
 def runs(found: Sequence[Run], now: float) -> RenderableType:

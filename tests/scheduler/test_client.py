@@ -81,6 +81,17 @@ async def test_a_refused_line_is_in_the_report_and_raises_nothing(client: Client
     assert refused["line"] == 2
 
 
+async def test_a_preview_tells_of_every_line_and_stores_none(client: Client) -> None:
+    lines = [{"text": "1"}, {"text": ""}]
+    found = await asyncio.to_thread(lambda: client.preview_prompts("sums", lines))
+    [shown] = cast(list[Json], found["prompts"])
+    [refused] = cast(list[Json], found["refused"])
+    assert (shown["line"], shown["text"], refused["line"]) == (1, "1", 2)
+    assert (await asyncio.to_thread(client.pool, "sums"))["num_prompts"] == 0
+    with pytest.raises(InvalidInput, match="100 lines at most"):
+        await asyncio.to_thread(lambda: client.preview_prompts("sums", [{"text": "1"}] * 101))
+
+
 async def test_a_run_is_queued_steered_and_ended(client: Client) -> None:
     def work() -> list[object]:
         client.add_prompts("sums", [{"id": "p", "text": "1"}])

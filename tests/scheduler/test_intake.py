@@ -73,9 +73,22 @@ async def test_prompts_are_judged_by_the_reward_of_their_pool(intake: Intake, re
     assert await PoolStore(redis).size("sums") == 1
 
 
+async def test_a_preview_is_judged_as_the_prompts_would_be(intake: Intake, redis: Redis, model_folder: Path) -> None:
+    await intake.create_pool("sums", tokenizer=str(model_folder), reward="numeric", max_prompt_tokens=4)
+    lines = (
+        b'{"text": "1 +", "answer": "2"}\n{"text": "2 +", "ans',
+        b'wer": "two"}\n{"text": "3 + 4 =", "answer": "7"}',
+    )
+    report = await intake.preview_prompts("sums", _bytes(*lines))
+    assert ([shown.seen for shown in report.prompts], [bad.line for bad in report.refused]) == (["1 +"], [2, 3])
+    assert await PoolStore(redis).size("sums") == 0
+
+
 async def test_prompts_need_a_pool(intake: Intake) -> None:
     with pytest.raises(NotFound, match="nowhere"):
         await intake.add_prompts("nowhere", _bytes(b'{"text": "1"}'))
+    with pytest.raises(NotFound, match="nowhere"):
+        await intake.preview_prompts("nowhere", _bytes(b'{"text": "1"}'))
 
 
 async def test_prompts_of_a_pool_whose_model_has_gone_are_refused_with_its_folder(

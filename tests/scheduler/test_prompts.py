@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from scheduler.prompts import MAX_LINE_BYTES, AddReport, PromptReader, lines_of
+from scheduler.prompts import MAX_LINE_BYTES, AddReport, PreviewReport, PromptReader, lines_of
 from scheduler.rewards.spec import parse_spec
 from scheduler.state.pools import PoolStore
 from scheduler.tokenizers import Tokenizer, Tokenizers
@@ -34,6 +34,12 @@ class Upload:
         reader = PromptReader(self.pools, "sums", self.tokenizer, parse_spec(reward), max_prompt_tokens=longest)
         raw = [line if isinstance(line, bytes) else json.dumps(line).encode() for line in lines]
         return await reader.read(_stream(raw))
+
+    async def preview(self, *lines: object) -> PreviewReport:
+        """What reading would make of lines."""
+        reader = PromptReader(self.pools, "sums", self.tokenizer, parse_spec("exact"), max_prompt_tokens=32)
+        raw = [line if isinstance(line, bytes) else json.dumps(line).encode() for line in lines]
+        return await reader.preview(_stream(raw))
 
     async def ids(self) -> list[str]:
         """Prompt ids in order of arrival."""
@@ -139,6 +145,13 @@ async def test_lines_that_fill_a_chunk_by_their_size_are_all_stored(upload: Uplo
     assert await upload.read(*lines) == AddReport(added=12)
 
 
+async def test_a_preview_shows_a_chat_with_the_template_applied(upload: Upload) -> None:
+    upload.tokenizer.backend.chat_template = TEMPLATE
+    report = await upload.preview({"messages": [{"role": "user", "content": "7*8"}]}, b"", {"text": "7$"})
+    assert [(shown.line, shown.seen) for shown in report.prompts] == [(1, "<bos>7*8A"), (3, "7<unk>")]
+    assert await upload.ids() == []
+
+
 GOOD_LINES = [
     b'{"id": "a", "text": "1+1=", "answer": "2", "metadata": {"k": "v"}}',
     b'{"messages": [{"role": "user", "content": "1+1="}], "answer": "2"}',
@@ -153,6 +166,16 @@ async def test_any_line_is_taken_or_refused_and_none_harms_another(upload: Uploa
     report = await upload.read(*lines, GOOD_LINES[2])
     assert report.added + report.unchanged + len(report.refused) == sum(1 for line in lines if line.strip()) + 1
     assert all(refusal.line <= len(lines) for refusal in report.refused)
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(lines=st.lists(anything(GOOD_LINES).map(lambda line: line.replace(b"\n", b" ")), min_size=1, max_size=5))
+async def test_a_preview_refuses_what_an_upload_refuses(upload: Upload, lines: list[bytes]) -> None:
+    foreseen, report = await upload.preview(*lines), await upload.read(*lines)
+    conflicts = {refusal.line for refusal in report.refused if "has another prompt under this id" in refusal.reason}
+    assert [refusal.line for refusal in report.refused if refusal.line not in conflicts] == [
+        refusal.line for refusal in foreseen.refused
+    ]
 
 
 @pytest.mark.parametrize(

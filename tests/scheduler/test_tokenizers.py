@@ -49,6 +49,14 @@ async def test_a_broken_tokenizer_is_refused_with_its_folder(tmp_path: Path) -> 
     assert str(tmp_path) in str(refusal.value)
 
 
+@pytest.mark.parametrize("text", ["1 + 2 =", "a , b . c ?\n", "<bos>1<eos>"])
+async def test_token_ids_are_decoded_to_what_was_encoded_special_tokens_and_spaces_included(
+    model_folder: Path, text: str
+) -> None:
+    tokenizer = await Tokenizers().get(str(model_folder))
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
 def test_it_works_in_silence_where_torch_is_not_installed(model_folder: Path) -> None:
     script = (
         "import asyncio, sys\n"

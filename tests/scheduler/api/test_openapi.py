@@ -103,9 +103,20 @@ def test_an_example_is_a_request_that_the_api_takes(model: type[BaseModel]) -> N
             assert parsed.config().pool == example["pool"]
 
 
+def _example(document: Json, path: str) -> str:
+    content = _under(document, "paths", path, "post", "requestBody", "content")
+    return str(content["application/x-ndjson"]["example"])
+
+
 @pytest.mark.usefixtures("sums")
 async def test_the_example_of_an_upload_can_be_uploaded(document: Json, http: httpx.AsyncClient) -> None:
-    content = _under(document, "paths", "/v1/pools/{pool}/prompts", "post", "requestBody", "content")
-    example = str(content["application/x-ndjson"]["example"])
+    example = _example(document, "/v1/pools/{pool}/prompts")
     answer = await http.post("/v1/pools/sums/prompts", content=example)
     assert answer.json() == {"added": example.count("\n"), "unchanged": 0, "refused": []}
+
+
+@pytest.mark.usefixtures("sums")
+async def test_the_example_of_a_preview_can_be_previewed(document: Json, http: httpx.AsyncClient) -> None:
+    example = _example(document, "/v1/pools/{pool}/preview")
+    answer = (await http.post("/v1/pools/sums/preview", content=example)).json()
+    assert (len(answer["prompts"]), answer["refused"]) == (example.count("\n"), [])

@@ -61,6 +61,7 @@ async def test_no_route_but_the_probes_answers_without_a_token(service: Service,
     ("method", "path", "scope"),
     [
         ("POST", "/v1/pools", Scope.SUBMIT),
+        ("POST", "/v1/pools/p/preview", Scope.SUBMIT),
         ("POST", "/v1/pools/p/prompts", Scope.SUBMIT),
         ("POST", "/v1/runs", Scope.SUBMIT),
         ("POST", "/v1/runs/dry-run", Scope.SUBMIT),

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -10,6 +11,8 @@ import pytest_asyncio
 from scheduler.cli import main
 from scheduler.service import Service
 from tests.scheduler.served import served
+
+CHAT_TEMPLATE = "{{ bos_token }}{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,3 +50,14 @@ def pilotcommit(url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     monkeypatch.setenv("PILOTCOMMIT_URL", url)
     monkeypatch.setenv("COLUMNS", "100")
     return Command(capture=capsys)
+
+
+@pytest.fixture
+def chat_folder(model_folder: Path, tmp_path: Path) -> Path:
+    """The model, with a chat template."""
+    folder = tmp_path / "chat-model"
+    folder.mkdir()
+    for file in model_folder.iterdir():
+        (folder / file.name).symlink_to(file)
+    (folder / "chat_template.jinja").write_text(CHAT_TEMPLATE)
+    return folder

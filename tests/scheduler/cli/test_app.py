@@ -58,4 +58,14 @@ def test_the_command_starts_without_what_only_the_service_needs() -> None:
     program = "import sys, scheduler.cli; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
     loaded = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout.split()
     assert "scheduler" in loaded
-    assert not {"torch", "transformers", "redis", "fastapi", "uvicorn", "numpy", "matplotlib"} & set(loaded)
+    assert not {
+        "torch",
+        "transformers",
+        "redis",
+        "fastapi",
+        "uvicorn",
+        "numpy",
+        "matplotlib",
+        "pyarrow",
+        "datasets",
+    } & set(loaded)

@@ -1,0 +1,1 @@
+"""The documentation as a site: what MkDocs is told beyond mkdocs.yml, and the pages that are made from the code."""
