@@ -150,7 +150,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     The exit code is 0 after a signal, 2 for a setting that cannot work, another one if it could not go on.
     """
     if argv if argv is not None else sys.argv[1:]:
-        sys.stderr.write("the scheduler takes its settings from PILOTCOMMIT_* variables; see docs/operations.md\n")
+        sys.stderr.write("the scheduler takes its settings from PILOTCOMMIT_* variables; see docs/configuration.md\n")
         return 2
     try:
         settings = load_settings(os.environ)

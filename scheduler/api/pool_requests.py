@@ -14,7 +14,7 @@ class NewPool(Request):
     model_config = example(name="arithmetic", tokenizer="/models/SmolLM2-135M-Instruct", reward="exact")
 
     name: Name = Field(examples=["arithmetic"])
-    """Names the pool for ever."""
+    """Names the pool for ever: letters, digits, . _ and -."""
     tokenizer: Text = Field(min_length=1, examples=["/models/SmolLM2-135M-Instruct"])
     """Folder with the tokenizer and config.json of the model the prompts are for."""
     reward: Text = Field(examples=["exact"])

@@ -12,7 +12,8 @@ MOST = 10**15
 """Of anything that is counted: beyond, Redis's scripts would no longer count exactly."""
 Text = Annotated[str, Field(max_length=4096)]
 """With a limit, pydantic also refuses half of a surrogate pair, which JSON can spell and nothing can store."""
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="Letters, digits, . _ -")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+"""Letters, digits, full stops, underscores and hyphens."""
 
 
 def example(**body: JsonValue) -> ConfigDict:

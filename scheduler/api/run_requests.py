@@ -120,8 +120,9 @@ class NewRun(Request):
     )
 
     run_id: Name | None = None
-    """Its id; one is made up by default."""
+    """Its id, of letters, digits, . _ and -; one is made up by default."""
     pool: Name = Field(examples=["arithmetic"])
+    """The pool to train on."""
     allocator: Text = Field("adaptive", examples=["adaptive"])
     """The rule that decides who gets pilots and commits, by name or as `package.module:Name`; docs/allocators.md."""
     pilots: int = Field(8, le=_MOST_ROLLOUTS)
@@ -139,7 +140,7 @@ class NewRun(Request):
     max_steps: int | None = Field(None, le=MOST)
     """Training steps after which the run ends; by default the budget ends it."""
     evaluation: NewEvaluationPlan | None = None
-    """None leaves evaluation to requests."""
+    """Evaluations that the run makes by itself; left out, it makes none but those that are asked for."""
     partial_batches: bool = False
     """Train on fewer groups than a batch rather than wait when nothing is left to claim."""
     seed: int = Field(0, ge=-MOST, le=MOST)

@@ -31,7 +31,7 @@ def learners(
 ) -> None:
     """Keep a learner at work for every run of a scheduler, until Ctrl-C.
 
-    What a learner can be told more is in PILOTCOMMIT_LEARNER_* (docs/operations.md); its output comes here.
+    What a learner can be told more is in PILOTCOMMIT_LEARNER_* (docs/configuration.md); its output comes here.
     """
     from scheduler import logs
     from scheduler.child import Child

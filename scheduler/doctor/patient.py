@@ -88,7 +88,7 @@ def settings_finding(patient: Patient) -> Finding:
     """Whether a scheduler would start with these settings."""
     if patient.faults:
         told = "; ".join(dict.fromkeys(part for fault in patient.faults.values() for part in fault.split("; ")))
-        return problem("settings", told, "correct it; docs/operations.md has every variable and its default")
+        return problem("settings", told, "correct it; docs/configuration.md has every variable and its default")
     if patient.model is None:
         return warning(
             "settings",
