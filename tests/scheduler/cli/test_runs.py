@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from scheduler.core.breaker import BreakerLimits
 from scheduler.core.evaluation import EvaluationMeasure
 from scheduler.core.incomplete import IncompletePolicy
@@ -65,10 +67,13 @@ async def test_a_file_of_fields_is_enough_and_options_go_over_it(
     assert (config.pilots, config.sampling.max_new_tokens, config.sampling.top_k) == (3, 9, 5)
 
 
-async def test_a_file_that_is_not_there_is_a_usage_error(pilotcommit: Command, tmp_path: Path) -> None:
-    said = await pilotcommit("run", "create", str(tmp_path / "missing.toml"))
+async def test_a_file_that_is_not_there_is_a_usage_error(
+    pilotcommit: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = await pilotcommit("run", "create", "missing.toml")
     assert said.code == 2
-    assert "cannot be read" in said.err
+    assert "missing.toml cannot be read: No such file" in said.err
 
 
 async def test_a_dry_run_says_what_would_be_spent_and_what_ends_it_and_creates_nothing(
