@@ -96,7 +96,6 @@ check: $(STAMP) ## Format, lint, types, import rules, compose file, Dockerfiles,
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m deploy.lint
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 test: setup browser ## The whole test suite, real SGLang and a real browser included
 	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadgroup $(ARGS)

@@ -1,4 +1,4 @@
-"""Checks the compose file, the Dockerfiles and the Kubernetes manifests: `python -m deploy.lint`.
+"""Checks the compose file, the Dockerfiles, the Kubernetes manifests and the documentation: `python -m deploy.lint`.
 
 Owns: which tools look at which file, and where they are. Never changes a file. Invariant: a tool that cannot run here
 is named with the reason; it is never passed over in silence.
@@ -50,6 +50,8 @@ def looks() -> Iterator[Look]:
         yield Look(title=f"compose, profile {profile}", argv=(*read, "--profile", profile, "config", "--quiet"))
     yield Look(title="compose-lint", argv=(str(_BIN / "compose-lint"), "check", "--no-env", str(COMPOSE_FILE)))
     yield Look(title="hadolint", argv=(str(_BIN / "hadolint"), *map(str, dockerfiles())))
+    # Never with --quiet: what is not logged is not counted, and a link that leads nowhere passes.
+    yield Look(title="documentation", argv=(sys.executable, "-m", "mkdocs", "build", "--strict"))
     yield Look(title="kubernetes", argv=(sys.executable, "-m", "deploy.kubernetes_lint"))
     for folder in sorted(path.parent for path in KUBERNETES.rglob(KUSTOMIZATION)):
         yield Look(title=f"kustomize, {folder.name}", argv=("kubectl", "kustomize", str(folder)))
