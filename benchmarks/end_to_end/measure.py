@@ -28,6 +28,8 @@ from benchmarks.target.runner import Runner, RunnerOptions, header_of, scratch
 from benchmarks.trl import TRL_VERSION, trl_python
 from scheduler.core.errors import InvalidInput, LearnerError
 
+_NOT_KEPT = frozenset({"prompts", "held_out", "model", "folder", "lines"})
+
 
 @dataclass(slots=True, kw_only=True)
 class Comparison:
@@ -108,7 +110,8 @@ class Comparison:
 
 
 def _as_asked(header: Header, job: Job) -> Header:
-    """TRL has its own version, and was asked for the job: without its prompts, which are the pool's."""
-    asked = {name: value for name, value in msgspec.to_builtins(job).items() if name not in ("prompts", "held_out")}
+    """TRL has its own version, and was asked for the job: without its prompts, which are the pool's, and without the
+    machine's folders."""
+    asked = {name: value for name, value in msgspec.to_builtins(job).items() if name not in _NOT_KEPT}
     versions = {**header.versions, "trl": TRL_VERSION}
     return msgspec.structs.replace(header, versions=versions, learner_settings={}, request=asked)
