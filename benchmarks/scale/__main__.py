@@ -13,7 +13,7 @@ def main(quick: Quick = False, as_json: AsJson = False) -> None:
     """The real engine on a real Redis; servers and learner only let virtual time pass."""
 
     async def work(folder: Path, say: Say) -> Findings:
-        return await measure(folder, say, sizes=(4, 16) if quick else SIZES, steps=6)
+        return await measure(folder, say, sizes=(4, 16) if quick else SIZES, steps=2)
 
     measured("scale", work, draw, as_json=as_json, keep=not quick)
 

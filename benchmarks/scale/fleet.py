@@ -159,7 +159,7 @@ async def _train(
             # Filling the pipeline is not what is measured.
             busy.slot_s, busy.answers = 0.0, 0
             began_s, began_cpu, began_real = loop.virtual_s, time.process_time(), time.perf_counter()
-        if frame.step == steps:
+        if frame.step == _WARM_UP + steps:
             break
     ledger = (await service.views.run(_RUN)).ledger
     virtual_s = loop.virtual_s - began_s
