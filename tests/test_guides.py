@@ -80,6 +80,11 @@ def test_a_guides_run_is_a_run_over_the_pools_that_it_creates(name: str) -> None
     assert all(words[1] == run.run_id for words in shown)
 
 
+def test_the_run_in_the_document_of_the_command_line_is_a_run() -> None:
+    config = run_of("cli").config()
+    assert (config.pool, config.group_size, config.budget.rollouts) == ("arithmetic", 32, 20_000)
+
+
 def test_the_prompts_of_the_quick_start_are_prompts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [script] = re.findall(r"```python\n# sums.py\n(.*?)```", guide("quick-start"), re.DOTALL)
     (tmp_path / "sums.py").write_text(script)

@@ -15,6 +15,7 @@ from statistics import fmean
 import numpy as np
 
 from benchmarks.target.record import Record, Version
+from scheduler.core.comparison import place_of
 from scheduler.core.errors import InvalidInput
 
 GRID_POINTS = 200
@@ -80,14 +81,12 @@ def smoothed(curve: Curve) -> Curve:
 
 def crossing(curve: Curve, target: float) -> Crossing:
     """Where the curve first reaches the target, by linear interpolation."""
-    if curve.accuracy[0] >= target:
-        return Crossing(spent=curve.spent[0])
-    for place in range(1, len(curve.spent)):
-        before, after = curve.accuracy[place - 1], curve.accuracy[place]
-        if after >= target:
-            share = (target - before) / (after - before)
-            return Crossing(spent=curve.spent[place - 1] + share * (curve.spent[place] - curve.spent[place - 1]))
-    return Crossing(spent=curve.end, censored=True)
+    found = place_of(curve.accuracy, target)
+    if found is None:
+        return Crossing(spent=curve.end, censored=True)
+    place, share = found
+    spent = curve.spent[place]
+    return Crossing(spent=spent + share * (curve.spent[place + 1] - spent) if share else spent)
 
 
 def mean_curve(curves: Sequence[Curve]) -> Curve:

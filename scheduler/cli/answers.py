@@ -13,6 +13,7 @@ from scheduler.core.errors import PilotCommitError
 from scheduler.core.evaluation import EvaluationMeasure
 from scheduler.core.ledger import OpenState, Outcome
 from scheduler.core.lifecycle import PromptState, RunState
+from scheduler.core.outlook import Bound
 from scheduler.core.run import RunConfig
 from scheduler.core.types import Stage, Verdict
 
@@ -105,13 +106,14 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     prompts: Mapping[PromptState, int]
     config: RunConfig
 
+    @property
+    def skip_rate(self) -> float | None:
+        """Prompts considered and not committed ÷ prompts considered; None before the first."""
+        return sum(self.skip_rates.values()) if self.skip_rates else None
 
-class Bound(msgspec.Struct, frozen=True, kw_only=True):
-    """One limit of a run."""
-
-    limit: str
-    value: float
-    groups: int | None
+    def worked_s(self, now: float) -> float | None:
+        """Seconds from its first claim to its end, or to now; None before the first."""
+        return None if self.started_at is None else max(0.0, (self.ended_at or now) - self.started_at)
 
 
 class DryRun(msgspec.Struct, frozen=True, kw_only=True):

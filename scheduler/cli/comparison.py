@@ -5,7 +5,7 @@ evaluations on the same pool by the same measure are held against each other.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -13,11 +13,9 @@ import msgspec
 from scheduler.cli.answers import Evaluation, Run, Weights, read
 from scheduler.client import Client
 from scheduler.core.comparison import Point, Spent, common_accuracy, reached
-from scheduler.core.evaluation import EvaluationMeasure
-from scheduler.core.types import Verdict
+from scheduler.core.evaluation import EvaluationMeasure, EvaluationState
 
 _HOUR_S = 3600.0
-_DONE = "done"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +83,7 @@ def compare(client: Client, run_ids: Sequence[str], *, accuracy: float | None, g
 
 def _evaluations(client: Client, run_id: str) -> list[Evaluation]:
     made = (read(answer, Evaluation) for answer in client.evaluations(run_id))
-    return [one for one in made if one.state == _DONE]
+    return [one for one in made if one.state == EvaluationState.DONE]
 
 
 def _curve(client: Client, run: Run, evaluations: Sequence[Evaluation]) -> tuple[Point, ...]:
@@ -113,17 +111,9 @@ def _compared(run: Run, points: tuple[Point, ...], accuracy: float | None, gpus:
         allocator=run.allocator,
         state=run.state,
         steps=run.step,
-        spent=Spent(rollouts=run.spend.rollouts, tokens=run.spend.tokens, seconds=_seconds(run)),
-        skip_rate=_sum(run.skip_rates),
+        spent=Spent(rollouts=run.spend.rollouts, tokens=run.spend.tokens, seconds=run.worked_s(time.time()) or 0.0),
+        skip_rate=run.skip_rate,
         points=points,
         at_accuracy=at,
         gpu_hours=None if at is None else gpus.hours(at),
     )
-
-
-def _seconds(run: Run) -> float:
-    return 0.0 if run.started_at is None else (run.ended_at or time.time()) - run.started_at
-
-
-def _sum(rates: Mapping[Verdict, float]) -> float | None:
-    return sum(rates.values()) if rates else None

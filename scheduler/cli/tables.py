@@ -103,7 +103,7 @@ def runs(found: Sequence[Run], now: float) -> RenderableType:
                 run.allocator,
                 _steps(run),
                 words.of_limit(run.spend.rollouts, run.config.budget.rollouts),
-                words.rate(_skip_rate(run)),
+                words.rate(run.skip_rate),
                 words.age(run.created_at, now),
             )
             for run in found
@@ -250,13 +250,9 @@ def _steps(found: Run) -> str:
     return words.of_limit(found.step, found.config.max_steps)
 
 
-def _skip_rate(found: Run) -> float | None:
-    return sum(found.skip_rates.values()) if found.skip_rates else None
-
-
 def _skip_rates(found: Run) -> str:
     shares = [f"{verdict} {words.rate(found.skip_rates.get(verdict))}" for verdict in NOT_COMMITTED]
-    return f"{words.rate(_skip_rate(found))} ({', '.join(shares)})" if found.skip_rates else words.DASH
+    return f"{words.rate(found.skip_rate)} ({', '.join(shares)})" if found.skip_rates else words.DASH
 
 
 def _state(found: Run) -> Text:
@@ -266,9 +262,10 @@ def _state(found: Run) -> Text:
 
 def _time(found: Run, now: float) -> str:
     ended = "" if found.ended_at is None else f", ended {words.ago(found.ended_at, now)}"
-    if found.started_at is None:
+    worked_s = found.worked_s(now)
+    if worked_s is None:
         return f"created {words.ago(found.created_at, now)}, nothing claimed{ended or ' yet'}"
-    took = words.duration(max(0.0, (found.ended_at or now) - found.started_at))
+    took = words.duration(worked_s)
     return f"took {took}{ended}" if ended else f"at work for {took}"
 
 

@@ -6,6 +6,7 @@ nothing is extrapolated; between two evaluations accuracy is taken to grow evenl
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,17 +38,27 @@ class Point:
     accuracy: float
 
 
+def place_of(accuracies: Sequence[float], accuracy: float) -> tuple[int, float] | None:
+    """Where a curve first reaches an accuracy: after which of its points, and what share of the way to the next.
+
+    None if it never does; the share is 0 only where the first point has it already.
+    """
+    if accuracies and accuracies[0] >= accuracy:
+        return 0, 0.0
+    for place, (before, after) in enumerate(pairwise(accuracies)):
+        if after >= accuracy:
+            return place, (accuracy - before) / (after - before)
+    return None
+
+
 def reached(points: Sequence[Point], accuracy: float) -> Spent | None:
     """What was spent when the accuracy was first reached; None if it never was."""
-    before: Point | None = None
-    for point in points:
-        if point.accuracy >= accuracy:
-            if before is None:
-                return point.spent
-            share = (accuracy - before.accuracy) / (point.accuracy - before.accuracy)
-            return before.spent.towards(point.spent, share)
-        before = point
-    return None
+    found = place_of([point.accuracy for point in points], accuracy)
+    if found is None:
+        return None
+    place, share = found
+    spent = points[place].spent
+    return spent.towards(points[place + 1].spent, share) if share else spent
 
 
 def common_accuracy(runs: Iterable[Sequence[Point]]) -> float | None:

@@ -1,7 +1,7 @@
 """What an evaluation measures, and what it makes of it.
 
-Owns: the two measures, the text of the reference answer, and the probability of it. Pure; never tokenises. Invariant: a
-probability is in [0, 1], whatever rounding did to its log-probs.
+Owns: the two measures, where an evaluation stands, the text of the reference answer, and the probability of it. Pure;
+never tokenises. Invariant: a probability is in [0, 1], whatever rounding did to its log-probs.
 """
 
 import math
@@ -23,6 +23,19 @@ class EvaluationMeasure(StrEnum):
     LIKELIHOOD = "likelihood"
     """The policy's own probability of the reference answer, read from a prefill at temperature 1: nothing is sampled,
     so that it has no noise. The accuracy is its mean."""
+
+
+class EvaluationState(StrEnum):
+    """Where an evaluation stands."""
+
+    WAITING = "waiting"
+    """For its weight version to be live."""
+    RUNNING = "running"
+    """Its attempts are being made; weights are not updated meanwhile."""
+    DONE = "done"
+    """Every prompt was measured."""
+    FAILED = "failed"
+    """It could not be finished; the reason says why, and what was measured stays."""
 
 
 def check_target(target: str, field: str) -> None:

@@ -13,12 +13,12 @@ from dataclasses import replace
 import structlog
 
 from scheduler.core.errors import BudgetExhausted, Conflict, InvalidInput
-from scheduler.core.evaluation import DEFAULT_TARGET, EvaluationMeasure, check_target
+from scheduler.core.evaluation import DEFAULT_TARGET, EvaluationMeasure, EvaluationState, check_target
 from scheduler.core.run import EvaluationPlan
 from scheduler.engine.measurement import Measurement
 from scheduler.engine.measures import Measure
 from scheduler.state.connection import Redis
-from scheduler.state.evaluations import EvaluationRecord, EvaluationState, EvaluationStore, evaluations
+from scheduler.state.evaluations import EvaluationRecord, EvaluationStore, evaluations
 from scheduler.state.keys import RunKeys
 from scheduler.state.pools import PoolStore
 from scheduler.state.versions import VersionStore, WeightRecord

@@ -6,9 +6,10 @@ Owns: these metrics. Pure. Invariant: every number follows from the run's record
 from collections.abc import Iterable
 
 from scheduler.core.breaker import BreakerState, FailureClass, trips_counter
+from scheduler.core.evaluation import EvaluationState
 from scheduler.core.lifecycle import RunState
 from scheduler.run_metrics.metric import COUNTER, GAUGE, Rows, RunMetric, RunReading
-from scheduler.state.evaluations import EvaluationRecord, EvaluationState
+from scheduler.state.evaluations import EvaluationRecord
 
 
 def _info(run: RunReading, _: float) -> Rows:

@@ -6,32 +6,18 @@ under their own stage and cap, and never enter the informativeness table.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from statistics import fmean
 
 import msgspec
 from redis.asyncio import Redis
 
 from scheduler.core.errors import NotFound
-from scheduler.core.evaluation import DEFAULT_TARGET, EvaluationMeasure
+from scheduler.core.evaluation import DEFAULT_TARGET, EvaluationMeasure, EvaluationState
 from scheduler.core.ledger import Move, OpenState, Outcome, attempts_counter, counter
 from scheduler.core.types import Stage
 from scheduler.state.keys import RunKeys
 from scheduler.state.transaction import Transactor
 from scheduler.state.wire import raw
-
-
-class EvaluationState(StrEnum):
-    """Where an evaluation stands."""
-
-    WAITING = "waiting"
-    """For its weight version to be live."""
-    RUNNING = "running"
-    """Its attempts are being made; weights are not updated meanwhile."""
-    DONE = "done"
-    """Every prompt was measured."""
-    FAILED = "failed"
-    """It could not be finished; the reason says why, and what was measured stays."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

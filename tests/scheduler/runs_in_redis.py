@@ -9,10 +9,11 @@ from dataclasses import replace
 from redis.asyncio import Redis
 
 from scheduler.core.budget import Budget
+from scheduler.core.evaluation import EvaluationState
 from scheduler.core.ledger import Outcome
 from scheduler.core.lifecycle import PromptState, RunState
 from scheduler.core.types import Prompt, Stage, Verdict
-from scheduler.state.evaluations import EvaluationLanding, EvaluationRecord, EvaluationState, Measured
+from scheduler.state.evaluations import EvaluationLanding, EvaluationRecord, Measured
 from scheduler.state.pools import PoolRecord, PoolStore
 from scheduler.state.runs import RunStore
 from scheduler.state.visits import Landing

@@ -9,8 +9,9 @@ import pytest
 import pytest_asyncio
 
 from scheduler.cli.words import DASH
+from scheduler.core.evaluation import EvaluationState
 from scheduler.service import Service
-from scheduler.state.evaluations import EvaluationRecord, EvaluationState, Measured
+from scheduler.state.evaluations import EvaluationRecord, Measured
 from tests.scheduler.cli.conftest import Command
 from tests.scheduler.runs_in_redis import add_pool, create_run
 from tests.scheduler.state.stores import Stores, make_weights

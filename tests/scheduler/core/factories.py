@@ -3,8 +3,20 @@
 from scheduler.core.allocators.interface import Candidate, Demand, ReadyGroup
 from scheduler.core.informativeness import Evidence
 from scheduler.core.prior import Prior
-from scheduler.core.types import Rollout, Stage, Verdict
+from scheduler.core.run import RunConfig
+from scheduler.core.types import Rollout, Sampling, Stage, Verdict
 from tests.factories import make_rollout
+
+CONFIG = RunConfig(
+    pool="sums",
+    allocator="pilot_commit",
+    pilots=8,
+    commits=8,
+    batch_size=4,
+    max_staleness=2,
+    sampling=Sampling(max_new_tokens=10),
+)
+"""A run that tests change a field of."""
 
 
 def make_evidence(*, verdicts: tuple[Verdict, ...] = ()) -> Evidence:

@@ -7,18 +7,8 @@ import pytest
 from scheduler.core.budget import Budget
 from scheduler.core.evaluation import EvaluationMeasure
 from scheduler.core.outlook import Bound, Outlook, outlook
-from scheduler.core.run import EvaluationPlan, RunConfig
-from scheduler.core.types import Sampling
-
-CONFIG = RunConfig(
-    pool="sums",
-    allocator="pilot_commit",
-    pilots=8,
-    commits=8,
-    batch_size=4,
-    max_staleness=2,
-    sampling=Sampling(max_new_tokens=10),
-)
+from scheduler.core.run import EvaluationPlan
+from tests.scheduler.core.factories import CONFIG
 
 
 def of(budget: Budget, *, max_steps: int | None = None, evaluation: EvaluationPlan | None = None) -> Outlook:

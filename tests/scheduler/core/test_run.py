@@ -7,19 +7,10 @@ import pytest
 from scheduler.core.budget import Budget, Cost
 from scheduler.core.errors import InvalidInput
 from scheduler.core.incomplete import IncompletePolicy
-from scheduler.core.run import EvaluationPlan, RunConfig
+from scheduler.core.run import EvaluationPlan
 from scheduler.core.stragglers import StragglerPolicy
 from scheduler.core.types import Sampling
-
-CONFIG = RunConfig(
-    pool="sums",
-    allocator="pilot_commit",
-    pilots=8,
-    commits=8,
-    batch_size=4,
-    max_staleness=2,
-    sampling=Sampling(max_new_tokens=10),
-)
+from tests.scheduler.core.factories import CONFIG
 
 
 def test_a_group_is_its_pilots_and_its_commits() -> None:

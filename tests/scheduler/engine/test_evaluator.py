@@ -10,12 +10,12 @@ import pytest
 from inference.fake import FailWith
 from scheduler.core.budget import Budget
 from scheduler.core.errors import Conflict, InvalidInput, NotFound
-from scheduler.core.evaluation import EvaluationMeasure
+from scheduler.core.evaluation import EvaluationMeasure, EvaluationState
 from scheduler.core.ledger import OpenState, Outcome
 from scheduler.core.lifecycle import RunState
 from scheduler.core.run import EvaluationPlan
 from scheduler.core.types import Prompt, Stage
-from scheduler.state.evaluations import EvaluationRecord, EvaluationState
+from scheduler.state.evaluations import EvaluationRecord
 from scheduler.state.versions import WeightState
 from scheduler.state.wire import text
 from tests.scheduler.engine.factories import CONTEXT_LENGTH, make_config, make_prompts

@@ -8,13 +8,12 @@ from redis.asyncio import Redis
 
 from scheduler.core.budget import Budget
 from scheduler.core.errors import BudgetExhausted, NotFound
-from scheduler.core.evaluation import EvaluationMeasure
+from scheduler.core.evaluation import EvaluationMeasure, EvaluationState
 from scheduler.core.ledger import Outcome
 from scheduler.core.types import Stage
 from scheduler.state.evaluations import (
     EvaluationLanding,
     EvaluationRecord,
-    EvaluationState,
     Measured,
     evaluation,
     evaluations,
