@@ -269,10 +269,12 @@ class Delivery:
         try:
             for following in (*group_ids[1:], None):
                 packed = await reading
+                if packed is None:
+                    # Dropped meanwhile, as a cancelled run's groups are: there is no such batch any more.
+                    return
                 if following is not None:
                     reading = asyncio.ensure_future(self._groups.packed(following))
-                if packed is not None:
-                    yield PackedGroupFrame(step=step, group=packed)
+                yield PackedGroupFrame(step=step, group=packed)
         finally:
             reading.cancel()
         yield BatchFrame(step=step, group_ids=group_ids, policy_version=self._pipeline.policy_version)

@@ -181,7 +181,12 @@ class Learner:
             return
         async for frame in self.frames():
             if isinstance(frame, BatchFrame) and frame.step == self.step + 1:
-                await self.apply(frame)
+                try:
+                    await self.apply(frame)
+                except InvalidInput:
+                    # A run that is cancelled during a step refuses its report.
+                    await self.last_word()
+                    return
                 if self.step % checkpoint_every == 0:
                     await self.checkpoint()
                 if self.step == until:

@@ -182,6 +182,22 @@ async def test_the_last_word_ends_the_stream_and_a_new_learner_begins_another(de
     assert desk.delivery.last_word is None
 
 
+async def test_a_batch_whose_groups_are_dropped_on_their_way_is_never_named(redis: Redis, tmp_path: Path) -> None:
+    desk = await Desk.open(await Stores.open(redis), tmp_path, make_config(batch_size=4))
+    await desk.begin()
+    await desk.make_groups(4)
+    frames: list[object] = []
+    async with aclosing(desk.delivery.frames(incarnation="a")) as stream:
+        async for frame in stream:
+            frames.append(frame)
+            if len(frames) == 1:
+                # What the end of a cancelled run does.
+                await desk.delivery.drop(GroupStatus.PUBLISHED, Outcome.CANCELLED)
+                desk.delivery.last_word = FinalFrame(state="cancelled", reason="cancelled")
+    assert not any(isinstance(frame, BatchFrame) for frame in frames)
+    assert frames[-1] == desk.delivery.last_word
+
+
 async def test_no_batch_is_formed_past_the_last_step(redis: Redis, tmp_path: Path) -> None:
     desk = await Desk.open(await Stores.open(redis), tmp_path, make_config(batch_size=2, max_steps=1))
     await desk.begin()
