@@ -23,7 +23,8 @@ from scheduler.state.records import Attempt, Ending, Record, Recorded, RecordSto
 from scheduler.state.table import PromptView, Table
 from scheduler.state.unsolved import UnsolvedPage, unsolved
 from scheduler.state.versions import WeightRecord, recent_versions
-from scheduler.state.visits import Visit, open_visits_of
+from scheduler.state.visit import Visit
+from scheduler.state.visits import open_visits_of
 
 _RID = re.compile(r"(?P<visit>[0-9a-f]{16})-\d+-\d+")
 _EVALUATION = "eval-"

@@ -22,7 +22,8 @@ from scheduler.state.pools import PoolRecord, PoolStore
 from scheduler.state.runs import RunStore
 from scheduler.state.table import Event, Row, Table
 from scheduler.state.transaction import Transactor
-from scheduler.state.visits import Landing, Visit, VisitStore
+from scheduler.state.visit import Landing, Visit
+from scheduler.state.visits import VisitStore
 
 RUN, POOL = "bench", "bench"
 _VOCABULARY = 150_000

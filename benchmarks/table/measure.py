@@ -31,7 +31,8 @@ from scheduler.state.leases import Lease
 from scheduler.state.pools import PoolStore
 from scheduler.state.table import HISTORY_LENGTH, Event, Row, Table, claim_order
 from scheduler.state.transaction import Transactor
-from scheduler.state.visits import Visit, VisitStore
+from scheduler.state.visit import Visit
+from scheduler.state.visits import VisitStore
 from scheduler.tokenizers import Tokenizer, Tokenizers
 from tests.tiny_model import write_tiny_model
 

@@ -15,7 +15,7 @@ from scheduler.core.course import CourseEvent
 from scheduler.explanations import PromptStory, RunStory, VisitStory
 from scheduler.state.records import Attempt, Ending
 from scheduler.state.unsolved import UnsolvedPage, WrongAnswer
-from scheduler.state.visits import Visit
+from scheduler.state.visit import Visit
 
 
 class RunExplanation(Response):

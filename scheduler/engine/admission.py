@@ -24,7 +24,8 @@ from scheduler.engine.rule_in_force import RuleInForce
 from scheduler.state.pools import PoolStore
 from scheduler.state.table import Event, PassedRow, Row, Table
 from scheduler.state.transaction import Transactor
-from scheduler.state.visits import Visit, VisitStore
+from scheduler.state.visit import Visit
+from scheduler.state.visits import VisitStore
 
 log = structlog.get_logger(__name__)
 

@@ -43,7 +43,8 @@ from scheduler.state.runs import RunRecord, RunStore
 from scheduler.state.table import Row, Table
 from scheduler.state.transaction import Transactor
 from scheduler.state.versions import VersionStore, WeightRecord, recent_versions
-from scheduler.state.visits import Visit, VisitStore
+from scheduler.state.visit import Visit
+from scheduler.state.visits import VisitStore
 from scheduler.tokenizers import Tokenizer, Tokenizers
 from scheduler.weight_load import Loader
 from scheduler.weights import WeightPusher

@@ -23,7 +23,8 @@ from scheduler.engine.pipeline import Pipeline
 from scheduler.engine.uninterrupted import uninterrupted
 from scheduler.state.groups import GroupEntry
 from scheduler.state.table import Event, Row
-from scheduler.state.visits import Trace, VisitStore
+from scheduler.state.visit import Trace
+from scheduler.state.visits import VisitStore
 
 log = structlog.get_logger(__name__)
 
@@ -87,11 +88,10 @@ class Ending:
         gathered = self.gathered
         row = Row(evidence=evidence, next_version=next_version, lost_visits=lost_visits, failed_visits=failed_visits)
         event = self._event(what, f"{reason}; {detail}" if detail else reason)
-        await uninterrupted(
-            self.visits.settle(
-                gathered.visit, outcome, row=row, state=state, event=event, trace=self._trace(), shortfall=shortfall
-            )
+        settled = self.visits.settle(
+            gathered.moved, outcome, row=row, state=state, event=event, trace=self._trace(), shortfall=shortfall
         )
+        await uninterrupted(gathered.end(settled))
         log.info(
             "settled",
             **gathered.ids(),
@@ -126,8 +126,8 @@ class Ending:
         )
 
     async def _hand_over(self, group: Group, entry: GroupEntry, row: Row, event: Event) -> None:
-        await self.visits.publish(
-            self.gathered.visit,
+        published = self.visits.publish(
+            self.gathered.moved,
             group,
             entry,
             row=row,
@@ -135,6 +135,7 @@ class Ending:
             trace=self._trace(),
             shortfall=self._shortfall(),
         )
+        await self.gathered.end(published)
         self.pipeline.published_group(entry)
 
     def _trace(self) -> Trace:

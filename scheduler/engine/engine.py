@@ -26,7 +26,7 @@ from scheduler.state.records import Attempt
 from scheduler.state.runs import RunRecord
 from scheduler.state.table import Row
 from scheduler.state.versions import WeightRecord, recent_versions
-from scheduler.state.visits import Visit
+from scheduler.state.visit import Visit
 
 log = structlog.get_logger(__name__)
 

@@ -5,6 +5,7 @@ are wanted or what becomes of them. Invariant: every attempt that is launched he
 is launched that was not reserved.
 """
 
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 
 import structlog
@@ -23,7 +24,8 @@ from scheduler.engine.judging import Judged
 from scheduler.engine.uninterrupted import uninterrupted
 from scheduler.state.records import Attempt
 from scheduler.state.table import Row
-from scheduler.state.visits import Landing, Visit, VisitStore
+from scheduler.state.visit import Change, Landing, Visit
+from scheduler.state.visits import VisitStore
 
 log = structlog.get_logger(__name__)
 
@@ -52,6 +54,8 @@ class Gathering:
     """Attempts that were called back as stragglers and not made again."""
     first_failure: str = ""
     """Why the first rollout without a reward has none."""
+    unwritten: Change | None = None
+    """What landed last, as long as it is to be written with the visit's next move."""
     lost_visits: int = field(init=False)
     """Visits in a row, this one included, that ended because servers went away with the prompt's attempts."""
 
@@ -73,6 +77,9 @@ class Gathering:
             suspect = judged.server_gone or (tries == 1 and self.row.lost_visits > 0)
             self.num_remade += count if attempt else 0
             volley.may_try_again = attempt + 1 < tries
+            if attempt or suspect:
+                # It may be a while until its turn.
+                await self.write()
             async with self.sender.turn(attempt, tries=tries, suspect=suspect):
                 judged = await self._make(volley, count)
             if judged.refused:
@@ -120,6 +127,24 @@ class Gathering:
             return None
         return Interrupted(outcome=Outcome.INCOMPLETE, reason="an attempt failed", detail=judged.failed[0])
 
+    @property
+    def moved(self) -> Visit | Change:
+        """What the visit's next move is made from."""
+        return self.unwritten or self.visit
+
+    async def write(self) -> None:
+        """Write what has landed, where the next move is not made at once."""
+        if self.unwritten is not None:
+            await uninterrupted(self._write(self.unwritten))
+
+    async def end(self, move: Awaitable[None]) -> None:
+        """The visit's last move, made from where it stands."""
+        await move
+        self.unwritten = None
+
+    async def _write(self, change: Change) -> None:
+        self.visit, self.unwritten = await self.visits.write(change), None
+
     def short_of(self, wanted: int) -> Interrupted:
         """The visit has fewer rollouts than it needs, because rewards failed."""
         failed_visits = self.row.failed_visits + 1
@@ -136,7 +161,7 @@ class Gathering:
             Attempt(rid=self.sender.rid(self.visit.visit_id, number), stage=volley.stage)
             for number in range(self.num_sent, self.num_sent + count)
         ]
-        self.visit = await uninterrupted(self.visits.launch(self.visit, volley.stage, count, (*made, *sent)))
+        await uninterrupted(self._launch(volley.stage, count, (*made, *sent)))
         log.debug("launched", **self.ids(), stage=volley.stage, attempts=count)
         judged = await self.sender.make(
             self.prompt,
@@ -151,9 +176,7 @@ class Gathering:
         self.num_cut += 0 if self.config.stragglers is StragglerPolicy.REPLACE else judged.cut
         self.attempts = (*made, *judged.attempts)
         landing = _landing(volley, judged)
-        self.visit = await uninterrupted(
-            self.visits.land(self.visit, landing, held=self.rollouts, attempts=self.attempts)
-        )
+        self.unwritten = self.visits.landed(self.visit, landing, held=self.rollouts, attempts=self.attempts)
         log.debug(
             "landed",
             **self.ids(),
@@ -167,10 +190,14 @@ class Gathering:
         await self.circuit.observe(good=len(judged.rollouts), failed=len(judged.failed), lost=len(judged.lost))
         return judged
 
+    async def _launch(self, stage: Stage, count: int, attempts: tuple[Attempt, ...]) -> None:
+        self.visit, self.unwritten = await self.visits.launch(self.moved, stage, count, attempts), None
+
     async def _reserve(self, count: int) -> bool:
         """Have reserved all that the group still lacks: lost attempts, an earlier scheduler's too, used theirs up."""
         missing = max(count, self.largest_group - len(self.rollouts)) - self.visit.reserved
         if missing > 0:
+            await self.write()
             try:
                 self.visit = await uninterrupted(self.visits.extend(self.visit, missing))
             except BudgetExhausted:

@@ -7,7 +7,7 @@ committing + published + unapplied groups never exceed (batches ahead + 1) x bat
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -170,12 +170,24 @@ class Pipeline:
         """A visit was judged worth a group, or not."""
         self.pass_rate = self.pass_rate.observed(passed)
 
-    async def slot(self, visit_id: str, oldest_version: int | None, *, waits: bool = True) -> Slot:
-        """Wait for a slot, or for the word that there will be none; without waiting, that is said at once."""
+    async def slot(
+        self,
+        visit_id: str,
+        oldest_version: int | None,
+        *,
+        waits: bool = True,
+        before_waiting: Callable[[], Awaitable[None]] | None = None,
+    ) -> Slot:
+        """Wait for a slot, or for the word that there will be none; without waiting, that is said at once.
+
+        `before_waiting` is seen to where the answer is not there at once.
+        """
         survivor = Survivor(visit_id=visit_id, oldest_version=oldest_version, waits=waits)
         self.held.append(survivor)
         self.grant()
         try:
+            if before_waiting is not None and not survivor.answer.done():
+                await before_waiting()
             return await survivor.answer
         finally:
             if survivor in self.held:

@@ -17,8 +17,17 @@ async def uninterrupted(work: Coroutine[None, None, Result]) -> Result:
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        await asyncio.wait({task})
-        if not task.cancelled():
-            # Looked at, so that it is not reported as lost; the cancellation matters more.
-            task.exception()
+        await _end_of(task)
         raise
+
+
+async def at_last(work: Coroutine[None, None, object]) -> None:
+    """See `work` through where something was raised already, which matters more than how it ends."""
+    await _end_of(asyncio.ensure_future(work))
+
+
+async def _end_of(task: "asyncio.Future[Result]") -> None:
+    await asyncio.wait({task})
+    if not task.cancelled():
+        # Looked at, so that it is not reported as lost.
+        task.exception()

@@ -24,9 +24,11 @@ from scheduler.engine.gathering import Gathering
 from scheduler.engine.interruption import Interrupted
 from scheduler.engine.pipeline import Pipeline, Slot
 from scheduler.engine.rule_in_force import RuleInForce
+from scheduler.engine.uninterrupted import at_last
 from scheduler.state.records import Attempt
 from scheduler.state.table import Row
-from scheduler.state.visits import Visit, VisitStore
+from scheduler.state.visit import Visit
+from scheduler.state.visits import VisitStore
 
 log = structlog.get_logger(__name__)
 
@@ -51,10 +53,14 @@ class VisitRunner:
         Consumes: a claimed prompt, with the rollouts and attempts a predecessor left. Produces: a group or a verdict.
         Waits for: its attempts, then a slot. Unblocked by: servers, groups applied by the learner.
         """
+        run = self._begun(visit, prompt, row, held, attempts)
         try:
-            run = self._begun(visit, prompt, row, held, attempts)
             await run.to_end()
             self.rule.saw(prompt, run.gathered.rollouts, version=self.pipeline.policy_version)
+        except BaseException:
+            # Whoever goes on from here is to find what has landed.
+            await at_last(run.gathered.write())
+            raise
         finally:
             self.pipeline.ended(visit.visit_id)
 
@@ -131,7 +137,8 @@ class _Run:
         gathered = self.gathered
         oldest = min((rollout.oldest_version for rollout in gathered.rollouts), default=None)
         waits = bool(missing) or not self.allocator.discards_surplus
-        match await self.pipeline.slot(gathered.visit.visit_id, oldest, waits=waits):
+        visit_id = gathered.visit.visit_id
+        match await self.pipeline.slot(visit_id, oldest, waits=waits, before_waiting=gathered.write):
             case Slot.SURPLUS:
                 return Interrupted(outcome=Outcome.SURPLUS, reason="no batch needed it")
             case Slot.TOO_STALE:

@@ -6,7 +6,7 @@ once, with all its attempts accounted for and what is left of its reservation re
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import accumulate
 
 import msgspec
@@ -36,74 +36,13 @@ from scheduler.state.runs import counters_of
 from scheduler.state.table import Event, Row, Table, not_claimable
 from scheduler.state.transaction import Transaction, Transactor
 from scheduler.state.unsolved import note_unsolved
+from scheduler.state.visit import Change, Claimed, Landing, Trace, Visit
 from scheduler.state.wire import raw
 
 _REASONED = frozenset({Verdict.SKIP, Verdict.DEFER, Verdict.EVICT})
 """Verdicts whose reason is one word of their rule's closed set, so that it can be counted."""
 _AT_ONCE = 1000
 """Visits opened in one transaction: Lua hands a command a few thousand operands at most."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Visit:
-    """One open visit to a prompt, as it is stored."""
-
-    visit_id: str
-    prompt_id: str
-    fence: int
-    """The scheduler incarnation that opened or resumed it."""
-    reserved: int
-    """Rollouts reserved and not yet launched."""
-    in_flight: Mapping[Stage, int] = field(default_factory=dict)
-    held: Mapping[Stage, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claimed:
-    """What became of visits that were to be opened."""
-
-    visits: tuple[Visit, ...]
-    """Those that are open now."""
-    refused: tuple[Visit, ...] = ()
-    """Those whose prompts are not claimable."""
-    is_out_of_budget: bool = False
-    """The rest did not fit the budget."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Landing:
-    """What became of attempts that are no longer in flight; each count is charged."""
-
-    stage: Stage
-    rollouts: tuple[Rollout, ...] = ()
-    failed: int = 0
-    failed_tokens: int = 0
-    lost: int = 0
-    cancelled: int = 0
-    expired: int = 0
-    """Called back as too stale."""
-    cut: int = 0
-    """Called back as stragglers."""
-    recalled_tokens: int = 0
-    """What those called back are charged."""
-    prompt_tokens: int = 0
-
-    @property
-    def count(self) -> int:
-        """Attempts that landed."""
-        return len(self.rollouts) + self.failed + self.lost + self.cancelled + self.expired + self.cut
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trace:
-    """What is kept of a visit beside its books, for explanations and counts."""
-
-    attempts: tuple[Attempt, ...] = ()
-    """Every attempt made so far."""
-    rollouts: tuple[Rollout, ...] = ()
-    """Every rollout that came back."""
-    last_verdict: Verdict | None = None
-    """How the prompt was judged last, before this visit; None if it never was."""
 
 
 _NO_TRACE = Trace()
@@ -189,9 +128,9 @@ class VisitStore:
 
     async def extend(self, visit: Visit, rollouts: int) -> Visit:
         """Reserve for attempts made again; raises BudgetExhausted."""
-        transaction = self._transactor.begin()
-        self._reserve(transaction, rollouts)
-        return await self._update(transaction, visit, replace(visit, reserved=visit.reserved + rollouts))
+        change = self._begun(visit)
+        self._reserve(change.transaction, rollouts)
+        return await self.write(change.to(replace(visit, reserved=visit.reserved + rollouts)))
 
     async def resume(self, visit: Visit, *, fence: int) -> Visit:
         """Take over a dead incarnation's visit: what it had in flight is lost and charged in full."""
@@ -199,17 +138,18 @@ class VisitStore:
         for stage, count in visit.in_flight.items():
             if count:
                 visit = await self.land(visit, Landing(stage=stage, lost=count), held=(), attempts=attempts)
-        return await self._update(self._transactor.begin(), visit, replace(visit, fence=fence))
+        return await self.write(self._begun(visit).to(replace(visit, fence=fence)))
 
-    async def launch(self, visit: Visit, stage: Stage, count: int, attempts: Sequence[Attempt] = ()) -> Visit:
+    async def launch(self, visit: Visit | Change, stage: Stage, count: int, attempts: Sequence[Attempt] = ()) -> Visit:
         """Turn reserved rollouts into attempts in flight; they are charged from here on.
 
         `attempts` are all that the visit has made, these included.
         Raises IllegalMove for more than the visit has reserved.
         """
+        change = self._begun(visit)
+        transaction, visit = change.transaction, change.visit
         if count > visit.reserved:
             raise IllegalMove(f"visit {visit.visit_id} has {visit.reserved} rollouts reserved, not {count}")
-        transaction = self._transactor.begin()
         transaction.count("reserved:rollouts", -count)
         transaction.count("spent:rollouts", count)
         transaction.move(Move(stage=stage, source=None, to=OpenState.IN_FLIGHT, count=count))
@@ -218,14 +158,20 @@ class VisitStore:
             reserved=visit.reserved - count,
             in_flight={**visit.in_flight, stage: visit.in_flight.get(stage, 0) + count},
         )
-        self._record(transaction, visit, attempts)
-        return await self._update(transaction, visit, launched)
+        return await self.write(change.to(launched, attempts=attempts))
 
     async def land(
         self, visit: Visit, landing: Landing, *, held: Sequence[Rollout], attempts: Sequence[Attempt] = ()
     ) -> Visit:
         """Account for attempts that came back; `held` is every rollout the visit now holds, persisted here."""
-        transaction = self._transactor.begin()
+        return await self.write(self.landed(visit, landing, held=held, attempts=attempts))
+
+    def landed(
+        self, visit: Visit, landing: Landing, *, held: Sequence[Rollout], attempts: Sequence[Attempt] = ()
+    ) -> Change:
+        """The same, to be written with what follows from it: that is one transaction less to wait for."""
+        change = self._begun(visit)
+        transaction = change.transaction
         stage, num_rollouts = landing.stage, len(landing.rollouts)
         flying = OpenState.IN_FLIGHT
         transaction.move(
@@ -248,19 +194,26 @@ class VisitStore:
         if stage is Stage.PILOT:
             transaction.count("pilots:judged", num_rollouts)
             transaction.count("pilots:correct", sum(rollout.correct for rollout in landing.rollouts))
-        if held:
-            transaction.run("HSET", self._keys.rollouts, visit.visit_id, pack(tuple(held)))
         landed = replace(
             visit,
             in_flight={**visit.in_flight, stage: visit.in_flight.get(stage, 0) - landing.count},
             held={**visit.held, stage: visit.held.get(stage, 0) + num_rollouts},
         )
-        self._record(transaction, visit, attempts)
-        return await self._update(transaction, visit, landed)
+        return change.to(landed, held=held, attempts=attempts)
+
+    async def write(self, change: Change) -> Visit:
+        """Write a change by itself."""
+        transaction, visit = change.transaction, change.visit
+        if change.held:
+            transaction.run("HSET", self._keys.rollouts, visit.visit_id, pack(change.held))
+        self._record(transaction, visit, change.attempts)
+        transaction.run("HSET", self._keys.visits, visit.visit_id, msgspec.json.encode(visit))
+        await self._transactor.apply(transaction)
+        return visit
 
     async def settle(
         self,
-        visit: Visit,
+        visit: Visit | Change,
         outcome: Outcome,
         *,
         row: Row,
@@ -270,7 +223,9 @@ class VisitStore:
         shortfall: Shortfall | None = None,
     ) -> None:
         """End a visit without a group: its rollouts get `outcome`, the rest of its reservation is refunded."""
-        transaction = self._end(visit, outcome, row, state, event, trace, shortfall)
+        change = self._begun(visit)
+        transaction, visit = change.transaction, change.visit
+        self._end(change, outcome, row, state, event, trace, shortfall)
         transaction.move(
             *(Move(stage=stage, source=OpenState.HELD, to=outcome, count=count) for stage, count in visit.held.items())
         )
@@ -282,7 +237,7 @@ class VisitStore:
 
     async def publish(
         self,
-        visit: Visit,
+        visit: Visit | Change,
         group: Group,
         entry: GroupEntry,
         *,
@@ -295,9 +250,11 @@ class VisitStore:
 
         Raises IllegalMove if the entry does not count exactly the rollouts that the visit holds.
         """
+        change = self._begun(visit)
+        transaction, visit = change.transaction, change.visit
         if _present(entry.counts) != _present(visit.held):
             raise IllegalMove(f"group {entry.group_id} counts {entry.counts}, its visit holds {visit.held}")
-        transaction = self._end(visit, OpenState.PUBLISHED, row, PromptState.READY, event, trace, shortfall)
+        self._end(change, OpenState.PUBLISHED, row, PromptState.READY, event, trace, shortfall)
         transaction.move(
             *(
                 Move(stage=stage, source=OpenState.HELD, to=OpenState.PUBLISHED, count=count)
@@ -323,19 +280,18 @@ class VisitStore:
 
     def _end(
         self,
-        visit: Visit,
+        change: Change,
         status: Status,
         row: Row,
         state: PromptState,
         event: Event,
         trace: Trace,
         shortfall: Shortfall | None,
-    ) -> Transaction:
+    ) -> None:
+        transaction, visit = change.transaction, change.visit
         if _present(visit.in_flight):
             raise IllegalMove(f"visit {visit.visit_id} cannot end with attempts in flight: {visit.in_flight}")
         move_prompt(PromptState.CLAIMED, state)
-        transaction = self._transactor.begin()
-        self._require(transaction, visit)
         if row.evidence.visits == 1 and event.pilots:
             transaction.count(first_visit_counter(event.correct, event.pilots), 1)
         if shortfall is not None:
@@ -348,8 +304,7 @@ class VisitStore:
         self._table.remember(transaction, visit.prompt_id, replace(event, visit_id=visit.visit_id))
         note_unsolved(transaction, visit.prompt_id, row.evidence, trace.rollouts)
         ending = Ending(at=event.at, version=event.version, what=event.what, reason=event.reason, outcome=status)
-        self._record(transaction, visit, trace.attempts, ending)
-        return transaction
+        self._record(transaction, visit, trace.attempts or change.attempts, ending)
 
     def _record(
         self, transaction: Transaction, visit: Visit, attempts: Sequence[Attempt], ending: Ending | None = None
@@ -358,19 +313,15 @@ class VisitStore:
             record = Record(visit_id=visit.visit_id, prompt_id=visit.prompt_id, attempts=tuple(attempts), ending=ending)
             put_record(transaction, record)
 
-    def _store(self, transaction: Transaction, visit: Visit) -> None:
-        transaction.run("HSET", self._keys.visits, visit.visit_id, msgspec.json.encode(visit))
-
-    def _require(self, transaction: Transaction, visit: Visit) -> None:
+    def _begun(self, visit: Visit | Change) -> Change:
+        """What a move of a visit is added to."""
+        if isinstance(visit, Change):
+            return visit
+        transaction = self._transactor.begin()
         # Compared whole: a cancelled coroutine's last step may arrive after its visit was read by whoever cleans up.
         gone = Conflict(f"visit {visit.visit_id} has ended already, or gone on")
         transaction.require_equal(self._keys.visits, visit.visit_id, msgspec.json.encode(visit), gone)
-
-    async def _update(self, transaction: Transaction, before: Visit, after: Visit) -> Visit:
-        self._require(transaction, before)
-        self._store(transaction, after)
-        await self._transactor.apply(transaction)
-        return after
+        return Change(transaction=transaction, visit=visit)
 
 
 async def open_visits_of(redis: "Redis", keys: RunKeys, prompt_id: str) -> list[Visit]:

@@ -16,7 +16,7 @@ from scheduler.core.types import Prompt, Stage, Verdict
 from scheduler.state.evaluations import EvaluationLanding, EvaluationRecord, Measured
 from scheduler.state.pools import PoolRecord, PoolStore
 from scheduler.state.runs import RunStore
-from scheduler.state.visits import Landing
+from scheduler.state.visit import Landing
 from tests.scheduler.state.stores import Stores, make_config, make_event, make_rollouts, make_row, make_weights
 
 BUDGET = Budget(rollouts=100, tokens=2000, eval_rollouts=20)

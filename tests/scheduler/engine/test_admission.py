@@ -21,7 +21,7 @@ from scheduler.engine.rule_in_force import RuleInForce
 from scheduler.state.pools import PoolStore
 from scheduler.state.runs import RunStore
 from scheduler.state.table import Row
-from scheduler.state.visits import Visit
+from scheduler.state.visit import Visit
 from tests.scheduler.engine.factories import NEVER, make_config, make_settings
 from tests.scheduler.engine.learner import Learner
 from tests.scheduler.engine.rig import Rig, let_time_run, open_rig

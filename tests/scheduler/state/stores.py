@@ -27,7 +27,8 @@ from scheduler.state.runs import RunStore
 from scheduler.state.table import Event, PassedRow, Row, Table
 from scheduler.state.transaction import Transactor
 from scheduler.state.versions import VersionStore, WeightRecord
-from scheduler.state.visits import Landing, Trace, Visit, VisitStore
+from scheduler.state.visit import Landing, Trace, Visit
+from scheduler.state.visits import VisitStore
 from scheduler.state.wire import text
 from tests.factories import make_rollout
 

@@ -14,7 +14,7 @@ from scheduler.state.evaluations import EvaluationLanding, EvaluationRecord, Mea
 from scheduler.state.groups import Attachment, GroupEntry
 from scheduler.state.keys import RunKeys
 from scheduler.state.leases import Lease
-from scheduler.state.visits import Landing, Visit
+from scheduler.state.visit import Landing, Visit
 from tests.scheduler.state.stores import Stores, make_config, make_row, make_weights, snapshot
 
 KEYS = RunKeys("run")

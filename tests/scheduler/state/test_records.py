@@ -7,7 +7,7 @@ from redis.asyncio import Redis
 from scheduler.core.ledger import OpenState, Outcome
 from scheduler.core.types import Stage
 from scheduler.state.records import Attempt, RecordStore, closed
-from scheduler.state.visits import Landing, Trace
+from scheduler.state.visit import Landing, Trace
 from tests.scheduler.state.stores import Stores, make_event, make_rollouts, make_row, make_weights
 
 SENT = tuple(Attempt(rid=f"v-1-{number}", stage=Stage.PILOT) for number in range(2))

@@ -12,7 +12,7 @@ from scheduler.core.prior import Prior
 from scheduler.core.types import Rollout, Stage
 from scheduler.state.table import Row
 from scheduler.state.unsolved import ANSWER_BYTES, UnsolvedPage, WrongAnswer, unsolved, wrong_answer
-from scheduler.state.visits import Landing, Trace
+from scheduler.state.visit import Landing, Trace
 from tests.factories import make_rollout
 from tests.scheduler.state.stores import Stores, make_event
 

@@ -12,7 +12,7 @@ from scheduler.core.ledger import VERDICT_OUTCOMES, OpenState, Outcome
 from scheduler.core.lifecycle import PromptState
 from scheduler.core.types import Stage, Verdict
 from scheduler.state.connection import connect
-from scheduler.state.visits import Landing, Visit
+from scheduler.state.visit import Landing, Visit
 from tests.scheduler.state.lossy_link import lossy_link
 from tests.scheduler.state.stores import MAX_NEW_TOKENS, Stores, make_rollouts, make_row, open_money, snapshot, spent
 

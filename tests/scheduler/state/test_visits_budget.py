@@ -12,7 +12,7 @@ from scheduler.core.budget import Budget
 from scheduler.core.errors import BudgetExhausted
 from scheduler.core.ledger import Outcome
 from scheduler.core.types import Stage
-from scheduler.state.visits import Landing, Visit
+from scheduler.state.visit import Landing, Visit
 from tests.scheduler.state.stores import MAX_NEW_TOKENS, Stores, make_rollouts, open_money, snapshot
 
 

@@ -18,7 +18,7 @@ from scheduler.core.ledger import Outcome
 from scheduler.core.lifecycle import PromptState
 from scheduler.core.types import Rollout, Stage
 from scheduler.state.groups import Attachment, GroupEntry, GroupStatus
-from scheduler.state.visits import Landing, Visit
+from scheduler.state.visit import Landing, Visit
 from tests.scheduler.state.stores import MAX_NEW_TOKENS, Stores, make_rollouts, make_row, make_weights
 
 Item = TypeVar("Item")
