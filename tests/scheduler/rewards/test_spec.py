@@ -56,7 +56,7 @@ def test_anything_else_is_refused_with_what_would_be_right(value: str | dict[str
 @pytest.mark.parametrize(("name", "answer"), [("numeric", "thirteen"), ("regex", "("), ("numeric", "")])
 def test_an_answer_that_can_never_be_judged_is_refused(name: str, answer: str) -> None:
     with pytest.raises(InvalidInput) as caught:
-        parse_spec(name).check_answer(answer)
+        parse_spec(name).check_prompt(answer, {})
     assert caught.value.field == "answer"
 
 
@@ -64,4 +64,4 @@ def test_an_answer_that_can_never_be_judged_is_refused(name: str, answer: str) -
     ("name", "answer"), [("exact", ""), ("numeric", "1/3"), ("regex", "a+"), ("regex:(a)", "("), ("python:m:f", "(")]
 )
 def test_an_answer_that_can_be_judged_is_accepted(name: str, answer: str) -> None:
-    parse_spec(name).check_answer(answer)
+    parse_spec(name).check_prompt(answer, {})
