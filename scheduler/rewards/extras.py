@@ -16,7 +16,6 @@ def load(module: str, package: str, extra: str) -> ModuleType:
         return importlib.import_module(module)
     except ModuleNotFoundError as exc:
         raise InvalidInput(
-            f"it needs {package}, but {exc.name} is not installed where the scheduler runs: "
-            f"pip install 'pilotcommit[{extra}]'",
+            f"it needs {package}, but {exc.name} is not installed here: pip install 'pilotcommit[{extra}]'",
             field="reward",
         ) from exc

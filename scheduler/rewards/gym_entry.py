@@ -4,6 +4,7 @@ Owns: both ends of it, the metadata of a prompt. Never imports the package. Inva
 the one that the task made: tuples, sets and keys that are no text, which JSON lacks, come back as what they were.
 """
 
+import math
 from collections.abc import Mapping
 from typing import cast
 
@@ -67,6 +68,9 @@ def _frozen(value: object) -> object:
         case tuple() | set() | frozenset():
             kind = next(name for name, sequence in _SEQUENCES.items() if isinstance(value, sequence))
             return {_MARK: kind, "of": [_frozen(inner) for inner in value]}
+        case float() if not math.isfinite(value):
+            # It would be written as null, without a word.
+            return {_MARK: "float", "of": str(value)}
         case _:
             return value
 
@@ -77,6 +81,8 @@ def _thawed(value: object) -> object:
             return {_thawed(key): _thawed(inner) for key, inner in pairs}
         case {"\N{SECTION SIGN}": str(kind), "of": list(inner)} if kind in _SEQUENCES:
             return _SEQUENCES[kind](_thawed(each) for each in inner)
+        case {"\N{SECTION SIGN}": "float", "of": str(written)}:
+            return float(written)
         case dict():
             return {key: _thawed(inner) for key, inner in value.items()}
         case list():

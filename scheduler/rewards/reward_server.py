@@ -117,7 +117,8 @@ class RewardServer:
         try:
             answers = await self._answers(batch, tries=self._terms.tries)
         except Exception as exc:
-            log.exception("reward_server_failed", url=self._url, num_completions=len(batch))
+            reason = type(exc).__name__
+            log.exception("reward_server_failed", url=self._url, num_completions=len(batch), reason=reason)
             answers = [RewardFailed(f"asking the reward server failed: {exc!r}") for _ in batch]
         finally:
             _settle(batch, answers)

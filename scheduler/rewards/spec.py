@@ -124,7 +124,7 @@ def parse_spec(value: str | Mapping[str, object]) -> RewardSpec:
 
 def _parse_name(name: str) -> tuple[RewardKind, str | None]:
     word, colon, target = name.partition(":")
-    if word in ("http", "https"):
+    if word.lower() in ("http", "https"):
         return RewardKind.HTTP, _address(name)
     try:
         kind = RewardKind(word)
