@@ -46,11 +46,14 @@ class Channel:
         transport: httpx.AsyncBaseTransport | None,
         tls: ssl.SSLContext | None = None,
         address: str | None = None,
+        settings: str = "PILOTCOMMIT_SERVER",
     ) -> None:
         """`no_answer` is what to raise when a request may have reached the server and nothing came back.
 
-        `address` is where to connect, whatever the name in the URL resolves to by then.
+        `address` is where to connect, whatever the name in the URL resolves to by then. `settings` is how the variables
+        begin that say how such a server is trusted.
         """
+        self._settings = settings
         self._no_answer = no_answer
         self._key = key.encode() if key else b""
         self._connect_timeout_s = connect_timeout_s
@@ -78,7 +81,7 @@ class Channel:
         Raises ServerUnavailable if it was certainly not sent, the channel's `no_answer` if it may have been.
         """
         if self._closed:
-            raise ServerUnavailable(f"{method} {path}: this server was taken out of the fleet")
+            raise ServerUnavailable(f"{method} {path}: this server is not asked any more")
         request = httpx.Request(
             method,
             self._url(path),
@@ -95,11 +98,11 @@ class Channel:
                 finally:
                     await response.aclose()
         except _NOTHING_SENT as exc:
-            raise ServerUnavailable(f"{method} {path}: cannot reach the server: {_reason(exc)}") from exc
+            raise ServerUnavailable(f"{method} {path}: cannot reach the server: {self._reason(exc)}") from exc
         except (httpx.TimeoutException, TimeoutError) as exc:
             raise self._no_answer(f"{method} {path}: no answer within {timeout_s:g} s") from exc
         except httpx.HTTPError as exc:
-            raise self._no_answer(f"{method} {path}: the connection broke: {_reason(exc)}") from exc
+            raise self._no_answer(f"{method} {path}: the connection broke: {self._reason(exc)}") from exc
         if self._key and self._key in content:
             # Whatever a server says may be logged and shown, and some say what they were sent.
             content = content.replace(self._key, b"[key]")
@@ -128,12 +131,11 @@ class Channel:
         self._closed = True
         await self._transport.aclose()
 
-
-def _reason(exc: httpx.HTTPError) -> str:
-    said = str(exc) or type(exc).__name__
-    if "CERTIFICATE_VERIFY_FAILED" in said:
-        return f"{said}; is the authority that signed its certificate in PILOTCOMMIT_SERVER_CA_FILE?"
-    if isinstance(exc, httpx.ReadError) and exc.request.url.scheme == "https":
-        # In TLS 1.3 a server that misses our certificate says so after the handshake, and most just hang up.
-        return f"{said}; does it want a certificate of ours, as in PILOTCOMMIT_SERVER_CERT_FILE?"
-    return said
+    def _reason(self, exc: httpx.HTTPError) -> str:
+        said = str(exc) or type(exc).__name__
+        if "CERTIFICATE_VERIFY_FAILED" in said:
+            return f"{said}; is the authority that signed its certificate in {self._settings}_CA_FILE?"
+        if isinstance(exc, httpx.ReadError) and exc.request.url.scheme == "https":
+            # In TLS 1.3 a server that misses our certificate says so after the handshake, and most just hang up.
+            return f"{said}; does it want a certificate of ours, as in {self._settings}_CERT_FILE?"
+        return said

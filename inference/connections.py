@@ -7,12 +7,15 @@ left from one that may have arrived. Never retries. Invariant: a call costs the 
 import ssl
 from collections.abc import AsyncIterator
 from functools import lru_cache
+from io import BytesIO
 
 import aiohttp
 import httpx
 from multidict import CIMultiDict
 from yarl import URL
 
+_WRITTEN_AT_ONCE = 1 << 20
+"""Bytes; aiohttp warns of more."""
 _HEADERS_OF_ITS_OWN = ("Accept", "Accept-Encoding", "User-Agent")
 """What aiohttp would add to a request."""
 
@@ -43,7 +46,7 @@ class Connections(httpx.AsyncBaseTransport):
                 headers=CIMultiDict(
                     (name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw
                 ),
-                data=request.content or None,
+                data=_body(request.content),
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(
                     connect=timeout.get("pool"), sock_connect=timeout.get("connect"), sock_read=timeout.get("read")
@@ -92,6 +95,11 @@ class _Answer(httpx.AsyncByteStream):
 
     async def aclose(self) -> None:
         self._response.release()
+
+
+def _body(content: bytes) -> bytes | BytesIO | None:
+    """What aiohttp writes at once, or, where that would hold up the loop, piece by piece."""
+    return BytesIO(content) if len(content) > _WRITTEN_AT_ONCE else content or None
 
 
 def _translated(exc: aiohttp.ClientError | TimeoutError, request: httpx.Request) -> httpx.TransportError:

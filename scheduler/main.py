@@ -29,6 +29,7 @@ from scheduler.engine.assembly import EngineSettings
 from scheduler.engine.delivery import DeliverySettings
 from scheduler.fleet import ExpectedModel, Fleet
 from scheduler.rewards.pool import RewardPool
+from scheduler.rewards.reward_servers import RewardServers
 from scheduler.service import Service
 from scheduler.settings import EMBEDDED, Settings, load_settings
 from scheduler.state.connection import SILENCES, check, connect
@@ -75,7 +76,14 @@ async def build_service(settings: Settings) -> AsyncIterator[Service]:
             model=ExpectedModel.read(settings.model),
         )
         stack.push_async_callback(fleet.aclose)
-        rewards = RewardPool(settings.num_reward_workers, confinement=settings.confinement)
+        reward_servers = RewardServers(
+            listed=settings.reward_servers,
+            key=_revealed(settings.reward_server_api_key),
+            reachable=settings.destinations,
+            terms=settings.reward_server_terms,
+            tls=settings.reward_server_tls.context(),
+        )
+        rewards = RewardPool(settings.num_reward_workers, confinement=settings.confinement, servers=reward_servers)
         await rewards.start()
         stack.push_async_callback(rewards.close)
         engine_settings = EngineSettings(

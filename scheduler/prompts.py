@@ -181,7 +181,7 @@ class PromptReader:
         self._tokenizer.limits.check(input_ids, 0)
         if len(input_ids) > self._max_prompt_tokens:
             raise InvalidInput(f"{len(input_ids)} tokens: the pool takes prompts of up to {self._max_prompt_tokens}")
-        self._reward.check_answer(line.answer)
+        self._reward.check_prompt(line.answer, line.metadata)
         text = line.text if line.text is not None else ""
         prompt_id = line.id if line.id is not None else _digest(input_ids, line.answer)
         if len(prompt_id) > _LONGEST_ID or "/" in prompt_id or prompt_id in ("", ".", ".."):

@@ -21,6 +21,7 @@ from scheduler.core.path_map import MappedFolder, PathMap
 from scheduler.core.rate import Rate
 from scheduler.core.reachable import LOCAL, Reachable
 from scheduler.core.roll_out import RollOutOrder
+from scheduler.rewards.batching import Terms
 from scheduler.rewards.isolation import Confinement, IsolationMode
 from scheduler.secret_files import with_secrets
 from scheduler.tls import ClientTls
@@ -32,7 +33,7 @@ _OF_OTHERS = ("LEARNER_", "TEST_", "CACHE", "FAULT", "SGLANG_PYTHON", "URL", "CA
 """How what follows the prefix begins in variables that other processes of ours read."""
 _TOKEN = (f"{PREFIX}TOKEN", f"{PREFIX}TOKEN_FILE")
 """The command line's own token."""
-_SECRETS = tuple(f"{PREFIX}{name}" for name in ("API_KEY", "ADMIN_API_KEY", "REDIS_URL"))
+_SECRETS = tuple(f"{PREFIX}{name}" for name in ("API_KEY", "ADMIN_API_KEY", "REWARD_SERVER_API_KEY", "REDIS_URL"))
 """Each may be in a file instead, which the variable of the same name and _FILE names."""
 
 
@@ -101,6 +102,27 @@ class Settings(BaseModel):
     """Size of a file that a reward may write."""
     reward_environment: tuple[str, ...] = ()
     """Variables that rewards see beside the harmless ones, separated by commas: never a secret of ours."""
+    reward_servers: tuple[str, ...] = ()
+    """Addresses of reward servers of yours, separated by commas: wherever they are, and they alone get the key. Others
+    that a pool names must be reachable by `PILOTCOMMIT_REACHABLE`."""
+    reward_server_api_key: SecretStr | None = None
+    """Key that is sent to these."""
+    reward_server_ca_file: Path | None = None
+    """Authorities, in PEM, that have signed the certificates of https:// reward servers; by default the public ones."""
+    reward_server_cert_file: Path | None = None
+    """Our certificate, for reward servers that ask for one (mutual TLS)."""
+    reward_server_key_file: Path | None = None
+    """Its key."""
+    reward_server_batch: Annotated[int, Field(ge=1, le=4096)] = 64
+    """Completions in one request to a reward server, at most."""
+    reward_server_wait_s: Annotated[float, Field(ge=0, le=60)] = 0.05
+    """How long a completion waits for others before a request is sent that is not full."""
+    reward_server_requests: Annotated[int, Field(ge=1)] = 8
+    """Requests to one reward server at once; what comes meanwhile waits for one to end."""
+    reward_server_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 60.0
+    """How long one request to a reward server may take."""
+    reward_server_tries: Annotated[int, Field(ge=1, le=10)] = 3
+    """How often a request is sent, where no answer came or 429 or 5xx; after that its rollouts are failed."""
     drain_s: Annotated[float, Field(ge=0)] = 0.0
     """What a server has in flight when weights are pushed gets this long to end before it is retracted and prefilled
     anew. Worth the seconds that answers take, where they take few."""
@@ -133,7 +155,7 @@ class Settings(BaseModel):
     def _upper(cls, value: object) -> object:
         return value.upper() if isinstance(value, str) else value
 
-    @field_validator("api_key", "admin_api_key")
+    @field_validator("api_key", "admin_api_key", "reward_server_api_key")
     @classmethod
     def _key(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not re.fullmatch(r"[\x21-\x7e]+", value.get_secret_value()):
@@ -147,14 +169,16 @@ class Settings(BaseModel):
             raise ValueError(f"neither {EMBEDDED!r} nor an address as in redis://127.0.0.1:6379/0")
         return value
 
-    @field_validator("servers", "importable", "reward_environment", "reachable", "weight_roots", mode="before")
+    @field_validator(
+        "servers", "importable", "reward_environment", "reward_servers", "reachable", "weight_roots", mode="before"
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(part.strip().rstrip("/") or "/" for part in value.split(",") if part.strip())
         return value
 
-    @field_validator("servers")
+    @field_validator("servers", "reward_servers")
     @classmethod
     def _addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         try:
@@ -239,10 +263,31 @@ class Settings(BaseModel):
         """How https:// servers are trusted."""
         return ClientTls(ca_file=self.server_ca_file, cert_file=self.server_cert_file, key_file=self.server_key_file)
 
+    @property
+    def reward_server_tls(self) -> ClientTls:
+        """How https:// reward servers are trusted."""
+        return ClientTls(
+            ca_file=self.reward_server_ca_file,
+            cert_file=self.reward_server_cert_file,
+            key_file=self.reward_server_key_file,
+        )
+
+    @property
+    def reward_server_terms(self) -> Terms:
+        """How reward servers are asked."""
+        return Terms(
+            batch=self.reward_server_batch,
+            wait_s=self.reward_server_wait_s,
+            requests=self.reward_server_requests,
+            timeout_s=self.reward_server_timeout_s,
+            tries=self.reward_server_tries,
+        )
+
     @model_validator(mode="after")
     def _certified(self) -> Self:
         try:
             self.server_tls.context()
+            self.reward_server_tls.context()
             ClientTls(
                 ca_file=self.tls_client_ca_file, cert_file=self.tls_cert_file, key_file=self.tls_key_file
             ).context()

@@ -18,6 +18,7 @@ class NewPool(Request):
     tokenizer: Text = Field(min_length=1, examples=["/models/SmolLM2-135M-Instruct"])
     """Folder with the tokenizer and config.json of the model the prompts are for."""
     reward: Text = Field(examples=["exact"])
-    """exact, numeric, regex, regex:PATTERN or python:module:function."""
+    """exact, numeric, regex, regex:PATTERN, math, reasoning_gym, python:module:function, or the https:// address of a
+    reward server."""
     max_prompt_tokens: int | None = None
     """Longest prompt the pool takes; by default what the model's context allows."""

@@ -5,7 +5,8 @@ a line, or a reason why it gives none.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from typing import Self
 
 import typer
 
@@ -59,6 +60,11 @@ class Columns:
             raise typer.BadParameter("it stands before the message of --user", param_hint="--system")
         if self.answer_after == "" or (self.answer_after is not None and self.answer is None):
             raise typer.BadParameter("it is a mark within the column of --answer", param_hint="--answer-after")
+
+    def beside(self, *, answer: str | None, metadata: Sequence[str]) -> Self:
+        """With what a source brings of its own: the answer where none is named, and metadata that is always kept."""
+        kept = tuple(dict.fromkeys((*self.metadata, *metadata)))
+        return replace(self, answer=self.answer or answer, metadata=kept)
 
     def needed(self, columns: Sequence[str]) -> tuple[str, ...]:
         """Those of a source's columns that are read; raises BadParameter for one that is not there."""

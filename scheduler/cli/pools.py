@@ -24,7 +24,13 @@ commands = typer.Typer(no_args_is_help=True, help="Prompts to train and to evalu
 def create(
     name: PoolName,
     tokenizer: Annotated[str, typer.Option(help="Folder of the model, as the scheduler sees it.")],
-    reward: Annotated[str, typer.Option(help="exact, numeric, regex, regex:PATTERN or python:module:function.")],
+    reward: Annotated[
+        str,
+        typer.Option(
+            help="exact, numeric, regex, regex:PATTERN, math, reasoning_gym, python:module:function, "
+            "or https://… of a reward server."
+        ),
+    ],
     max_prompt_tokens: Annotated[
         int | None, typer.Option(help="Longest prompt it takes; by default what the model's context allows.")
     ] = None,
@@ -61,7 +67,8 @@ def add(
         typer.Argument(
             metavar="SOURCE",
             help="NDJSON, a prompt a line (- reads stdin); with columns also lines of JSON, .parquet, .csv, "
-            "or hf:NAME[:CONFIG], a dataset of Hugging Face or a folder of such files.",
+            "hf:NAME[:CONFIG], a dataset of Hugging Face or a folder of such files, "
+            "or reasoning-gym:TASK[?size=N&seed=N].",
         ),
     ],
     text: Annotated[

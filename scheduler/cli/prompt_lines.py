@@ -79,6 +79,7 @@ def opened(source: str, columns: Columns, *, split: str | None, limit: int | Non
             there = in_a_line(found.columns or ())
             asked = f"say with {ASKS} what of a row is the prompt: {source} has the columns {there}"
             raise typer.BadParameter(asked, param_hint=SOURCE)
+        columns = columns.beside(answer=found.answer, metadata=found.metadata)
         refusals = Refusals()
         wanted = columns.needed(found.columns) if found.columns is not None else ()
         yield PromptLines(_mapped(found.read(wanted), columns, refusals), refusals)

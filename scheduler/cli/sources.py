@@ -1,4 +1,4 @@
-"""Where prompts come from: a file, stdin, or a dataset of Hugging Face.
+"""Where prompts come from: a file, stdin, a dataset of Hugging Face or a task of reasoning-gym.
 
 Owns: reading rows, a few at a time, and telling how far that is. Never looks into a row. Invariant: a row that cannot
 be read is a reading too, so that rows keep their numbers.
@@ -18,12 +18,14 @@ import typer
 from rich.console import Console
 from rich.progress import track, wrap_file
 
+from scheduler.cli import gym_rows
 from scheduler.cli.cells import Row
 from scheduler.core.errors import InvalidInput
 from scheduler.core.unreadable import UNREADABLE
+from scheduler.rewards import gym_entry
 
 SOURCE = "SOURCE"
-STDIN, HUB = "-", "hf:"
+STDIN, HUB, GYM = "-", "hf:", gym_entry.SOURCE
 _BATCH_ROWS = 256
 _READ_AHEAD_BYTES = 1 << 20
 _LONGEST_CELL = 16 << 20
@@ -43,11 +45,15 @@ class Source:
     """None where each row names its own."""
     read: Callable[[Sequence[str]], Iterator[Reading]]
     """Given the columns that are wanted of it; raises InvalidInput where it breaks off."""
+    answer: str | None = None
+    """The column that has the answer unless another is named, where that is known of such a source."""
+    metadata: tuple[str, ...] = ()
+    """Columns that are kept beside the prompt, named or not: its reward needs them."""
 
 
 def is_lines(source: str) -> bool:
     """Whether it has JSON objects, a line each, which may be prompts already."""
-    return source == STDIN or not (source.startswith(HUB) or Path(source).suffix.lower() in (".parquet", ".csv"))
+    return source == STDIN or not (source.startswith((HUB, GYM)) or Path(source).suffix.lower() in (".parquet", ".csv"))
 
 
 @contextmanager
@@ -60,7 +66,12 @@ def opened(source: str, *, split: str | None, limit: int | None) -> Iterator[Sou
         yield _dataset(source, split or "train", limit)
         return
     if split is not None:
-        raise typer.BadParameter(f"it is of {HUB}NAME: a file has no splits", param_hint="--split")
+        what = "a task" if source.startswith(GYM) else "a file"
+        raise typer.BadParameter(f"it is of {HUB}NAME: {what} has no splits", param_hint="--split")
+    if source.startswith(GYM):
+        with gym_rows.opened(source) as rows:
+            yield _gym(source, rows, limit)
+        return
     if Path(source).suffix.lower() == ".parquet":
         with _parquet(source, limit) as found:
             yield found
@@ -189,6 +200,14 @@ def _dataset(source: str, split: str, limit: int | None) -> Source:
         return _unbroken(source, rows, (Exception,))
 
     return Source(columns=tuple(columns), read=read)
+
+
+def _gym(source: str, rows: Iterator[Reading], limit: int | None) -> Source:
+    def read(_wanted: Sequence[str]) -> Iterator[Reading]:
+        size = gym_rows.GymSource.parse(source).settings["size"]
+        return _unbroken(source, _told(rows, limit, int(size)), (InvalidInput,))
+
+    return Source(columns=gym_rows.COLUMNS, read=read, answer="answer", metadata=(gym_entry.KEY,))
 
 
 def _told(rows: Iterable[Reading], limit: int | None, num_rows: int | None) -> Iterator[Reading]:

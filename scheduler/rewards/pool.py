@@ -1,8 +1,8 @@
-"""The pool of reward workers.
+"""The pool of reward workers, and the way to reward servers.
 
 Owns: a fixed number of worker processes and who is blamed when one is lost. Never blocks the event loop and
-never turns a failure into a zero. Invariant: every job of a call gets exactly one answer, a Judgement or a
-RewardFailed, in order.
+never turns a failure into a zero; what a reward server judges it hands on. Invariant: every job of a call gets exactly
+one answer, a Judgement or a RewardFailed, in order.
 
 A call is one round trip to one worker. The job at which a worker exceeds its time limit is failed; one at
 which a worker dies by itself is tried once more first, for the death may have come from outside (the kernel's
@@ -21,6 +21,7 @@ from scheduler.core.errors import InvalidInput, PilotCommitError, RewardFailed
 from scheduler.core.types import Judgement
 from scheduler.rewards.isolation import DEFAULT, Confinement, Isolation
 from scheduler.rewards.process import Lost, WorkerProcess
+from scheduler.rewards.reward_servers import RewardServers
 from scheduler.rewards.spec import RewardJob, RewardKind, RewardSpec
 from scheduler.rewards.wire import Failed, Judged, Loaded, Refused, Reply, Task
 
@@ -29,6 +30,7 @@ log = structlog.get_logger(__name__)
 LOAD_TIMEOUT_S = 30.0
 _MAX_DEATHS = 2
 _LOADING = -1
+_CHEAP = frozenset({RewardKind.EXACT, RewardKind.NUMERIC, RewardKind.REGEX})
 
 Answer = Judgement | RewardFailed
 
@@ -41,8 +43,14 @@ class RewardPool:
     """
 
     def __init__(
-        self, num_workers: int, *, confinement: Confinement = DEFAULT, load_timeout_s: float = LOAD_TIMEOUT_S
+        self,
+        num_workers: int,
+        *,
+        confinement: Confinement = DEFAULT,
+        load_timeout_s: float = LOAD_TIMEOUT_S,
+        servers: RewardServers | None = None,
     ) -> None:
+        """`servers` are closed with the pool; without any, no reward server may be asked."""
         if num_workers < 1:
             raise InvalidInput(f"num_workers must be at least 1, got {num_workers}", field="num_workers")
         self._num_workers = num_workers
@@ -54,6 +62,7 @@ class RewardPool:
         self._idle: list[WorkerProcess] = []
         self._busy: set[WorkerProcess] = set()
         self._closed = asyncio.Event()
+        self._servers = servers or RewardServers()
 
     async def start(self) -> None:
         """Start every worker. Raises PilotCommitError if one does not come up."""
@@ -67,17 +76,22 @@ class RewardPool:
     async def close(self) -> None:
         """Kill every worker; jobs still being judged or waiting are answered with RewardFailed."""
         self._closed.set()
+        await self._servers.aclose()
         workers = [*self._idle, *self._busy]
         self._idle.clear()
         for worker in workers:
             await worker.kill()
 
     async def check(self, spec: RewardSpec) -> None:
-        """Load the reward in a worker, as at pool creation.
+        """Load the reward in a worker, or ask its server, as at pool creation.
 
         Raises InvalidInput, with the reason, if a user's function cannot be imported or called, or its import
-        kills the worker or takes longer than `load_timeout_s`.
+        kills the worker or takes longer than `load_timeout_s`; if a package is missing; if a server may not be asked or
+        does not answer as it should.
         """
+        if spec.kind is RewardKind.HTTP:
+            await self._servers.check(str(spec.target))
+            return
         for attempt in range(1, 1 + self._max_deaths(loaded=False)):
             async with self._borrow() as worker:
                 worker.send(Task(spec=spec, jobs=()))
@@ -88,16 +102,17 @@ class RewardPool:
                 case Lost(timed_out=False) if attempt < self._max_deaths(loaded=False):
                     continue
                 case Lost(reason=reason) | [Refused(reason=reason)]:
-                    raise InvalidInput(f"reward {spec.kind}:{spec.target}: {reason}", field="reward")
+                    raise InvalidInput(f"reward {spec.name}: {reason}", field="reward")
 
     async def judge(self, spec: RewardSpec, jobs: Sequence[RewardJob]) -> list[Answer]:
         """Judge `jobs` by `spec`, answers in the order of the jobs.
 
-        The jobs of a user's function are shared out over the workers; the built-in kinds are too cheap for
-        that. It raises nothing: whatever goes wrong is a RewardFailed. A cancelled call kills the workers it
-        occupies.
+        Jobs are shared out over the workers, but for those of kinds that are too cheap for that. It raises nothing:
+        whatever goes wrong is a RewardFailed. A cancelled call kills the workers it occupies.
         """
-        num_shares = self._num_workers if spec.kind is RewardKind.PYTHON else 1
+        if spec.kind is RewardKind.HTTP:
+            return await self._servers.judge(str(spec.target), jobs)
+        num_shares = 1 if spec.kind in _CHEAP else self._num_workers
         size = max(1, -(-len(jobs) // num_shares))
         shares = [jobs[start : start + size] for start in range(0, len(jobs), size)]
         if len(shares) == 1:

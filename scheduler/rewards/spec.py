@@ -11,13 +11,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from scheduler.core.addresses import server_address
 from scheduler.core.errors import InvalidInput
+from scheduler.rewards import gym_entry
 from scheduler.rewards.functions import read_number
 
 DEFAULT_TIMEOUT_S = 5.0
 MAX_TIMEOUT_S = 600.0
 DEFAULT_TOLERANCE = 1e-6
-FORMS = "'exact', 'numeric', 'regex', 'regex:PATTERN' or 'python:module:function'"
+FORMS = (
+    "'exact', 'numeric', 'regex', 'regex:PATTERN', 'math', 'reasoning_gym', 'python:module:function' or the "
+    "'https://…' of a reward server"
+)
 
 
 class RewardKind(StrEnum):
@@ -29,8 +34,18 @@ class RewardKind(StrEnum):
     """The last number in the text equals the answer within a tolerance."""
     REGEX = "regex"
     """The answer is a pattern found in the text, or the pool's pattern captures the answer."""
+    MATH = "math"
+    """What the text says last is the answer, mathematically, as math-verify reads and compares both."""
+    REASONING_GYM = "reasoning_gym"
+    """The scorer of the reasoning-gym task that the prompt was made by."""
     PYTHON = "python"
     """The user's own function, named `module:function`."""
+    HTTP = "http"
+    """A server of the user's own, named by its http:// or https:// address."""
+
+
+UNCERTAIN = frozenset({RewardKind.MATH, RewardKind.REASONING_GYM, RewardKind.PYTHON, RewardKind.HTTP})
+"""Rewards that another installation, or another moment, may lack: a run that is created makes sure once more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +57,7 @@ class RewardJob:
     answer: str
     """The prompt's reference answer."""
     metadata: Mapping[str, object] = field(default_factory=dict)
-    """The prompt's metadata, as JSON values; only a python reward sees it."""
+    """The prompt's metadata, as JSON values."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +66,8 @@ class RewardSpec:
 
     kind: RewardKind
     target: str | None = None
-    """`module:function` of a python reward, the pool's pattern of a regex reward, else None."""
+    """`module:function` of a python reward, the address of an http one, the pool's pattern of a regex reward, else
+    None."""
     tolerance: float = DEFAULT_TOLERANCE
     """Of a numeric reward: largest |number - answer| over max(1, |answer|). Integers must be equal."""
     timeout_s: float = DEFAULT_TIMEOUT_S
@@ -65,23 +81,40 @@ class RewardSpec:
                 _check_function_name(self.target)
             case RewardKind.REGEX if self.target is not None:
                 _check_capturing_pattern(self.target)
-            case RewardKind.EXACT | RewardKind.NUMERIC if self.target is not None:
+            case RewardKind.HTTP:
+                _check_address(self.target)
+            case kind if kind is not RewardKind.REGEX and self.target is not None:
                 raise InvalidInput(f"reward {self.kind} takes no target, got {self.target!r}", field="reward")
 
-    def check_answer(self, answer: str) -> None:
-        """Raise InvalidInput where `answer` can never be judged: such a prompt is refused at upload."""
-        if self.kind is RewardKind.NUMERIC and read_number(answer) is None:
-            raise InvalidInput(f"a numeric reward needs a number as answer, got {answer!r}", field="answer")
-        if self.kind is RewardKind.REGEX and self.target is None:
-            _compile(answer, field="answer")
+    @property
+    def name(self) -> str:
+        """The reward as a pool names it."""
+        if self.kind is RewardKind.HTTP:
+            return str(self.target)
+        return self.kind if self.target is None else f"{self.kind}:{self.target}"
+
+    def check_prompt(self, answer: str, metadata: Mapping[str, str]) -> None:
+        """Raise InvalidInput where a prompt with these can never be judged: it is refused at upload."""
+        match self.kind:
+            case RewardKind.NUMERIC if read_number(answer) is None:
+                raise InvalidInput(f"a numeric reward needs a number as answer, got {answer!r}", field="answer")
+            case RewardKind.REGEX if self.target is None:
+                _compile(answer, field="answer")
+            case RewardKind.MATH if not answer.strip():
+                raise InvalidInput("a math reward needs an answer, got none", field="answer")
+            case RewardKind.REASONING_GYM:
+                gym_entry.read(metadata)
+            case _:
+                pass
 
 
 def parse_spec(value: str | Mapping[str, object]) -> RewardSpec:
     """Read a reward as a pool names it.
 
-    A string is the kind, with its target after a colon: `exact`, `numeric`, `regex`, `regex:PATTERN`,
-    `python:module:function`. A mapping has `kind` (any such string) and may have `pattern`, `function`,
-    `tolerance` and `timeout_s`. Raises InvalidInput, which says what would be right, for anything else.
+    A string is the kind, with its target after a colon: `exact`, `numeric`, `regex`, `regex:PATTERN`, `math`,
+    `reasoning_gym`, `python:module:function`; the address of a reward server stands for itself. A mapping has `kind`
+    (any such string) and may have `pattern`, `function`, `tolerance` and `timeout_s`. Raises InvalidInput, which says
+    what would be right, for anything else.
     """
     if isinstance(value, str):
         kind, target = _parse_name(value)
@@ -91,6 +124,8 @@ def parse_spec(value: str | Mapping[str, object]) -> RewardSpec:
 
 def _parse_name(name: str) -> tuple[RewardKind, str | None]:
     word, colon, target = name.partition(":")
+    if word.lower() in ("http", "https"):
+        return RewardKind.HTTP, _address(name)
     try:
         kind = RewardKind(word)
     except ValueError:
@@ -120,7 +155,7 @@ def _parse_mapping(value: Mapping[str, object]) -> RewardSpec:
 
 def _own_keys(kind: RewardKind) -> tuple[str, ...]:
     match kind:
-        case RewardKind.EXACT:
+        case RewardKind.EXACT | RewardKind.MATH | RewardKind.REASONING_GYM | RewardKind.HTTP:
             return ()
         case RewardKind.NUMERIC:
             return ("tolerance",)
@@ -157,6 +192,25 @@ def _check_function_name(target: str | None) -> None:
         raise InvalidInput(
             f"a python reward is named 'python:module:function', got 'python:{target or ''}'", field="reward"
         )
+
+
+def _address(url: str) -> str:
+    if "@" in url:
+        # Not repeated: it would end up in logs and answers.
+        raise InvalidInput(
+            "the address of a reward server has no name or password in it: "
+            "its key is PILOTCOMMIT_REWARD_SERVER_API_KEY",
+            field="reward",
+        )
+    try:
+        return server_address(url)
+    except InvalidInput as error:
+        raise InvalidInput(f"the reward {error}", field="reward") from error
+
+
+def _check_address(target: str | None) -> None:
+    if target is None or _address(target) != target:
+        raise InvalidInput(f"an http reward is named by its address alone, got {target!r}", field="reward")
 
 
 def _check_capturing_pattern(pattern: str) -> None:

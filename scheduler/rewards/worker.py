@@ -17,9 +17,9 @@ from typing import BinaryIO
 
 import msgspec
 
-from scheduler.core.errors import PilotCommitError
+from scheduler.core.errors import InvalidInput, PilotCommitError
 from scheduler.core.types import Judgement
-from scheduler.rewards import functions, user_function
+from scheduler.rewards import functions, gym_scorer, mathematics, user_function
 from scheduler.rewards.confinement import confine, limit_cpu
 from scheduler.rewards.isolation import Confinement, Measure
 from scheduler.rewards.spec import RewardJob, RewardKind, RewardSpec
@@ -98,6 +98,14 @@ def load_judge(spec: RewardSpec) -> Judge:
         case RewardKind.REGEX:
             regex = partial(functions.regex, pattern=spec.target)
             return lambda job: regex(job.text, job.answer)
+        case RewardKind.MATH:
+            equal = mathematics.load()
+            return lambda job: equal(job.text, job.answer)
+        case RewardKind.REASONING_GYM:
+            score = gym_scorer.load()
+            return lambda job: score(job.text, job.metadata)
+        case RewardKind.HTTP:
+            raise InvalidInput("a reward server is not asked by a worker: it has no network", field="reward")
         case RewardKind.PYTHON:
             reward = user_function.load(spec.target or "")
             return lambda job: user_function.read_answer(reward(job.text, job.answer, job.metadata))

@@ -16,6 +16,8 @@ from scheduler.core.lifecycle import ENDED, RunState
 from scheduler.core.outlook import Outlook, outlook
 from scheduler.core.run import RunConfig
 from scheduler.engine.engine import Engine
+from scheduler.rewards.pool import RewardPool
+from scheduler.rewards.spec import UNCERTAIN, RewardSpec, parse_spec
 from scheduler.service.conductor import Conductor
 from scheduler.service.views import Views
 from scheduler.state.connection import Redis
@@ -42,10 +44,11 @@ class Rehearsal:
 class Orders:
     """One method an order."""
 
-    def __init__(self, redis: Redis, conductor: Conductor, views: Views) -> None:
+    def __init__(self, redis: Redis, conductor: Conductor, views: Views, rewards: RewardPool) -> None:
         self._redis = redis
         self._conductor = conductor
         self._views = views
+        self._rewards = rewards
         self._pools = PoolStore(redis)
         self._runs = RunStore(redis)
 
@@ -78,7 +81,8 @@ class Orders:
         return num_prompts, num_held_out
 
     async def _check_pool(self, pool: str, field: str, config: RunConfig) -> int:
-        context_length = (await self._pools.get(pool)).context_length
+        record = await self._pools.get(pool)
+        context_length = record.context_length
         if config.sampling.max_new_tokens >= context_length:
             raise InvalidInput(
                 f"{config.sampling.max_new_tokens} tokens leave no room for a prompt in a context of {context_length}",
@@ -87,7 +91,17 @@ class Orders:
         num_prompts = await self._pools.size(pool)
         if not num_prompts:
             raise InvalidInput(f"pool {pool} has no prompts: add some first", field=field)
+        await self._check_reward(parse_spec(record.reward), field)
         return num_prompts
+
+    async def _check_reward(self, reward: RewardSpec, field: str) -> None:
+        """What was there when the pool was created may be missing by now: a package, a module, a server."""
+        if reward.kind not in UNCERTAIN:
+            return
+        try:
+            await self._rewards.check(reward)
+        except InvalidInput as error:
+            raise InvalidInput(str(error), field=field) from error
 
     async def pause(self, run_id: str) -> RunRecord:
         """Claim nothing new; open visits finish. Raises Conflict if the run does not claim anyway."""

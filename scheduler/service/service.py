@@ -60,7 +60,7 @@ class Service:
         around = Surroundings(redis=redis, fleet=fleet, rewards=rewards, tokenizers=self.tokenizers, settings=settings)
         self.conductor = Conductor(around, self.roster, incarnation=incarnation, lease_ttl_s=lease_ttl_s)
         self.views = Views(redis, self.conductor)
-        self.orders = Orders(redis, self.conductor, self.views)
+        self.orders = Orders(redis, self.conductor, self.views, rewards)
         self.learner_desk = LearnerDesk(
             self.conductor,
             self.runs,

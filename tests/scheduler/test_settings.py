@@ -171,3 +171,19 @@ def test_certificates_are_looked_at_before_anything_starts(model: str, tmp_path:
     for wrong in ({"TLS_KEY_FILE": key}, {"SERVER_CA_FILE": key + ".absent"}, {"TLS_CLIENT_CA_FILE": cert}):
         with pytest.raises(InvalidInput, match=r"no certificate|cannot be read|the API has none"):
             _load(model, **wrong)
+
+
+def test_reward_servers_are_listed_and_asked_as_the_settings_say(model: str, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("of-the-judge\n")
+    settings = _load(
+        model,
+        REWARD_SERVERS="https://Judge.example:443/x/, http://127.0.0.1:9000",
+        REWARD_SERVER_API_KEY_FILE=str(tmp_path / "key"),
+        REWARD_SERVER_BATCH="10",
+        REWARD_SERVER_TRIES="1",
+    )
+    assert settings.reward_servers == ("https://judge.example/x", "http://127.0.0.1:9000")
+    assert settings.reward_server_api_key is not None
+    assert settings.reward_server_api_key.get_secret_value() == "of-the-judge"
+    assert "of-the-judge" not in repr(settings)
+    assert (settings.reward_server_terms.batch, settings.reward_server_terms.tries) == (10, 1)

@@ -10,7 +10,9 @@ from tests.scheduler.cli.files import make_gsm8k, make_verl, write_lines, write_
 from tests.test_readme import commands
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "data.md"
-EXAMPLES = [words[1:] for words in commands(DOCUMENT.read_text()) if words[1:3] == ["pool", "add"]]
+ADDED = [words[1:] for words in commands(DOCUMENT.read_text()) if words[1:3] == ["pool", "add"]]
+TASKS = [words for words in ADDED if words[3].startswith("reasoning-gym:")]
+EXAMPLES = [words for words in ADDED if words not in TASKS]
 CARD = """---
 configs:
 - config_name: main
@@ -38,6 +40,18 @@ def sources(tmp_path: Path) -> dict[str, str]:
 
 def test_there_are_examples_of_each_kind() -> None:
     assert {words[3] for words in EXAMPLES} == {"hf:openai/gsm8k:main", "train.parquet", "chats.jsonl"}
+
+
+async def test_the_example_of_a_task_makes_prompts_that_its_reward_takes(
+    pilotcommit: Command, chat_folder: Path
+) -> None:
+    [words] = TASKS
+    await pilotcommit("pool", "create", words[2], "--tokenizer", str(chat_folder), "--reward", "reasoning_gym")
+    said = await pilotcommit(*words, "--json")
+    report = json.loads(said.out)
+    assert (said.code, report["refused"], len(report["prompts"])) == (0, [], 3)
+    assert all(prompt["answer"] and set(prompt["metadata"]) == {"reasoning_gym"} for prompt in report["prompts"])
+    assert all("between <unk>answer<unk>" in prompt["text"] for prompt in report["prompts"])
 
 
 @pytest.mark.parametrize("words", EXAMPLES, ids=" ".join)

@@ -13,6 +13,9 @@ from scheduler.rewards.spec import RewardKind, RewardSpec, parse_spec
         ("numeric", RewardSpec(kind=RewardKind.NUMERIC)),
         ("regex", RewardSpec(kind=RewardKind.REGEX)),
         ("regex:a: (b|c:d)", RewardSpec(kind=RewardKind.REGEX, target="a: (b|c:d)")),
+        ("math", RewardSpec(kind=RewardKind.MATH)),
+        ("reasoning_gym", RewardSpec(kind=RewardKind.REASONING_GYM)),
+        ("http://judge:9000/x", RewardSpec(kind=RewardKind.HTTP, target="http://judge:9000/x")),
         ("python:my.rewards:judge", RewardSpec(kind=RewardKind.PYTHON, target="my.rewards:judge")),
         ({"kind": "exact", "timeout_s": 2}, RewardSpec(kind=RewardKind.EXACT, timeout_s=2.0)),
         ({"kind": "numeric", "tolerance": 0.01}, RewardSpec(kind=RewardKind.NUMERIC, tolerance=0.01)),
@@ -53,10 +56,10 @@ def test_anything_else_is_refused_with_what_would_be_right(value: str | dict[str
     assert caught.value.field is not None
 
 
-@pytest.mark.parametrize(("name", "answer"), [("numeric", "thirteen"), ("regex", "("), ("numeric", "")])
+@pytest.mark.parametrize(("name", "answer"), [("numeric", "thirteen"), ("math", " "), ("regex", "("), ("numeric", "")])
 def test_an_answer_that_can_never_be_judged_is_refused(name: str, answer: str) -> None:
     with pytest.raises(InvalidInput) as caught:
-        parse_spec(name).check_answer(answer)
+        parse_spec(name).check_prompt(answer, {})
     assert caught.value.field == "answer"
 
 
@@ -64,4 +67,4 @@ def test_an_answer_that_can_never_be_judged_is_refused(name: str, answer: str) -
     ("name", "answer"), [("exact", ""), ("numeric", "1/3"), ("regex", "a+"), ("regex:(a)", "("), ("python:m:f", "(")]
 )
 def test_an_answer_that_can_be_judged_is_accepted(name: str, answer: str) -> None:
-    parse_spec(name).check_answer(answer)
+    parse_spec(name).check_prompt(answer, {})
