@@ -1,1 +1,1 @@
-"""The commands of the README and of the quick start, run as somebody who just cloned the repository: `make quickstart-test`."""
+"""The commands of the README and of the quick start, run as somebody who just cloned it: `make quickstart-test`."""

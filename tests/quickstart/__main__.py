@@ -16,12 +16,12 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Annotated
 
-import httpx
 import typer
 
 from scheduler.ports import is_free
 from tests.quickstart.documents import LeftOut, Run, Write, shortened, steps
 from tests.quickstart.terminal import Terminal
+from tests.quickstart.waiting import until
 
 ROOT = Path(__file__).parents[2]
 PORT = 8400
@@ -35,8 +35,6 @@ OWN_SERVERS = {"pilotcommit ": "`make wheel-test` runs it, on servers that stand
 """Of the README: its servers and its model are the reader's."""
 DOCUMENTS = {"README.md": LEFT_OUT | OWN_SERVERS, "docs/quick-start.md": LEFT_OUT}
 """What is followed, with what is left out of it."""
-_READY_S = 900.0
-_LOOK_S = 1.0
 
 Say = Callable[[str], None]
 
@@ -146,23 +144,11 @@ def _going_on(clone: Path, environment: dict[str, str], step: Run, say: Say) -> 
         say(f"$ {line}")
     terminal.type(step.lines)
     try:
-        _until_ready(terminal, log)
+        until(f"http://127.0.0.1:{PORT}/readyz", lambda: terminal.has_ended, log)
         yield
     finally:
         terminal.close(interrupt=True)
         say("Ctrl-C, and it has ended")
-
-
-def _until_ready(terminal: Terminal, log: Path) -> None:
-    deadline = time.monotonic() + _READY_S
-    while time.monotonic() < deadline and not terminal.has_ended:
-        try:
-            if httpx.get(f"http://127.0.0.1:{PORT}/readyz", timeout=5.0).is_success:
-                return
-        except httpx.HTTPError:
-            pass
-        time.sleep(_LOOK_S)
-    raise RuntimeError(f"the scheduler was not ready within {_READY_S:g} s; it said:\n{log.read_text()[-4000:]}")
 
 
 if __name__ == "__main__":
