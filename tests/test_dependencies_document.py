@@ -1,4 +1,4 @@
-"""docs/decisions/0036 names every dependency of an installation and nothing else, and what is imported is among them."""
+"""docs/decisions/0036 names every dependency of an installation and nothing else, and whatever is imported is there."""
 
 import ast
 import re

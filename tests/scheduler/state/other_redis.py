@@ -1,9 +1,10 @@
-"""Servers that are not a Redis of its own: a Sentinel, a replica, a Cluster.
+"""Servers that are not reached as a Redis of its own is: a Sentinel, a replica, a Cluster, one behind TLS.
 
 Owns: their start and stop, in a folder of their own. Invariant: nothing of them is left when the block ends.
 """
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from redis.exceptions import ConnectionError
 
 from scheduler.embedded_redis import server_binary
 from scheduler.ports import free_port
+from tests.certificates import Identity
 
 _DEADLINE_S = 30.0
 _NUM_SLOTS = 16384
@@ -77,3 +79,24 @@ async def cluster(folder: Path, *, num_nodes: int) -> AsyncIterator[list[int]]:
 async def _is_whole(node: Redis, num_nodes: int) -> bool:
     told = bytes(await node.execute_command("CLUSTER", "INFO"))  # type: ignore[no-untyped-call]
     return b"cluster_state:ok" in told and f"cluster_size:{num_nodes}\r\n".encode() in told
+
+
+@asynccontextmanager
+async def behind_tls(port: int, identity: Identity) -> AsyncIterator[int]:
+    """The port at which a server is reached over TLS: the embedded one is built without."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(identity.cert_file, identity.key_file)
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there_reader, there_writer = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.gather(_passed_on(reader, there_writer), _passed_on(there_reader, writer))
+
+    server = await asyncio.start_server(relay, "127.0.0.1", 0, ssl=context)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+async def _passed_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(1 << 16):
+        writer.write(data)
+    writer.close()

@@ -3,17 +3,21 @@
 from pathlib import Path
 
 import pytest
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from scheduler.core.errors import StateError
 from scheduler.core.lifecycle import RunState
 from scheduler.doctor.redis import redis as examine
-from scheduler.state.connection import check, connect
+from scheduler.state.connection import check, connect, why_silent
+from scheduler.state.keys import SCHEMA, SCHEMA_VERSION
 from scheduler.state.survey import survey
 from scheduler.state.topology import fault_of
+from tests.certificates import Authority
 from tests.scheduler.engine.factories import make_config
 from tests.scheduler.engine.learner import Learner
 from tests.scheduler.engine.rig import open_rig
-from tests.scheduler.state.other_redis import cluster, serving
+from tests.scheduler.state.other_redis import behind_tls, cluster, serving
 
 
 async def refused(port: int) -> str:
@@ -66,6 +70,27 @@ async def test_a_run_goes_to_its_end_on_a_cluster_of_one_node(tmp_path: Path) ->
                 assert (await rig.ended()).record.state is RunState.FINISHED
         finally:
             await redis.aclose()
+
+
+async def test_a_socket_of_this_machine_is_an_address(tmp_path: Path) -> None:
+    socket = tmp_path / "s"
+    async with serving(tmp_path / "redis", "--unixsocket", str(socket)):
+        client = connect(f"unix://{socket}?db=1")
+        await check(client)
+        assert await client.get(SCHEMA) == SCHEMA_VERSION.encode()
+        await client.aclose()
+
+
+async def test_a_redis_behind_tls_is_reached_and_its_authority_checked(tmp_path: Path) -> None:
+    authority, other = Authority(tmp_path / "ours"), Authority(tmp_path / "other")
+    async with serving(tmp_path / "redis") as port, behind_tls(port, authority.issue("127.0.0.1")) as secure:
+        client = connect(f"rediss://127.0.0.1:{secure}/0?ssl_ca_certs={authority.ca_file}")
+        await check(client)
+        await client.aclose()
+        stranger = connect(f"rediss://127.0.0.1:{secure}/0?ssl_ca_certs={other.ca_file}")
+        stranger.set_retry(Retry(NoBackoff(), retries=0))
+        assert "certificate verify failed" in await why_silent(stranger)
+        await stranger.aclose()
 
 
 @pytest.mark.parametrize("mode", ["server_mode", "redis_mode"])
