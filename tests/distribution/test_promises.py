@@ -2,8 +2,9 @@
 
 import re
 
+from tests.distribution.built import ROOT
 from tests.distribution.promises import FOR_DEVELOPERS, PROMISES
-from tests.distribution.test_built import PROJECT, ROOT, SEMANTIC
+from tests.distribution.test_built import PROJECT, SEMANTIC
 
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text()
 KINDS = ("Added", "Changed", "Deprecated", "Removed", "Fixed", "Security")
