@@ -128,4 +128,4 @@ wheel: $(STAMP) ## Build the distribution
 	$(PIP) wheel --no-deps --wheel-dir dist .
 
 clean: ## Remove what was built here; the shared cache stays
-	rm -rf $(VENV) $(AUDIT) dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis .pilotcommit demo-output
+	rm -rf $(VENV) $(AUDIT) .wheel-test dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis .pilotcommit demo-output
