@@ -144,10 +144,11 @@ class Settings(BaseModel):
     @field_validator("redis_url")
     @classmethod
     def _redis(cls, value: str) -> str:
-        if value != EMBEDDED and urlsplit(value).scheme not in ("redis", "rediss", "unix"):
+        scheme = urlsplit(value).scheme
+        if "," in value or "sentinel" in scheme or "cluster" in scheme:
+            raise ValueError("an address of several: one Redis holds every key, and Sentinels are not asked for it")
+        if value != EMBEDDED and scheme not in ("redis", "rediss", "unix"):
             raise ValueError(f"neither {EMBEDDED!r} nor an address as in redis://127.0.0.1:6379/0")
-        if "," in value:
-            raise ValueError("more than one address: one Redis holds every key, and Sentinels are not asked for it")
         return value
 
     @field_validator("servers", "importable", "reward_environment", "reachable", "weight_roots", mode="before")
