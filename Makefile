@@ -21,7 +21,7 @@ export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= passive
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help setup setup-sglang setup-prometheus model browser browser-test screenshots demo dashboards dashboards-test docs bench bench-target bench-end-to-end bench-tune chaos compose-test test test-fast check format coverage wheel audit clean
+.PHONY: help setup setup-sglang setup-prometheus model browser browser-test screenshots demo dashboards dashboards-test docs bench bench-target bench-end-to-end bench-tune chaos compose-test quickstart-test wheel-test test test-fast check format coverage wheel audit clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -90,6 +90,12 @@ docs: $(STAMP) ## The documentation as a site at http://127.0.0.1:8000, until Ct
 compose-test: $(STAMP) ## docker compose up on the profile cpu, for real, with a small run: half an hour the first time; ARGS="--keep"
 	$(BIN)/python -m tests.compose $(ARGS)
 
+quickstart-test: $(STAMP) ## The commands of README and quick start, in a fresh clone with an empty home: an hour; ARGS="--demo-rollouts 320" for less
+	$(BIN)/python -m tests.quickstart $(ARGS)
+
+wheel-test: $(STAMP) ## The wheel installed for each extra, and used: half an hour, what has passed is not done again; ARGS="--only base"
+	$(BIN)/python -m tests.distribution $(ARGS)
+
 check: $(STAMP) ## Format, lint, types, import rules, compose file, Dockerfiles, Kubernetes manifests, and the documentation with its links
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -122,4 +128,4 @@ wheel: $(STAMP) ## Build the distribution
 	$(PIP) wheel --no-deps --wheel-dir dist .
 
 clean: ## Remove what was built here; the shared cache stays
-	rm -rf $(VENV) $(AUDIT) dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis .pilotcommit demo-output
+	rm -rf $(VENV) $(AUDIT) .wheel-test dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis .pilotcommit demo-output

@@ -47,7 +47,8 @@ class Settings(BaseModel):
     port: Annotated[int, Field(ge=0, le=65535)] = 8400
     """Port to listen on."""
     redis_url: Annotated[str, Field(repr=False)] = EMBEDDED
-    """redis:// address of the durable state, or `embedded` for a private server that dies with this process."""
+    """redis://, rediss:// or unix:// address of the one Redis that holds the durable state (neither a Sentinel nor a
+    Cluster of several nodes), or `embedded` for a private server that dies with this process."""
     data_dir: Path = Path(".pilotcommit")
     """Where the embedded Redis keeps its append-only file."""
     servers: tuple[str, ...] = ()
@@ -165,7 +166,10 @@ class Settings(BaseModel):
     @field_validator("redis_url")
     @classmethod
     def _redis(cls, value: str) -> str:
-        if value != EMBEDDED and urlsplit(value).scheme not in ("redis", "rediss", "unix"):
+        scheme = urlsplit(value).scheme
+        if "," in value or "sentinel" in scheme or "cluster" in scheme:
+            raise ValueError("an address of several: one Redis holds every key, and Sentinels are not asked for it")
+        if value != EMBEDDED and scheme not in ("redis", "rediss", "unix"):
             raise ValueError(f"neither {EMBEDDED!r} nor an address as in redis://127.0.0.1:6379/0")
         return value
 

@@ -48,7 +48,9 @@ def embedded() -> Finding:
 def findings(shown: str, found: Survey) -> list[Finding]:
     """What is to be said of a server, the worst first."""
     refused = [
-        fault for fault in (eviction_fault(found.eviction), schema_fault(found.schema), _too_old(found)) if fault
+        fault
+        for fault in (found.topology, eviction_fault(found.eviction), schema_fault(found.schema), _too_old(found))
+        if fault
     ]
     if refused:
         return [problem(_CHECK, f"{found.product} at {shown}: {_said(fault)}", _todo(fault)) for fault in refused]

@@ -1,7 +1,8 @@
 """The connection to Redis.
 
 Owns: how we connect, and what we demand of the server. Never reads or writes a run or a pool.
-Invariant: a server that may evict our keys, or that holds another schema version, is refused at start.
+Invariant: a server that may evict our keys, that holds another schema version or only a part of the keys, is refused at
+start.
 """
 
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -13,6 +14,7 @@ from scheduler.core.errors import SchemaMismatch, StateError
 from scheduler.state import keys
 from scheduler.state.repaired import repaired
 from scheduler.state.survey import eviction_fault, schema_fault, setting
+from scheduler.state.topology import topology_fault
 from scheduler.state.wire import text
 
 SILENCES = (ConnectionError, TimeoutError)
@@ -38,10 +40,15 @@ def connect(url: str, *, max_connections: int = 64, socket_timeout_s: float = 10
 
 
 async def check(redis: "Redis") -> None:
-    """Refuse a server that is away or may lose our data; raises StateError or SchemaMismatch with what to change."""
+    """Refuse a server that is away, holds a part of the keys only, or may lose our data.
+
+    Raises StateError or SchemaMismatch with what to change.
+    """
     silence = await why_silent(redis)
     if silence:
         raise StateError(f"{silence}; name another one with redis_url, or `embedded` for a private one")
+    if fault := await topology_fault(redis):
+        raise StateError(fault)
     if fault := eviction_fault(await setting(redis, "maxmemory-policy")):
         raise SchemaMismatch(fault)
     await redis.set(keys.SCHEMA, keys.SCHEMA_VERSION, nx=True)

@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from scheduler.state import keys
+from scheduler.state.topology import topology_fault
 from scheduler.state.wire import text
 
 OLDEST_VERSION = (7, 0)
@@ -33,6 +34,8 @@ class Survey:
     used_bytes: int
     max_bytes: int
     """maxmemory; 0 is no limit."""
+    topology: str = ""
+    """Why it is only a part of what holds our keys, as `topology_fault` says; empty if it is the whole."""
     schema: str | None
     """Version of what we keep there; None in a database that we have not used."""
 
@@ -40,6 +43,8 @@ class Survey:
 async def survey(redis: "Redis") -> Survey:
     """Ask a server; raises what its client raises if it does not answer."""
     info = {**await redis.info("server"), **await redis.info("memory")}
+    # A Sentinel has no keys, and a node of a Cluster not this one.
+    fault = await topology_fault(redis)
     valkey = info.get("valkey_version")
     return Survey(
         product=f"Valkey {valkey}" if valkey else f"Redis {info.get('redis_version', '?')}",
@@ -49,7 +54,8 @@ async def survey(redis: "Redis") -> Survey:
         fsync=await setting(redis, "appendfsync"),
         used_bytes=int(info.get("used_memory", 0)),
         max_bytes=int(info.get("maxmemory", 0)),
-        schema=text(held) if (held := await redis.get(keys.SCHEMA)) is not None else None,
+        topology=fault,
+        schema=text(held) if (held := None if fault else await redis.get(keys.SCHEMA)) is not None else None,
     )
 
 

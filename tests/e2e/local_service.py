@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from scheduler.child import Child
-from scheduler.cli.answers import Added, Run, Server, read
+from scheduler.cli.answers import Added, Ledger, Run, Server, read
 from scheduler.client import Client, Json
 from scheduler.core.errors import ServerUnavailable
 from scheduler.core.lifecycle import ENDED
@@ -103,6 +103,12 @@ class LocalService:
     async def until(self, run_id: str, condition: Callable[[Run], bool], *, deadline_s: float = 60.0) -> Run:
         """The run as the API shows it once `condition` holds of it; a scheduler that is away is asked again."""
         return await self._polled(lambda client: read(client.run(run_id), Run), condition, deadline_s)
+
+    async def until_ledger(
+        self, run_id: str, condition: Callable[[Ledger], bool], *, deadline_s: float = 60.0
+    ) -> Ledger:
+        """The run's ledger once `condition` holds of it."""
+        return await self._polled(lambda client: read(client.ledger(run_id), Ledger), condition, deadline_s)
 
     async def until_server(self, condition: Callable[[Server], bool], *, deadline_s: float = 60.0) -> Server:
         """The server as the scheduler knows it once `condition` holds of it."""

@@ -94,6 +94,8 @@ def test_what_is_missing_is_named() -> None:
         ("PATH_MAP", "/runs=/mnt/runs", "LEARNER=SCHEDULER=SERVER"),
         ("PATH_MAP", "/a=/b=/c,/a=/d=/e", "mapped twice"),
         ("REDIS_URL", "localhost:6379", "redis://127.0.0.1:6379/0"),
+        ("REDIS_URL", "redis://a:26379,b:26379/0", "one Redis holds every key"),
+        ("REDIS_URL", "redis+sentinel://a:26379/primary", "one Redis holds every key"),
         ("LOG_LEVEL", "loud", "'INFO'"),
         ("MAX_IN_FLIGHT", "0", "1"),
         ("NUM_REWARD_WORKERS", "-1", "1"),

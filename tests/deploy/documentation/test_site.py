@@ -22,7 +22,8 @@ def checkout(tmp_path: Path) -> Path:
     """As much of the repository as the site is made of."""
     for folder in ("docs", "deploy/documentation"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
-    shutil.copy(ROOT / "mkdocs.yml", tmp_path)
+    for name in ("mkdocs.yml", "CHANGELOG.md"):
+        shutil.copy(ROOT / name, tmp_path)
     (tmp_path / "benchmarks").symlink_to(ROOT / "benchmarks")
     return tmp_path
 
