@@ -20,7 +20,7 @@ import structlog
 from scheduler.client import bearer, error_of
 from scheduler.core.broadcast import BroadcastOffer, BroadcastOrder, Rendezvous
 from scheduler.core.errors import NotAtWork, ServerUnavailable, StreamEnded, TooManyRequests
-from scheduler.frames import MSGPACK, Attached, FinalFrame, Frame, FrameDecoder
+from scheduler.frames import FORMAT, MSGPACK, Attached, FinalFrame, Frame, FrameDecoder, check_written
 
 log = structlog.get_logger(__name__)
 
@@ -88,11 +88,13 @@ class LearnerLink:
     async def attach(self, *, incarnation: str, step: int, trained: Mapping[int, Sequence[str]]) -> Attached:
         """Take the run's groups from here on; waits while the run is queued.
 
-        Raises NotFound for the run, NotAtWork if that lasts longer than the patience.
+        Raises NotFound for the run, NotAtWork if that lasts longer than the patience, InvalidInput where scheduler and
+        reader know no common format of frames.
         """
         by_step = {str(number): group_ids for number, group_ids in trained.items()}
-        body = {"incarnation": incarnation, "step": step, "trained": by_step}
+        body = {"incarnation": incarnation, "step": step, "trained": by_step, "formats": [FORMAT]}
         attached = msgspec.json.decode(await self._report("learner", body), type=Attached)
+        check_written(attached.format)
         # Four heartbeats of silence are a dead scheduler.
         self._stream_timeout = httpx.Timeout(30.0, connect=5.0, read=4 * attached.heartbeat_s)
         return attached

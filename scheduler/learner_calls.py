@@ -1,7 +1,7 @@
 """The scheduler as a learner sees it.
 
-Owns: the calls a session makes and what they promise. Never implements them: `scheduler.client` does, over HTTP.
-Invariant: every call may be repeated safely, so that retries and reconnects stay inside the link.
+Owns: the calls a learner incarnation makes and what they promise. Never implements them: `scheduler.learner_link` does,
+over HTTP. Invariant: every call may be repeated safely, so that retries and reconnects stay inside the link.
 """
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
@@ -10,7 +10,7 @@ from typing import Protocol
 from scheduler.frames import Frame
 
 
-class Attached(Protocol):
+class Attachment(Protocol):
     """What the scheduler tells a learner that attaches."""
 
     @property
@@ -22,10 +22,10 @@ class Attached(Protocol):
         """Of sampling: behaviour log-probs are at it."""
 
 
-class SchedulerLink(Protocol):
+class LearnerCalls(Protocol):
     """The learner's calls. All but `weights_in_use` raise StaleIncarnation when another learner has taken the run."""
 
-    async def attach(self, *, incarnation: str, step: int, trained: Mapping[int, Sequence[str]]) -> Attached:
+    async def attach(self, *, incarnation: str, step: int, trained: Mapping[int, Sequence[str]]) -> Attachment:
         """Take the run's groups from here on, having resumed from `step`."""
 
     async def publish(self, *, incarnation: str, step: int, path: str, manifest_digest: str) -> int:
