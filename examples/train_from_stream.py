@@ -54,7 +54,7 @@ def main(run_id: str, model_folder: Path, work_folder: Path) -> None:
             sum_losses = 0.0
             for group in batch.groups:
                 loss = group_loss(model, group, client.temperature) / len(batch.groups)
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]  # not annotated in torch
                 sum_losses += loss.item()
             optimiser.step()
             optimiser.zero_grad()

@@ -22,6 +22,7 @@ from learner.step_report import StepReport
 from learner.weight_publish import PublishedWeights
 from learner.workshop import Workshop
 from scheduler import taking
+from scheduler.core.errors import PilotCommitError
 from scheduler.core.types import Group
 from scheduler.incarnation import Incarnation
 from scheduler.learner_calls import LearnerCalls
@@ -71,6 +72,7 @@ class Session:
         self._saved_step = progress.step
         self._weights: PublishedWeights | None = None
         self._publish_s = 0.0
+        self._told_accuracies: set[int] = set()
         self._stopping = asyncio.Event()
         # One thread for all torch work: OpenMP keeps a team of threads for every thread that calls it.
         self._torch = ThreadPoolExecutor(max_workers=1, thread_name_prefix="torch")
@@ -157,10 +159,29 @@ class Session:
             return False
         version = self._incarnation.version
         self._workshop.metrics.stepped(report, step=batch.step, version=version, num_refused=len(batch.refused))
+        await self._tell_sinks(batch, report)
         self._workshop.publisher.prune(await self._calls.weights_in_use())
         if self._step - self._saved_step >= self._workshop.checkpoint_every:
             await self._checkpoint()
         return True
+
+    async def _tell_sinks(self, batch: TrainingBatch, report: StepReport) -> None:
+        sinks = self._workshop.sinks
+        if not sinks:
+            return
+        own = {**report.stats, "weight_version": self._incarnation.version, "num_refused": len(batch.refused)}
+        numbers = {f"learner/{name}": float(value) for name, value in own.items()}
+        try:
+            course = await self._calls.course()
+        except PilotCommitError as error:
+            _log.info("course_unknown", run=self._run_id, reason=str(error))
+        else:
+            numbers |= {f"run/{name}": value for name, value in course.numbers.items()}
+            for step, accuracy in course.accuracies.items():
+                if step not in self._told_accuracies:
+                    self._told_accuracies.add(step)
+                    sinks.write({"run/accuracy": accuracy}, step=step)
+        sinks.write(numbers, step=batch.step)
 
     async def _report(self, batch: TrainingBatch, weights: PublishedWeights, report: StepReport) -> bool:
         version = await self._incarnation.applied(

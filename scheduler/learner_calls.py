@@ -5,6 +5,7 @@ over HTTP. Invariant: every call may be repeated safely, so that retries and rec
 """
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from scheduler.frames import Frame
@@ -22,8 +23,18 @@ class Attachment(Protocol):
         """Of sampling: behaviour log-probs are at it."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """How a run goes, as far as a learner shows it."""
+
+    numbers: Mapping[str, float]
+    """What the run has spent and skipped by now, by name."""
+    accuracies: Mapping[int, float]
+    """Of the evaluations that are done, by the step whose weights they measured."""
+
+
 class LearnerCalls(Protocol):
-    """The learner's calls. All but `weights_in_use` raise StaleIncarnation when another learner has taken the run."""
+    """The learner's calls. Those that name an incarnation raise StaleIncarnation when another has taken the run."""
 
     async def attach(self, *, incarnation: str, step: int, trained: Mapping[int, Sequence[str]]) -> Attachment:
         """Take the run's groups from here on, having resumed from `step`."""
@@ -52,3 +63,6 @@ class LearnerCalls(Protocol):
 
     async def weights_in_use(self) -> Collection[str]:
         """Paths of weights that servers may still be loading."""
+
+    async def course(self) -> Course:
+        """How the run goes, for a learner that shows it. Not asked again: raises ServerUnavailable at once."""
