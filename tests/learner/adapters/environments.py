@@ -65,7 +65,7 @@ def main() -> None:
         argv = (sys.executable, "-m", "venv", str(VERL.folder))
         run_step(Step(title="creating the environment", argv=argv), say)
         # It wants an older transformers than the project does: no constraints.
-        _install(VERL, (f"verl=={VERL_VERSION}", "TransferQueue==0.1.11", *CLIENT), constrained=False)
+        _install(VERL, (f"verl[verl-core]=={VERL_VERSION}", *CLIENT), constrained=False)
 
 
 def _install(environment: Environment, packages: tuple[str, ...], *, constrained: bool) -> None:
