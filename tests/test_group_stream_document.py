@@ -1,4 +1,4 @@
-"""The page on the group stream has the frames, fields, errors and words of the code, and the page on trainers its names."""
+"""The pages on the group stream and on trainers have the frames, fields, errors, words and names of the code."""
 
 import ast
 import re

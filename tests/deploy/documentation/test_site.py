@@ -23,7 +23,8 @@ def checkout(tmp_path: Path) -> Path:
     for folder in ("docs", "deploy/documentation"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
     shutil.copy(ROOT / "mkdocs.yml", tmp_path)
-    (tmp_path / "benchmarks").symlink_to(ROOT / "benchmarks")
+    for folder in ("benchmarks", "examples"):
+        (tmp_path / folder).symlink_to(ROOT / folder)
     return tmp_path
 
 
