@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from tests.learner.adapters.environments import ROOT
 from tests.scheduler.training_site import TrainingSite, training_site
 
-DEADLINE_S = 110.0
+DEADLINE_S = 200.0
 
 
 @pytest_asyncio.fixture

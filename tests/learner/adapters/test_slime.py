@@ -9,7 +9,7 @@ import pytest
 from tests.learner.adapters.conftest import run_job
 from tests.scheduler.training_site import TrainingSite
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(500)
 
 VARIABLE = "PILOTCOMMIT_SLIME_PYTHON"
 

@@ -10,7 +10,7 @@ from tests.learner.adapters.conftest import run_job
 from tests.learner.adapters.environments import TRL
 from tests.scheduler.training_site import TrainingSite
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(500)
 
 
 async def test_trl_trains_a_run_to_its_end_and_resumes_it_from_its_checkpoint(

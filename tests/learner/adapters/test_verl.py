@@ -9,7 +9,7 @@ from tests.learner.adapters.conftest import run_job
 from tests.learner.adapters.environments import VERL
 from tests.scheduler.training_site import TrainingSite
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(500)
 
 
 async def test_verl_trains_on_the_groups_of_a_run_and_its_checkpoints_are_the_weight_versions(

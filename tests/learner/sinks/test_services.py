@@ -105,11 +105,14 @@ def _records(data: bytes) -> Iterator[bytes]:
 
 @pytest.mark.usefixtures("offline")
 async def test_weights_and_biases_keeps_an_offline_run_of_what_a_session_did(settings: Settings) -> None:
+    import wandb
     from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]  # made at import
 
     link = _two_steps()
     await _trained(settings.model_copy(update={"wandb_project": "rollouts"}), link)
 
+    # As at the end of the process: its service writes the file, and is waited for.
+    wandb.teardown()
     [file] = settings.work_dir.glob("wandb/offline-run-*-run-1/*.wandb")
     rows: list[dict[str, float]] = []
     for data in _records(file.read_bytes()):
