@@ -21,7 +21,7 @@ export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= passive
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help setup setup-sglang setup-prometheus model browser browser-test screenshots demo dashboards dashboards-test docs bench bench-target bench-end-to-end bench-tune chaos compose-test quickstart-test wheel-test test test-fast check format coverage wheel audit clean
+.PHONY: help setup setup-sglang setup-prometheus setup-trainers model browser browser-test screenshots demo dashboards dashboards-test docs bench bench-target bench-end-to-end bench-tune chaos compose-test quickstart-test wheel-test test test-fast check format coverage wheel audit clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -42,6 +42,9 @@ setup-sglang: $(STAMP) ## SGLang in a virtual environment of its own, shared by 
 
 setup-prometheus: $(STAMP) ## Prometheus for the tests of dashboards: the system's, else Debian's package unpacked into the cache
 	@$(BIN)/python -m deploy.prometheus.install
+
+setup-trainers: $(STAMP) ## TRL and verl, each in a virtual environment of its own in the cache, for the tests of the adapters
+	@$(BIN)/python -m tests.learner.adapters.environments
 
 model: $(STAMP) ## SmolLM2-135M-Instruct as a safetensors checkpoint, once per machine
 	@$(BIN)/python -m learner.pretrained >/dev/null

@@ -24,6 +24,7 @@ from learner.orders import Lead
 from learner.ranks import ALONE, Ranks
 from learner.settings import FloatFormat, Settings, Transport
 from learner.sharding import shard
+from learner.sinks.assembly import sinks_of
 from learner.trainer import Computation, Optimisation, Trainer
 from learner.weight_publish import WeightPublisher
 from learner.work_dir import WorkDir
@@ -60,13 +61,15 @@ def assemble(settings: Settings, work_dir: WorkDir, *, incarnation: str, fault: 
     """Load the policy of the latest checkpoint, else of `model_path`, and build everything that trains it.
 
     Where there are several ranks this is rank 0, and the others `assemble_bench` meanwhile. Raises InvalidCheckpoint
-    where neither can be loaded, LearnerError for a checkpoint of another run.
+    where neither can be loaded, LearnerError for a checkpoint of another run, InvalidInput where a sink's
+    library is missing.
     """
     checkpoint = latest(work_dir.checkpoints)
     if checkpoint is not None and checkpoint.progress.run_id != settings.run_id:
         raise LearnerError(
             f"{work_dir.root} belongs to run {checkpoint.progress.run_id}, not {settings.run_id}: give each run its own"
         )
+    sinks = sinks_of(settings)
     ranks.told(b"" if checkpoint is None else str(checkpoint.path).encode())
     companions = CompanionFiles.read(settings.model_path if checkpoint is None else checkpoint.model_path)
     trainer = _trainer(settings, checkpoint, ranks)
@@ -84,6 +87,7 @@ def assemble(settings: Settings, work_dir: WorkDir, *, incarnation: str, fault: 
         metrics=LearnerMetrics(settings.run_id),
         fault=fault,
         lead=Lead(ranks),
+        sinks=sinks,
         checkpoint_every=settings.checkpoint_every,
         beat_s=settings.rank_timeout_s / 3 if ranks.size > 1 else None,
     )

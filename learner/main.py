@@ -16,6 +16,7 @@ import signal
 import sys
 import uuid
 from collections.abc import Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import structlog
@@ -87,7 +88,8 @@ def _lead(settings: Settings, fault: Fault, ranks: "Ranks") -> None:
     with work_dir.held():
         with ranks.together("load its part"):
             start = assemble(settings, work_dir, incarnation=incarnation, fault=fault, ranks=ranks)
-        with start.workshop.metrics.serving(settings.metrics_port, settings.metrics_host):
+        metrics = start.workshop.metrics
+        with closing(start.workshop.sinks), metrics.serving(settings.metrics_port, settings.metrics_host):
             event_loop.run(_train(settings, start, incarnation))
 
 

@@ -1,14 +1,15 @@
 """One learner incarnation, from attaching to its run to leaving it.
 
-Owns: the order of taking, stepping, publishing, reporting and checkpointing, and what this incarnation has trained.
-Never speaks HTTP and never computes. Invariants: a group is trained at most once; a step is reported only after its
-weights are complete on disk, and `checkpointed` only after the checkpoint is.
+Owns: the order of stepping, publishing, reporting and checkpointing. Never speaks HTTP, never computes, and leaves what
+it is given to `scheduler.incarnation`, which any trainer uses. Invariant: a step is reported only after its weights are
+complete on disk, and `checkpointed` only after the checkpoint is.
 """
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from enum import StrEnum
 from typing import TypeVar
 
@@ -17,14 +18,16 @@ import structlog
 from learner.broadcast import Broadcaster
 from learner.checkpoint import Progress
 from learner.fault import FaultPoint
-from learner.scheduler_link import Attached, SchedulerLink
 from learner.step_report import StepReport
 from learner.weight_publish import PublishedWeights
 from learner.workshop import Workshop
-from scheduler.core.errors import InvalidInput, LearnerError, StreamEnded
-from scheduler.core.staleness import is_fresh, staleness
+from scheduler import taking
+from scheduler.core.errors import PilotCommitError
 from scheduler.core.types import Group
-from scheduler.frames import BatchFrame, FinalFrame, Frame, GroupFrame, HeartbeatFrame
+from scheduler.incarnation import Incarnation
+from scheduler.learner_calls import LearnerCalls
+from scheduler.taking import TrainingBatch
+from scheduler.unless import unless
 
 Result = TypeVar("Result")
 
@@ -45,7 +48,7 @@ class Session:
 
     def __init__(
         self,
-        link: SchedulerLink,
+        calls: LearnerCalls,
         workshop: Workshop,
         progress: Progress,
         *,
@@ -53,30 +56,30 @@ class Session:
         broadcaster: Broadcaster | None = None,
     ) -> None:
         """Without a broadcaster servers read published weights from disk."""
-        self._link = link
+        self._calls = calls
         self._broadcaster = broadcaster
         self._workshop = workshop
-        self._incarnation = incarnation
+        self._name = incarnation
         self._run_id = progress.run_id
+        self._incarnation = Incarnation(
+            calls,
+            taking.Progress(step=progress.step, trained=progress.trained),
+            name=incarnation,
+            last_word_s=workshop.last_word_s,
+            on_group=self._pass_taking,
+        )
         self._step = progress.step
-        self._applied_step = progress.step
         self._saved_step = progress.step
-        self._trained = dict(progress.trained)
-        self._version = 0
         self._weights: PublishedWeights | None = None
         self._publish_s = 0.0
-        self._taken: dict[str, Group] = {}
-        # Not bounded here: the scheduler sends the next batch only after this one is applied.
-        self._frames: asyncio.Queue[Frame | None] = asyncio.Queue()
+        self._told_accuracies: set[int] = set()
         self._stopping = asyncio.Event()
-        self._ended = asyncio.Event()
         # One thread for all torch work: OpenMP keeps a team of threads for every thread that calls it.
         self._torch = ThreadPoolExecutor(max_workers=1, thread_name_prefix="torch")
 
     def request_stop(self) -> None:
         """Finish the step under way, checkpoint, report and leave."""
         self._stopping.set()
-        self._frames.put_nowait(None)
 
     async def run(self) -> Ending:
         """Attach, train, leave.
@@ -89,14 +92,12 @@ class Session:
             async with asyncio.TaskGroup() as tasks:
                 beating = tasks.create_task(self._beat(), name="beats")
                 # A scheduler that is away must not hold up a stop.
-                attached = await self._unless(self._stopping, self._attach())
-                if attached is None:
+                if await unless(self._stopping, self._attach()) is None:
                     beating.cancel()
                     return Ending.STOPPED
-                reading = tasks.create_task(self._read_stream(), name="group-stream")
                 sending = tasks.create_task(self._broadcast(), name="broadcasts")
-                ending = await self._train(attached)
-                for task in (beating, reading, sending):
+                ending = await self._train()
+                for task in (beating, sending):
                     task.cancel()
                 return ending
         finally:
@@ -105,37 +106,16 @@ class Session:
             self._torch.shutdown()
             dismissal.result()
 
-    async def _unless(
-        self, event: asyncio.Event, call: Coroutine[None, None, Result], *, grace_s: float = 0.0
-    ) -> Result | None:
-        """The result of `call`, or None if the event comes `grace_s` before it; the call is cancelled then."""
-        task = asyncio.ensure_future(call)
-        watch = asyncio.ensure_future(event.wait())
-        try:
-            await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
-            if not task.done():
-                await asyncio.wait({task}, timeout=grace_s)
-            return task.result() if task.done() else None
-        finally:
-            task.cancel()
-            watch.cancel()
-            await asyncio.wait({task, watch})
-
-    async def _attach(self) -> Attached:
-        attached = await self._link.attach(incarnation=self._incarnation, step=self._step, trained=self._trained)
-        weights = await self._publish()
+    async def _attach(self) -> int:
+        await self._incarnation.attach()
+        weights = await self._publish(step=self._step)
         if self._broadcaster is not None:
             # Before they are announced: servers would go to the disk at once.
             await self._broadcaster.offer(weights.path)
-        self._version = await self._link.publish(
-            incarnation=self._incarnation,
-            step=self._step,
-            path=str(weights.path),
-            manifest_digest=weights.manifest_digest,
-        )
-        self._workshop.metrics.at(step=self._step, version=self._version)
-        _log.info("attached", run=self._run_id, incarnation=self._incarnation, step=self._step, version=self._version)
-        return attached
+        version = await self._incarnation.publish(path=str(weights.path), digest=weights.manifest_digest)
+        self._workshop.metrics.at(step=self._step, version=version)
+        _log.info("attached", run=self._run_id, incarnation=self._name, step=self._step, version=version)
+        return version
 
     async def _broadcast(self) -> None:
         if self._broadcaster is not None:
@@ -150,119 +130,82 @@ class Session:
             await asyncio.sleep(self._workshop.beat_s)
             await self._blocking(self._workshop.beat)
 
-    async def _read_stream(self) -> None:
-        """Move frames from the stream to the queue, also while a step is computed, so that it never looks dead.
-
-        Consumes: the stream. Produces: queued frames, heartbeats left out. Ends with the final frame.
-        """
-        async for frame in self._link.stream(incarnation=self._incarnation):
-            if isinstance(frame, HeartbeatFrame):
-                continue
-            self._frames.put_nowait(frame)
-            if isinstance(frame, FinalFrame):
-                self._ended.set()
-                return
-        raise StreamEnded("the group stream broke off without a final frame")
-
-    async def _train(self, attached: Attached) -> Ending:
-        while True:
-            frame = await self._frames.get()
-            if self._stopping.is_set():
-                return await self._leave(Ending.STOPPED, "asked to stop")
-            match frame:
-                case GroupFrame():
-                    self._take(frame)
-                case BatchFrame():
-                    if frame.step > self._step and not await self._train_batch(frame, attached):
-                        return await self._leave(Ending.FINISHED, "the run ended during a step")
-                case FinalFrame():
-                    return await self._leave(Ending.FINISHED, f"{frame.state}: {frame.reason}")
-                case _:
-                    raise LearnerError(f"{frame!r} does not belong into the queue")
-
-    def _take(self, frame: GroupFrame) -> None:
+    def _pass_taking(self, _: Group) -> None:
         self._workshop.fault.passing(FaultPoint.TAKING)
-        if frame.step > self._step:
-            self._taken[frame.group.group_id] = frame.group
 
-    async def _train_batch(self, frame: BatchFrame, attached: Attached) -> bool:
+    async def _train(self) -> Ending:
+        """Train batch after batch.
+
+        Consumes: batches. Produces: steps. Waits for: the next batch. Unblocked by: it, the run's end, `request_stop`.
+        """
+        async with aclosing(self._incarnation.batches()) as batches:
+            while (batch := await unless(self._stopping, _next(batches))) and not self._stopping.is_set():
+                if not await self._train_batch(batch):
+                    return await self._leave(Ending.FINISHED, "the run ended during a step")
+        if self._stopping.is_set():
+            return await self._leave(Ending.STOPPED, "asked to stop")
+        last = self._incarnation.last_word
+        return await self._leave(Ending.FINISHED, "" if last is None else f"{last.state}: {last.reason}")
+
+    async def _train_batch(self, batch: TrainingBatch) -> bool:
         """One step; False where the run has ended meanwhile and does not want the report."""
-        groups = self._batch(frame)
-        refused = {
-            group.group_id: staleness(self._version, group.oldest_version)
-            for group in groups
-            if not is_fresh(self._version, group.oldest_version, attached.max_staleness)
-        }
-        fresh = [group for group in groups if group.group_id not in refused]
-        report = await self._blocking(lambda: self._workshop.step(fresh, temperature=attached.temperature))
+        temperature = self._incarnation.temperature
+        report = await self._blocking(lambda: self._workshop.step(batch.groups, temperature=temperature))
         self._workshop.fault.passing(FaultPoint.STEPPING)
-        self._step = frame.step
-        self._trained[frame.step] = tuple(group.group_id for group in fresh)
+        self._step = batch.step
         # Weights that did not move are announced again: every step makes a version, and the path need not change.
-        weights = await self._publish() if report.num_updates or self._weights is None else self._weights
-        if not await self._report(weights, refused, report):
+        weights = await self._publish(step=batch.step) if report.num_updates or self._weights is None else self._weights
+        if not await self._report(batch, weights, report):
             return False
-        self._workshop.metrics.stepped(report, step=self._step, version=self._version, num_refused=len(refused))
-        self._workshop.publisher.prune(await self._link.weights_in_use())
+        version = self._incarnation.version
+        self._workshop.metrics.stepped(report, step=batch.step, version=version, num_refused=len(batch.refused))
+        await self._tell_sinks(batch, report)
+        self._workshop.publisher.prune(await self._calls.weights_in_use())
         if self._step - self._saved_step >= self._workshop.checkpoint_every:
             await self._checkpoint()
         return True
 
-    def _batch(self, frame: BatchFrame) -> list[Group]:
-        """The groups of a batch, each delivered and none trained before; raises LearnerError otherwise."""
-        if frame.step != self._step + 1:
-            raise LearnerError(f"a batch of step {frame.step} after step {self._step}: a step is missing")
-        if unknown := [group_id for group_id in frame.group_ids if group_id not in self._taken]:
-            raise LearnerError(f"step {frame.step} names groups that were not delivered: {', '.join(unknown)}")
-        trained = {group_id for group_ids in self._trained.values() for group_id in group_ids}
-        if again := trained.intersection(frame.group_ids):
-            raise LearnerError(f"step {frame.step} names groups that are trained already: {', '.join(sorted(again))}")
-        groups = [self._taken[group_id] for group_id in frame.group_ids]
-        self._taken.clear()
-        return groups
+    async def _tell_sinks(self, batch: TrainingBatch, report: StepReport) -> None:
+        sinks = self._workshop.sinks
+        if not sinks:
+            return
+        own = {**report.stats, "weight_version": self._incarnation.version, "num_refused": len(batch.refused)}
+        numbers = {f"learner/{name}": float(value) for name, value in own.items()}
+        try:
+            course = await self._calls.course()
+        except PilotCommitError as error:
+            _log.info("course_unknown", run=self._run_id, reason=str(error))
+        else:
+            numbers |= {f"run/{name}": value for name, value in course.numbers.items()}
+            for step, accuracy in course.accuracies.items():
+                if step not in self._told_accuracies:
+                    self._told_accuracies.add(step)
+                    sinks.write({"run/accuracy": accuracy}, step=step)
+        sinks.write(numbers, step=batch.step)
 
-    async def _report(self, weights: PublishedWeights, refused: Mapping[str, int], report: StepReport) -> bool:
-        call = self._link.applied(
-            incarnation=self._incarnation,
-            step=self._step,
-            group_ids=self._trained[self._step],
-            refused=refused,
+    async def _report(self, batch: TrainingBatch, weights: PublishedWeights, report: StepReport) -> bool:
+        version = await self._incarnation.applied(
+            batch,
             path=str(weights.path),
-            manifest_digest=weights.manifest_digest,
+            digest=weights.manifest_digest,
             stats={**report.stats, "publish_s": self._publish_s if report.num_updates else 0.0},
         )
-        try:
-            # The final frame may overtake the answer to the last report, which says that the step is to be saved.
-            version = await self._unless(self._ended, call, grace_s=self._workshop.last_word_s)
-        except InvalidInput as refusal:
-            await self._await_last_word(refusal)
-            return False
         if version is None:
             return False
-        self._version = version
-        self._applied_step = self._step
         _log.info(
             "stepped",
             run=self._run_id,
-            step=self._step,
-            version=self._version,
-            groups=len(self._trained[self._step]),
-            refused=dict(refused),
+            step=batch.step,
+            version=version,
+            groups=len(batch.groups),
+            refused=dict(batch.refused),
             **{name: round(value, 6) for name, value in report.stats.items()},
         )
         return True
 
-    async def _await_last_word(self, refusal: InvalidInput) -> None:
-        """Return once the run has ended: one cancelled during a step refuses its report. Raises `refusal` otherwise."""
-        try:
-            async with asyncio.timeout(self._workshop.last_word_s):
-                await self._ended.wait()
-        except TimeoutError:
-            raise refusal from None
-
-    async def _publish(self) -> PublishedWeights:
+    async def _publish(self, *, step: int) -> PublishedWeights:
         started = time.perf_counter()
-        self._weights = await self._blocking(lambda: self._workshop.publish(step=self._step))
+        self._weights = await self._blocking(lambda: self._workshop.publish(step=step))
         self._publish_s = time.perf_counter() - started
         self._workshop.metrics.spent("publish", self._publish_s)
         return self._weights
@@ -271,13 +214,13 @@ class Session:
         self._workshop.fault.passing(FaultPoint.BEFORE_CHECKPOINT)
         started = time.perf_counter()
         num_updates = self._workshop.trainer.num_updates
-        progress = Progress(run_id=self._run_id, step=self._step, num_updates=num_updates, trained=self._trained)
+        trained = dict(self._incarnation.progress.trained)
+        progress = Progress(run_id=self._run_id, step=self._step, num_updates=num_updates, trained=trained)
         await self._blocking(lambda: self._workshop.save(progress))
         self._workshop.metrics.spent("checkpoint", time.perf_counter() - started)
         self._workshop.fault.passing(FaultPoint.AFTER_CHECKPOINT)
-        await self._link.checkpointed(incarnation=self._incarnation, step=self._applied_step)
+        await self._incarnation.checkpointed()
         self._saved_step = self._step
-        self._trained.clear()
         _log.info("checkpointed", run=self._run_id, step=self._step)
 
     async def _leave(self, ending: Ending, reason: str) -> Ending:
@@ -288,3 +231,7 @@ class Session:
 
     async def _blocking(self, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._torch, work)
+
+
+async def _next(batches: AsyncGenerator[TrainingBatch, None]) -> TrainingBatch | None:
+    return await anext(batches, None)

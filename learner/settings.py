@@ -130,6 +130,12 @@ class Settings(BaseSettings):
     metrics_host: str = "0.0.0.0"
     """Address at which it listens: every one of this host by default, as Prometheus is seldom on it."""
 
+    tensorboard_dir: Path | None = None
+    """Folder for TensorBoard's event files, in a folder of the run's name there; needs pilotcommit[tensorboard]."""
+    wandb_project: str | None = Field(default=None, min_length=1)
+    """Project of Weights & Biases for the run's numbers; needs pilotcommit[wandb], and heeds its WANDB_ variables:
+    WANDB_MODE=offline writes to `work_dir` and asks nobody."""
+
     @model_validator(mode="after")
     def _mini_batches_need_clipping_room(self) -> "Settings":
         if self.clip_high < self.clip_low:

@@ -5,7 +5,7 @@ speaks HTTP. Invariant: a rank's part of each piece is done in the order in whic
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -15,6 +15,7 @@ from learner.metrics import LearnerMetrics
 from learner.model_files import send_model
 from learner.orders import Lead, Order, Publish, Save, Step, Wait, follow
 from learner.ranks import Ranks
+from learner.sinks.sink import Sinks
 from learner.step_report import StepReport
 from learner.trainer import Trainer
 from learner.weight_publish import PublishedWeights, WeightPublisher
@@ -36,6 +37,8 @@ class Workshop:
     """Steps between checkpoints."""
     last_word_s: float = 30.0
     """How long a refused report waits for the run's end, and a report that the end overtook for its answer."""
+    sinks: Sinks = field(default_factory=Sinks)
+    """Where a step's numbers go beside Prometheus."""
     beat_s: float | None = None
     """Longest silence of rank 0 towards the others; None where there are none."""
 

@@ -8,7 +8,7 @@ are the bytes of little-endian 32-bit integers and its log-probs those of little
 as lists of numbers.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import msgspec
@@ -25,6 +25,27 @@ MSGPACK = "application/x-msgpack"
 NDJSON = "application/x-ndjson"
 
 
+def check_readable(formats: Collection[int]) -> None:
+    """Raise InvalidInput unless a learner that reads `formats` can read what this scheduler writes."""
+    if FORMAT not in formats:
+        known = ", ".join(map(str, sorted(formats)))
+        older = "learner" if max(formats, default=0) < FORMAT else "scheduler"
+        raise InvalidInput(
+            f"this scheduler writes frame format {FORMAT}; the learner reads {known or 'none'}: upgrade the {older}",
+            field="formats",
+        )
+
+
+def check_written(written: int) -> None:
+    """Raise InvalidInput unless this reader can read what a scheduler writes."""
+    if written != FORMAT:
+        older = "scheduler" if written < FORMAT else "learner"
+        raise InvalidInput(
+            f"the scheduler writes frame format {written}; this reader knows {FORMAT}: upgrade the {older}",
+            field="format",
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attached:
     """What a learner needs to know once attached."""
@@ -39,6 +60,8 @@ class Attached:
     """Of sampling: behaviour log-probs are at it."""
     heartbeat_s: float
     """Longest silence on the group stream."""
+    format: int = 0
+    """Of the frames that the scheduler writes; 0 where it does not say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,8 +205,7 @@ def _decode(body: memoryview) -> Frame:
         envelope = _DECODER.decode(body)
     except UNREADABLE as exc:
         raise InvalidInput(f"not a group stream frame: {exc}") from exc
-    if envelope.format != FORMAT:
-        raise InvalidInput(f"frame format {envelope.format}; this reader knows {FORMAT}: upgrade the older side")
+    check_written(envelope.format)
     frame = envelope.group or envelope.batch or envelope.heartbeat or envelope.final
     if frame is None:
         raise InvalidInput("an empty frame: it carries none of group, batch, heartbeat, final")

@@ -20,7 +20,9 @@ import structlog
 from scheduler.client import bearer, error_of
 from scheduler.core.broadcast import BroadcastOffer, BroadcastOrder, Rendezvous
 from scheduler.core.errors import NotAtWork, ServerUnavailable, StreamEnded, TooManyRequests
-from scheduler.frames import MSGPACK, Attached, FinalFrame, Frame, FrameDecoder
+from scheduler.core.evaluation import EvaluationState
+from scheduler.frames import FORMAT, MSGPACK, Attached, FinalFrame, Frame, FrameDecoder, check_written
+from scheduler.learner_calls import Course
 
 log = structlog.get_logger(__name__)
 
@@ -45,6 +47,37 @@ class _Orders(msgspec.Struct, frozen=True):
 
 class _Round(msgspec.Struct, frozen=True):
     over: bool
+
+
+class _Spend(msgspec.Struct, frozen=True):
+    rollouts: int
+    tokens: int
+
+
+class _Run(msgspec.Struct, frozen=True):
+    spend: _Spend
+    considered: int
+    skip_rates: dict[str, float]
+    pilot_success_rate: float | None
+
+    def numbers(self) -> dict[str, float]:
+        numbers: dict[str, float] = {
+            "spent_rollouts": self.spend.rollouts,
+            "spent_tokens": self.spend.tokens,
+            "considered": self.considered,
+            **{f"skip_rate/{verdict}": rate for verdict, rate in self.skip_rates.items()},
+        }
+        return numbers if self.pilot_success_rate is None else numbers | {"pilot_success_rate": self.pilot_success_rate}
+
+
+class _Evaluation(msgspec.Struct, frozen=True):
+    state: str
+    step: int
+    accuracy: float | None
+
+
+class _Evaluations(msgspec.Struct, frozen=True):
+    evaluations: tuple[_Evaluation, ...]
 
 
 class LearnerLink:
@@ -88,11 +121,13 @@ class LearnerLink:
     async def attach(self, *, incarnation: str, step: int, trained: Mapping[int, Sequence[str]]) -> Attached:
         """Take the run's groups from here on; waits while the run is queued.
 
-        Raises NotFound for the run, NotAtWork if that lasts longer than the patience.
+        Raises NotFound for the run, NotAtWork if that lasts longer than the patience, InvalidInput where scheduler and
+        reader know no common format of frames.
         """
         by_step = {str(number): group_ids for number, group_ids in trained.items()}
-        body = {"incarnation": incarnation, "step": step, "trained": by_step}
+        body = {"incarnation": incarnation, "step": step, "trained": by_step, "formats": [FORMAT]}
         attached = msgspec.json.decode(await self._report("learner", body), type=Attached)
+        check_written(attached.format)
         # Four heartbeats of silence are a dead scheduler.
         self._stream_timeout = httpx.Timeout(30.0, connect=5.0, read=4 * attached.heartbeat_s)
         return attached
@@ -134,6 +169,15 @@ class LearnerLink:
         answer = await self._patiently("GET", "weights", None)
         versions = msgspec.json.decode(answer, type=_Versions).weights
         return frozenset(version.path for version in versions if version.state in _IN_USE)
+
+    async def course(self) -> Course:
+        """How the run goes. Not asked again."""
+        run = msgspec.json.decode(await self._once("GET", "", None), type=_Run)
+        found = msgspec.json.decode(await self._once("GET", "evaluations", None), type=_Evaluations).evaluations
+        accuracies = {
+            one.step: one.accuracy for one in found if one.state == EvaluationState.DONE and one.accuracy is not None
+        }
+        return Course(numbers=run.numbers(), accuracies=accuracies)
 
     async def offer_broadcast(self, *, incarnation: str, offer: BroadcastOffer) -> None:
         """Say what can be broadcast; saying it again changes nothing."""
@@ -222,4 +266,4 @@ class LearnerLink:
         return response.content
 
     def _path(self, what: str) -> str:
-        return f"/v1/runs/{self._run_id}/{what}"
+        return f"/v1/runs/{self._run_id}/{what}".removesuffix("/")

@@ -12,6 +12,7 @@ WITHOUT_TORCH = (
     "scheduler.cli",
     "scheduler.client",
     "scheduler.learner_link",
+    "scheduler.training_client",
     "scheduler.stack",
     "scheduler.tokenizers",
     "inference.client",

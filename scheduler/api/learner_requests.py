@@ -9,6 +9,7 @@ from pydantic import Field
 
 from scheduler.api.request import MOST, Request, Text, example
 from scheduler.core.broadcast import BroadcastBackend, BroadcastOffer, Rendezvous, TensorSpec
+from scheduler.frames import FORMAT
 
 
 class Attach(Request):
@@ -22,6 +23,8 @@ class Attach(Request):
     """The step it resumed from; 0 for a fresh start."""
     trained: dict[int, tuple[Text, ...]] = Field({})
     """Groups its checkpoint holds, by step, as far as the scheduler has not acknowledged them."""
+    formats: tuple[int, ...] = Field((FORMAT,))
+    """Formats of frames that it reads; the scheduler writes one, and refuses a learner that cannot read it."""
 
 
 class PublishWeights(Request):

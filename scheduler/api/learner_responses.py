@@ -21,6 +21,8 @@ class Attachment(Response):
     """Of sampling: behaviour log-probs are at it."""
     heartbeat_s: float
     """Longest silence on the group stream; several of them are a dead scheduler."""
+    format: int
+    """Of the frames that will be written."""
 
 
 class Weights(Response):

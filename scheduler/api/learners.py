@@ -12,7 +12,7 @@ from scheduler.api import learner_responses
 from scheduler.api.guard import Guard
 from scheduler.api.learner_requests import Applied, Attach, Checkpointed, PublishWeights
 from scheduler.core.tokens import Scope
-from scheduler.frames import MSGPACK, NDJSON, Sent, encode_line, encode_parts
+from scheduler.frames import MSGPACK, NDJSON, Sent, check_readable, encode_line, encode_parts
 from scheduler.service import Service
 
 _MOST = 10**15
@@ -65,6 +65,7 @@ def _add_reports(routes: APIRouter, service: Service, learns: Sequence[Depends])
     @routes.post("/{run}/learner", summary="Attach a learner", dependencies=learns)
     async def attach(run: str, request: Attach) -> learner_responses.Attachment:
         """Groups that an earlier incarnation applied and lost are delivered again if fresh, else rolled back."""
+        check_readable(request.formats)
         attached = await service.learner_desk.attach(
             run, incarnation=request.incarnation, step=request.step, trained=request.trained
         )

@@ -23,7 +23,7 @@ from scheduler.core.staleness import is_fresh
 from scheduler.engine.batches import Batches
 from scheduler.engine.pipeline import Pipeline
 from scheduler.engine.uninterrupted import uninterrupted
-from scheduler.frames import Attached, BatchFrame, FinalFrame, HeartbeatFrame, PackedGroupFrame, Sent
+from scheduler.frames import FORMAT, Attached, BatchFrame, FinalFrame, HeartbeatFrame, PackedGroupFrame, Sent
 from scheduler.state.groups import Attachment, GroupEntry, GroupStatus, GroupStore
 from scheduler.state.versions import Account, VersionStore, WeightRecord
 
@@ -100,6 +100,7 @@ class Delivery:
             max_steps=self._config.max_steps,
             temperature=self._config.sampling.temperature,
             heartbeat_s=self._settings.heartbeat_s,
+            format=FORMAT,
         )
 
     async def _attach(self, incarnation: str, step: int, trained: Mapping[int, Sequence[str]]) -> None:

@@ -15,6 +15,7 @@ from scheduler.engine.assembly import EngineSettings
 from scheduler.fleet import Fleet
 from scheduler.rewards.pool import RewardPool
 from scheduler.service import Service
+from tests.scheduler.training_site import TrainingSite, training_site
 from tests.tiny_model import write_tiny_model
 
 
@@ -46,3 +47,10 @@ async def http(service: Service) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(create_app(service), raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://scheduler") as client:
         yield client
+
+
+@pytest_asyncio.fixture
+async def site(redis: Redis, model_folder: Path, tmp_path: Path) -> AsyncIterator[TrainingSite]:
+    """A scheduler at work with one run, for trainers."""
+    async with training_site(redis, model_folder, tmp_path) as opened:
+        yield opened

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import httpx
 import pytest
 
-from scheduler.core.errors import Conflict, NotAtWork, ServerUnavailable, StaleIncarnation, StreamEnded
-from scheduler.frames import BatchFrame, FinalFrame, Frame, GroupFrame, HeartbeatFrame, encode
+from scheduler.core.errors import Conflict, InvalidInput, NotAtWork, ServerUnavailable, StaleIncarnation, StreamEnded
+from scheduler.frames import FORMAT, BatchFrame, FinalFrame, Frame, GroupFrame, HeartbeatFrame, encode
 from scheduler.learner_link import LearnerLink
 from tests.factories import make_group
 
@@ -21,6 +21,7 @@ ATTACHED = {
     "max_steps": None,
     "temperature": 1.0,
     "heartbeat_s": 5.0,
+    "format": FORMAT,
     "later": "fields are ignored",
 }
 BATCH: tuple[Frame, ...] = (
@@ -106,7 +107,28 @@ async def test_attaching_waits_for_the_run_to_be_at_work() -> None:
     assert (attached.version, attached.max_staleness, attached.max_steps) == (3, 1, None)
     assert len(network.asked) == 3
     body = json.loads(network.asked[-1].content)
-    assert body == {"incarnation": "one", "step": 2, "trained": {"1": ["a"], "2": ["b", "c"]}}
+    trained = {"1": ["a"], "2": ["b", "c"]}
+    assert body == {"incarnation": "one", "step": 2, "trained": trained, "formats": [FORMAT]}
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"format": FORMAT + 1}, f"writes frame format {FORMAT + 1}; this reader knows {FORMAT}: upgrade the learner"),
+        ({"format": FORMAT - 1}, "upgrade the scheduler"),
+        ({}, "upgrade the scheduler"),
+    ],
+    ids=["newer", "older", "unsaid"],
+)
+async def test_a_scheduler_that_writes_another_format_is_refused_before_its_stream(
+    said: dict[str, int], words: str
+) -> None:
+    answer = {name: value for name, value in ATTACHED.items() if name != "format"} | said
+    network = Network([httpx.Response(200, json=answer)])
+    async with network.link() as link:
+        with pytest.raises(InvalidInput, match=words) as refused:
+            await link.attach(incarnation="one", step=0, trained={})
+    assert (refused.value.field, len(network.asked)) == ("format", 1)
 
 
 @pytest.mark.parametrize(

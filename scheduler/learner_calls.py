@@ -1,16 +1,17 @@
 """The scheduler as a learner sees it.
 
-Owns: the calls a session makes and what they promise. Never implements them: `scheduler.client` does, over HTTP.
-Invariant: every call may be repeated safely, so that retries and reconnects stay inside the link.
+Owns: the calls a learner incarnation makes and what they promise. Never implements them: `scheduler.learner_link` does,
+over HTTP. Invariant: every call may be repeated safely, so that retries and reconnects stay inside the link.
 """
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from scheduler.frames import Frame
 
 
-class Attached(Protocol):
+class Attachment(Protocol):
     """What the scheduler tells a learner that attaches."""
 
     @property
@@ -22,10 +23,20 @@ class Attached(Protocol):
         """Of sampling: behaviour log-probs are at it."""
 
 
-class SchedulerLink(Protocol):
-    """The learner's calls. All but `weights_in_use` raise StaleIncarnation when another learner has taken the run."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """How a run goes, as far as a learner shows it."""
 
-    async def attach(self, *, incarnation: str, step: int, trained: Mapping[int, Sequence[str]]) -> Attached:
+    numbers: Mapping[str, float]
+    """What the run has spent and skipped by now, by name."""
+    accuracies: Mapping[int, float]
+    """Of the evaluations that are done, by the step whose weights they measured."""
+
+
+class LearnerCalls(Protocol):
+    """The learner's calls. Those that name an incarnation raise StaleIncarnation when another has taken the run."""
+
+    async def attach(self, *, incarnation: str, step: int, trained: Mapping[int, Sequence[str]]) -> Attachment:
         """Take the run's groups from here on, having resumed from `step`."""
 
     async def publish(self, *, incarnation: str, step: int, path: str, manifest_digest: str) -> int:
@@ -52,3 +63,6 @@ class SchedulerLink(Protocol):
 
     async def weights_in_use(self) -> Collection[str]:
         """Paths of weights that servers may still be loading."""
+
+    async def course(self) -> Course:
+        """How the run goes, for a learner that shows it. Not asked again: raises ServerUnavailable at once."""
