@@ -21,6 +21,10 @@ class Server(Response):
     capacity: int
     reason: str
     """Why it gets nothing; empty if it does, or if operators want it so."""
+    labels: dict[str, str]
+    """By which runs choose it."""
+    run: str
+    """The run that owns it; empty while none does."""
 
 
 class Servers(Response):

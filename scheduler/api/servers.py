@@ -25,7 +25,7 @@ def router(service: Service, guard: Guard) -> APIRouter:
     @routes.post("", status_code=201, summary="Add a server", dependencies=operates)
     async def add(request: NewServer) -> server_responses.Server:
         """It gets attempts once it has answered and holds the weights that the run wants; until then it is starting."""
-        return shown(await service.roster.add(request.url))
+        return shown(await service.roster.add(request.url, request.labels))
 
     @routes.post("/{server}/drain", summary="Drain a server", dependencies=operates)
     async def drain(server: str) -> server_responses.Server:

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from scheduler.cli import words
 from scheduler.cli.answers import Added, Evaluation, Pool, Prompt, Refusal, Run, Server, Weights
+from scheduler.core.labels import told
 from scheduler.core.lifecycle import ServerState, Standing
 from scheduler.core.spend import NOT_COMMITTED
 
@@ -170,13 +171,15 @@ def prompt(found: Prompt) -> RenderableType:
 def servers(found: Sequence[Server]) -> RenderableType:
     """The fleet."""
     return grid(
-        ("id", "server", "standing", "state", ">version", ">in flight", "reason"),
+        ("id", "server", "labels", "standing", "state", "run", ">version", ">in flight", "reason"),
         (
             (
                 server.server_id,
                 server.url,
+                told(server.labels) or words.DASH,
                 Text(server.standing, style="green" if server.standing == Standing.SERVING else "yellow"),
                 Text(server.state, style="green" if server.state == ServerState.HEALTHY else "red"),
+                server.run or words.DASH,
                 words.version(server.version),
                 f"{server.in_flight:,} of {server.capacity:,}",
                 server.reason,
@@ -257,6 +260,8 @@ def _skip_rates(found: Run) -> str:
 
 def _state(found: Run) -> Text:
     why = found.waiting_for or found.reason
+    if found.queue is not None and found.queue.position:
+        why = f"place {found.queue.position}, waits for {why}"
     return words.run_state(found.state).append(f" {words.DOT} {why}" if why else "", style="default")
 
 

@@ -23,7 +23,7 @@ from scheduler.engine.first_of import first_of
 from scheduler.engine.flights import Flight, Flights, Volley
 from scheduler.engine.judging import Answered, Judge, Judged, Lost, Recalled, Refused, Scored
 from scheduler.engine.prompt_cache import PromptCache
-from scheduler.fleet import Dispatch, Fleet
+from scheduler.fleet import Dispatch, Share
 
 log = structlog.get_logger(__name__)
 
@@ -37,7 +37,7 @@ _ReplyT = TypeVar("_ReplyT", Completion, Score)
 class Sender:
     """Sends the attempts of one run and has their completions judged."""
 
-    fleet: Fleet
+    share: Share
     judge: Judge
     config: RunConfig
     run_id: str
@@ -169,7 +169,7 @@ class Sender:
             return
         with suppress(TimeoutError):
             async with asyncio.timeout(self.recall_s):
-                await self.fleet.recall(flight.dispatch, flight.rid)
+                await self.share.recall(flight.dispatch, flight.rid)
                 await asyncio.wait((flying,))
 
     def _given_up(self, flight: Flight) -> Recalled:
@@ -180,7 +180,7 @@ class Sender:
         self, prompt: Prompt, volley: Volley, flight: Flight, ask: Callable[[Dispatch], Awaitable[_ReplyT]]
     ) -> _ReplyT | Refused | Lost | Recalled:
         rid, stage = flight.rid, volley.stage
-        async with self.fleet.slot(stage, prompt.prompt_id) as dispatch:
+        async with self.share.slot(stage, prompt.prompt_id) as dispatch:
             flight.sent(dispatch, time.monotonic())
             ids = {
                 "run": self.run_id,
@@ -201,9 +201,9 @@ class Sender:
                     num_tokens = at_worst if error.num_tokens is None else min(at_worst, error.num_tokens)
                     return Recalled(why=flight.recalled.result(), num_tokens=num_tokens)
                 log.info("attempt_lost", **ids, reason=str(error))
-                return Lost(reason=str(error), server_gone=await self.fleet.lost(dispatch, rid, error))
+                return Lost(reason=str(error), server_gone=await self.share.lost(dispatch, rid, error))
             volley.came_back(flight, time.monotonic())
-            doubt = await self.fleet.vouched(dispatch, reply, timeout_s=_CONFIRM_TIMEOUT_S)
+            doubt = await self.share.vouched(dispatch, reply, timeout_s=_CONFIRM_TIMEOUT_S)
             if doubt:
                 log.info("attempt_lost", **ids, reason=doubt)
                 return Lost(reason=doubt)

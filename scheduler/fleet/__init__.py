@@ -3,7 +3,22 @@
 from scheduler.fleet.dispatcher import Dispatch
 from scheduler.fleet.fitness import ExpectedModel
 from scheduler.fleet.fleet import Fleet
-from scheduler.fleet.roster import Connect, ConnectNamed, Roster
+from scheduler.fleet.roster import Connect, ConnectNamed, Describe, Roster
 from scheduler.fleet.server import Server, ServerView
+from scheduler.fleet.share import Share
+from scheduler.fleet.traits import PLAIN, Traits
 
-__all__ = ["Connect", "ConnectNamed", "Dispatch", "ExpectedModel", "Fleet", "Roster", "Server", "ServerView"]
+__all__ = [
+    "PLAIN",
+    "Connect",
+    "ConnectNamed",
+    "Describe",
+    "Dispatch",
+    "ExpectedModel",
+    "Fleet",
+    "Roster",
+    "Server",
+    "ServerView",
+    "Share",
+    "Traits",
+]

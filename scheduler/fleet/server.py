@@ -7,11 +7,17 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from inference.client import ServerClient
 from scheduler.core.addresses import server_id
 from scheduler.core.errors import ServerUnavailable
+from scheduler.core.labels import Labels
 from scheduler.core.lifecycle import CONFIRMED, ServerState, Standing, takes_attempts
+from scheduler.fleet.traits import PLAIN, Traits
+
+if TYPE_CHECKING:
+    from scheduler.fleet.share import Share
 
 
 @dataclass(slots=True, kw_only=True, eq=False, weakref_slot=True)
@@ -23,6 +29,10 @@ class Server:
     """Attempts in flight at most, now: its ceiling to begin with, then as its queue and KV cache allow."""
     state: ServerState = ServerState.STARTING
     standing: Standing = Standing.SERVING
+    traits: Traits = PLAIN
+    """What operators say of it."""
+    share: "Share | None" = None
+    """Of the run that owns it, or is just taking it over; None while no run does."""
     unfit: str = ""
     """Why it cannot serve this fleet, whatever weights it is given; empty if it can."""
     instance: str = ""
@@ -42,8 +52,6 @@ class Server:
     """Whether more waited there than it needs, at the last look."""
     control: asyncio.Lock = field(default_factory=asyncio.Lock)
     """One control operation at a time."""
-    attendants: set[asyncio.Task[None]] = field(default_factory=set)
-    """The loops that look after it."""
     is_cut: bool = False
     """What was in flight on it is lost by order: that says nothing against it."""
     ceiling: int = field(init=False)
@@ -65,6 +73,11 @@ class Server:
     def url(self) -> str:
         """Where it is."""
         return self.client.base_url
+
+    @property
+    def run_id(self) -> str:
+        """The run that owns it; empty while none does."""
+        return self.share.run_id if self.share is not None else ""
 
     @property
     def is_open(self) -> bool:
@@ -175,6 +188,9 @@ class ServerView:
     in_flight: int
     capacity: int
     reason: str
+    labels: Labels
+    run: str
+    """The run that owns it; empty while none does."""
 
     @classmethod
     def of(cls, server: Server) -> "ServerView":
@@ -188,4 +204,6 @@ class ServerView:
             in_flight=server.in_flight,
             capacity=server.capacity,
             reason=server.unfit or server.reason,
+            labels=server.traits.labels,
+            run=server.run_id,
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 from inference.client import ServerClient
 from scheduler.checkpoints import Checkpoints
 from scheduler.engine.assembly import EngineSettings, Surroundings
-from scheduler.fleet import Connect, ConnectNamed, Fleet, Roster
+from scheduler.fleet import PLAIN, Connect, ConnectNamed, Describe, Fleet, Roster
 from scheduler.rewards.pool import RewardPool
 from scheduler.service.conductor import Conductor
 from scheduler.service.learner_desk import LearnerDesk
@@ -34,6 +34,7 @@ class Service:
         *,
         connect: Connect,
         connect_named: ConnectNamed | None = None,
+        describe: Describe = lambda url: PLAIN,
         servers: Sequence[str] = (),
         incarnation: str | None = None,
         lease_ttl_s: float = 15.0,
@@ -42,7 +43,8 @@ class Service:
     ) -> None:
         """`servers`: addresses that the settings name; `connect` makes a client for one.
 
-        `connect_named` does so for one that is named over the API, and says which may be; without it, any.
+        `connect_named` does so for one that is named over the API, and says which may be; without it, any. `describe`
+        says what is particular of one.
         """
         self.redis = redis
         self.fleet = fleet
@@ -55,6 +57,7 @@ class Service:
             FleetOrders(redis),
             connect=connect,
             connect_named=connect_named or _any_of(connect),
+            describe=describe,
             configured=servers,
         )
         around = Surroundings(redis=redis, fleet=fleet, rewards=rewards, tokenizers=self.tokenizers, settings=settings)

@@ -18,7 +18,7 @@ from scheduler.core.lifecycle import ServerState
 from scheduler.core.path_map import SAME_EVERYWHERE, PathMap
 from scheduler.core.roll_out import AT_ONCE, PauseMode, RollOut
 from scheduler.core.types import Completion, Sampling, Stage
-from scheduler.fleet import Fleet
+from scheduler.fleet import Fleet, Share
 from scheduler.state.versions import WeightRecord, WeightState
 from scheduler.weight_load import Loader
 from scheduler.weights import WeightPusher
@@ -28,8 +28,11 @@ from tests.scheduler.state.stores import Stores
 class Pushing:
     """A pusher at work on fake servers."""
 
-    def __init__(self, fleet: Fleet, fakes: list[FakeServer], pusher: WeightPusher, stores: Stores) -> None:
+    def __init__(
+        self, fleet: Fleet, share: Share, fakes: list[FakeServer], pusher: WeightPusher, stores: Stores
+    ) -> None:
         self.fleet = fleet
+        self.share = share
         self.fakes = fakes
         self.pusher = pusher
         self.stores = stores
@@ -83,8 +86,9 @@ async def pushing(
     ]
     fleet, stores = Fleet(clients, probe_interval_s=0.002), await Stores.open(redis)
     lives: list[int] = []
+    share = fleet.share_for("run")
     pusher = WeightPusher(
-        fleet,
+        share,
         stores.versions,
         run_id="run",
         on_live=lambda: lives.append(pusher.live_version),
@@ -93,9 +97,9 @@ async def pushing(
         roll_out=roll_out,
         loader=Loader(Broadcasts(run_id="run"), pause_mode=pause_mode, paths=paths),
     )
-    await fleet.own("run")
+    await share.take_over()
     loops = [asyncio.create_task(fleet.watch()), asyncio.create_task(pusher.run())]
-    at_work = Pushing(fleet, fakes, pusher, stores)
+    at_work = Pushing(fleet, share, fakes, pusher, stores)
     at_work.lives = lives
     try:
         yield at_work
@@ -147,7 +151,7 @@ async def test_what_is_in_flight_at_a_push_gets_its_time_to_end(redis: Redis, dr
         fake.hold()
 
         async def attempt() -> Completion:
-            async with work.fleet.slot(Stage.PILOT) as dispatch:
+            async with work.share.slot(Stage.PILOT) as dispatch:
                 return await dispatch.server.client.generate(
                     GenerateRequest(
                         rid="a",
