@@ -199,6 +199,10 @@ class Client:
         """Add a server to the fleet, with labels by which runs choose it."""
         return self._post("/v1/servers", {"url": url, "labels": dict(labels or {})})
 
+    def add_gateway(self, url: str, labels: Mapping[str, str] | None = None) -> Json:
+        """Add every server behind a gateway to the fleet."""
+        return self._post("/v1/gateways", {"url": url, "labels": dict(labels or {})})
+
     def drain_server(self, server: str) -> Json:
         """Send a server, named by its id or address, nothing new."""
         return self._post(f"{_server(server)}/drain")

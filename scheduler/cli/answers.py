@@ -217,6 +217,22 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     labels: Mapping[str, str]
     run: str
+    warnings: tuple[str, ...]
+
+
+class RefusedServer(msgspec.Struct, frozen=True, kw_only=True):
+    """A server behind a gateway that was not added."""
+
+    url: str
+    reason: str
+
+
+class Joined(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of the servers behind a gateway."""
+
+    added: tuple[Server, ...]
+    present: tuple[Server, ...]
+    refused: tuple[RefusedServer, ...]
 
 
 class Weights(msgspec.Struct, frozen=True, kw_only=True):

@@ -32,11 +32,18 @@ def add(
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="By which runs choose it, as gpu=h100; repeatable."),
     ] = None,
+    gateway: Annotated[
+        bool, typer.Option("--gateway", help="It is SGLang's gateway: add every server behind it that is not here yet.")
+    ] = False,
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
     """Add a server; it gets attempts once it holds the weights that the run wants."""
     with talk(url, as_json) as terminal:
+        if gateway:
+            found = terminal.client.add_gateway(address, labels(label, "--label"))
+            terminal.show(found, answers.Joined, tables.joined)
+            return
         _show(terminal, terminal.client.add_server(address, labels(label, "--label")))
 
 

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scheduler.cli import words
-from scheduler.cli.answers import Added, Evaluation, Pool, Prompt, Refusal, Run, Server, Weights
+from scheduler.cli.answers import Added, Evaluation, Joined, Pool, Prompt, Refusal, Run, Server, Weights
 from scheduler.core.labels import told
 from scheduler.core.lifecycle import ServerState, Standing
 from scheduler.core.spend import NOT_COMMITTED
@@ -182,12 +182,20 @@ def servers(found: Sequence[Server]) -> RenderableType:
                 server.run or words.DASH,
                 words.version(server.version),
                 f"{server.in_flight:,} of {server.capacity:,}",
-                server.reason,
+                "\n".join([*([server.reason] if server.reason else []), *server.warnings]),
             )
             for server in found
         ),
         empty="the fleet has no servers: name them in PILOTCOMMIT_SERVERS, or `pilotcommit server add URL`",
     )
+
+
+def joined(found: Joined) -> RenderableType:
+    """The servers behind a gateway."""
+    refused = grid(
+        ("not added", "reason"), ((server.url, server.reason) for server in found.refused), empty="none was refused"
+    )
+    return Group(servers([*found.added, *found.present]), *([refused] if found.refused else []))
 
 
 def weights(found: Sequence[Weights], now: float) -> RenderableType:

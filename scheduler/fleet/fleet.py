@@ -20,9 +20,11 @@ from scheduler.core.lifecycle import ServerState, Standing, move_server, move_st
 from scheduler.fleet.concurrency import adapted, is_crowded
 from scheduler.fleet.fitness import ExpectedModel, Fitness, fitness
 from scheduler.fleet.members import Members
+from scheduler.fleet.reference import Reference
 from scheduler.fleet.server import Server, ServerView
 from scheduler.fleet.share import Share
 from scheduler.fleet.traits import PLAIN, Traits
+from scheduler.tokenizers import Tokenizers
 
 log = structlog.get_logger(__name__)
 
@@ -46,6 +48,9 @@ class Fleet:
         self.servers = self._members.servers
         self._capacity = capacity_per_server
         self._model = model
+        self.tokenizers = Tokenizers()
+        """By folder: those of prompts, and the one that servers have to have."""
+        self._reference = Reference(model.folder, self.tokenizers) if model is not None else None
         self._probe_interval_s = probe_interval_s
         self._shares: list[Share] = []
         """Of the runs at work, in the order in which they began."""
@@ -105,7 +110,8 @@ class Fleet:
     async def fitness(self, client: ServerClient) -> Fitness:
         """What a server says of itself, told apart from the others; nothing where it does not answer."""
         others = [server for server in self.servers if server.client is not client]
-        return await fitness(client, self._model, [(other.url, other.instance) for other in others])
+        known = [(other.url, other.instance) for other in others]
+        return await fitness(client, self._model, known, self._reference)
 
     def admit(self, client: ServerClient, standing: Standing = Standing.SERVING, traits: Traits = PLAIN) -> Server:
         """One more server, STARTING: it gets nothing until it has answered and its weights are confirmed."""
@@ -288,7 +294,7 @@ class Fleet:
             if server.share and not await self._left_running(server):
                 return
             found = await self.fitness(server.client)
-            server.unfit, server.instance = found.unfit, found.instance
+            server.unfit, server.instance, server.warnings = found.unfit, found.instance, found.warnings
             waits = "its weights are not confirmed" if server.share else _UNOWNED
             await self.set_state(server, ServerState.STALE, reason=found.unfit or waits)
 

@@ -9,14 +9,15 @@ member though the settings do not name it, one that was removed is none though t
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import structlog
 
 from inference.client import ServerClient
+from inference.gateway import Gateway, Worker
 from scheduler.core.addresses import server_address, server_id
-from scheduler.core.errors import Conflict, InvalidInput, NotFound
+from scheduler.core.errors import Conflict, InferenceError, InvalidInput, NotFound
 from scheduler.core.labels import ANY, Labels, checked
 from scheduler.core.lifecycle import STANDING_MOVES, Standing
 from scheduler.fleet.fleet import Fleet
@@ -30,8 +31,21 @@ Connect = Callable[[str], ServerClient]
 """A client for a server's address."""
 ConnectNamed = Callable[[str], Awaitable[ServerClient]]
 """Likewise, for an address that came over the API; raises InvalidInput where it leads to where nobody is to be sent."""
+ConnectGateway = Callable[[str], Awaitable[Gateway]]
+"""A client for a gateway's address that came over the API; raises as `ConnectNamed`."""
 Describe = Callable[[str], Traits]
 """What the settings say of a server's address; raises InvalidInput where they cannot be read any more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Joined:
+    """What became of the servers behind a gateway."""
+
+    added: tuple[ServerView, ...] = ()
+    present: tuple[ServerView, ...] = ()
+    """Those that were of the fleet already."""
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """Why not, by address."""
 
 
 class Roster:
@@ -44,6 +58,7 @@ class Roster:
         *,
         connect: Connect,
         connect_named: ConnectNamed,
+        connect_gateway: ConnectGateway,
         describe: Describe = lambda url: PLAIN,
         configured: Sequence[str] = (),
     ) -> None:
@@ -52,6 +67,7 @@ class Roster:
         self._orders = orders
         self._connect = connect
         self._connect_named = connect_named
+        self._connect_gateway = connect_gateway
         self._describe = describe
         self._configured = frozenset(configured)
         self._ordering = asyncio.Lock()
@@ -131,6 +147,40 @@ class Roster:
                 raise InvalidInput(f"{address} cannot serve here: {unfit}", field="url")
             await self._note(address, Standing.SERVING, labels)
             return ServerView.of(self._fleet.admit(client, traits=traits))
+
+    async def add_behind(self, gateway_url: str, labels: Labels = ANY) -> Joined:
+        """Every server behind a gateway that is not of the fleet yet; asked again, those that came since.
+
+        Raises InvalidInput for what is no gateway or has nobody behind it, and if none of them can serve here.
+        """
+        url = server_address(gateway_url)
+        gateway = await self._connect_gateway(url)
+        try:
+            workers = await gateway.workers()
+        except InferenceError as error:
+            raise InvalidInput(str(error), field="url") from error
+        finally:
+            await gateway.aclose()
+        if not workers:
+            raise InvalidInput(f"no server is behind {url}: register them there first (POST /workers)", field="url")
+        joined = Joined()
+        for worker in workers:
+            joined = await self._joined(joined, worker, labels)
+        if not (joined.added or joined.present):
+            told = "; ".join(f"{worker}: {why}" for worker, why in joined.refused.items())
+            raise InvalidInput(f"no server behind {url} can serve here: {told}", field="url")
+        return joined
+
+    async def _joined(self, joined: Joined, worker: Worker, labels: Labels) -> Joined:
+        try:
+            address = server_address(worker.url)
+            if member := next((server for server in self._fleet.servers if server.url == address), None):
+                return replace(joined, present=(*joined.present, ServerView.of(member)))
+            if worker.why_not:
+                return replace(joined, refused={**joined.refused, address: worker.why_not})
+            return replace(joined, added=(*joined.added, await self.add(address, labels)))
+        except InvalidInput as error:
+            return replace(joined, refused={**joined.refused, worker.url: str(error)})
 
     def _refuse_member(self, address: str) -> None:
         for server in self._fleet.servers:

@@ -4,7 +4,7 @@ Owns: its state and counts. Never calls it. Invariant: what is in flight is coun
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -35,6 +35,8 @@ class Server:
     """Of the run that owns it, or is just taking it over; None while no run does."""
     unfit: str = ""
     """Why it cannot serve this fleet, whatever weights it is given; empty if it can."""
+    warnings: tuple[str, ...] = ()
+    """What is not as it should be, and keeps it from nothing."""
     instance: str = ""
     """Tells its process from every other, under whatever address; empty where it does not say."""
     version: int = 0
@@ -191,6 +193,7 @@ class ServerView:
     labels: Labels
     run: str
     """The run that owns it; empty while none does."""
+    warnings: Sequence[str]
 
     @classmethod
     def of(cls, server: Server) -> "ServerView":
@@ -206,4 +209,5 @@ class ServerView:
             reason=server.unfit or server.reason,
             labels=server.traits.labels,
             run=server.run_id,
+            warnings=server.warnings,
         )

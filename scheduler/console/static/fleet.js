@@ -52,7 +52,7 @@ function row(server) {
     "tr",
     {},
     h("td", { class: "lead" }, server.url, labels && h("div", { class: "hint" }, labels), server.run && h("div", { class: "hint" }, `of run ${server.run}`)),
-    h("td", { "data-label": "State" }, badge(server.state), server.reason && h("div", { class: "hint" }, server.reason)),
+    h("td", { "data-label": "State" }, badge(server.state), server.reason && h("div", { class: "hint" }, server.reason), server.warnings.map((/** @type {string} */ warning) => h("div", { class: "hint" }, warning))),
     h("td", { "data-label": "Wanted" }, badge(server.standing)),
     h("td", { class: "num", "data-label": "Weights" }, server.version ? `v${server.version}` : DASH),
     h("td", { class: "num", "data-label": "In flight" }, load, bar([{ share: server.in_flight / Math.max(1, server.capacity), tone: "commit", title: load }], load)),

@@ -169,6 +169,7 @@ def _server(*, reason: str) -> Server:
         reason=reason,
         labels={"gpu": "h100"},
         run="run-1",
+        warnings=("it computes in float16",),
     )
 
 
