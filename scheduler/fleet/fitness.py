@@ -93,6 +93,10 @@ class Fitness:
     """What is not as it should be, and keeps it from nothing."""
 
 
+UNASKED = Fitness()
+"""Of a server that has not been asked."""
+
+
 async def fitness(
     client: ServerClient,
     expected: ExpectedModel | None,
@@ -140,8 +144,8 @@ async def _gateway(client: ServerClient) -> str:
         is_gateway = await client.is_gateway()
     except InferenceError:
         return ""
-    remedy = "it passes on no weights and no pauses; attach what is behind it: `pilotcommit server add --gateway`"
-    return f"it is a gateway, not a server: {remedy} {client.base_url}" if is_gateway else ""
+    remedy = f"attach what is behind it, with `pilotcommit server add --gateway {client.base_url}`"
+    return f"it is a gateway, which passes on no weights and no pauses: {remedy}" if is_gateway else ""
 
 
 def is_older_than_tested(version: str) -> bool:

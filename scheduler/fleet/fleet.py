@@ -18,7 +18,7 @@ from scheduler.core.errors import InferenceError
 from scheduler.core.labels import ANY, Labels, told
 from scheduler.core.lifecycle import ServerState, Standing, move_server, move_standing
 from scheduler.fleet.concurrency import adapted, is_crowded
-from scheduler.fleet.fitness import ExpectedModel, Fitness, fitness
+from scheduler.fleet.fitness import UNASKED, ExpectedModel, Fitness, fitness
 from scheduler.fleet.members import Members
 from scheduler.fleet.reference import Reference
 from scheduler.fleet.server import Server, ServerView
@@ -113,9 +113,19 @@ class Fleet:
         known = [(other.url, other.instance) for other in others]
         return await fitness(client, self._model, known, self._reference)
 
-    def admit(self, client: ServerClient, standing: Standing = Standing.SERVING, traits: Traits = PLAIN) -> Server:
-        """One more server, STARTING: it gets nothing until it has answered and its weights are confirmed."""
+    def admit(
+        self,
+        client: ServerClient,
+        standing: Standing = Standing.SERVING,
+        traits: Traits = PLAIN,
+        found: Fitness = UNASKED,
+    ) -> Server:
+        """One more server, STARTING: it gets nothing until it has answered and its weights are confirmed.
+
+        `found` is what it has said of itself already, if it was asked.
+        """
         server = Server(client=client, capacity=self._capacity, traits=traits)
+        server.instance, server.warnings = found.instance, found.warnings
         server.stand(standing)
         self._members.admit(server)
         server.share = self._taker(server)

@@ -141,12 +141,12 @@ class Roster:
             self._refuse_member(address)
             traits = self._traits(address, checked(labels, "labels"))
             client = await self._connect_named(address)
-            unfit = (await self._fleet.fitness(client)).unfit
-            if unfit:
+            found = await self._fleet.fitness(client)
+            if found.unfit:
                 await client.aclose()
-                raise InvalidInput(f"{address} cannot serve here: {unfit}", field="url")
+                raise InvalidInput(f"{address} cannot serve here: {found.unfit}", field="url")
             await self._note(address, Standing.SERVING, labels)
-            return ServerView.of(self._fleet.admit(client, traits=traits))
+            return ServerView.of(self._fleet.admit(client, traits=traits, found=found))
 
     async def add_behind(self, gateway_url: str, labels: Labels = ANY) -> Joined:
         """Every server behind a gateway that is not of the fleet yet; asked again, those that came since.
