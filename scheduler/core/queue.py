@@ -72,7 +72,7 @@ def _behind(rivals: Sequence[str], *, num_queued: int) -> Place:
 
 def _no_server(wanted: Labels, fleet: Sequence[Labels]) -> str:
     known = sorted({told(labels) or "no label" for labels in fleet})
-    there = f"the fleet's {len(fleet)} servers have {'; '.join(known)}" if known else "the fleet has no servers"
+    there = f"the servers of the fleet ({len(fleet)}) have {'; '.join(known)}" if known else "the fleet has no servers"
     label = " ".join(f"--label {name}={value}" for name, value in sorted(wanted.items()))
     return f"a server with {told(wanted)}: {there}; add one with `pilotcommit server add URL {label}`"
 

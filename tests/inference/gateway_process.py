@@ -1,4 +1,4 @@
-"""A real gateway in front of fake servers that listen on ports of their own.
+"""A real gateway in front of servers.
 
 Owns: their start and end. Never decides what a test is about. Invariant: whoever asks for a gateway where it is not
 installed is skipped, with what to install.
@@ -13,28 +13,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-import uvicorn
 
-from inference.fake import FakeServer, create_fake
 from scheduler.ports import free_port
 
 DEADLINE_S = 60.0
-
-
-@asynccontextmanager
-async def listening(fake: FakeServer) -> AsyncIterator[str]:
-    """A fake server on a port; its address."""
-    port = free_port()
-    server = uvicorn.Server(uvicorn.Config(create_fake(fake), port=port, log_config=None, lifespan="off"))
-    serving = asyncio.create_task(server.serve())
-    async with asyncio.timeout(DEADLINE_S):
-        while not server.started:  # noqa: ASYNC110 - it tells nobody
-            await asyncio.sleep(0.01)
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.should_exit = True
-        await serving
 
 
 @asynccontextmanager

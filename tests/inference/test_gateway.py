@@ -6,11 +6,12 @@ import httpx
 import pytest
 
 from inference.client import ServerClient
-from inference.fake import FakeConfig, FakeServer
+from inference.fake import FakeConfig, FakeServer, create_fake
 from inference.gateway import Gateway, Worker, read_workers
 from inference.protocol import ModelLimits
 from scheduler.core.errors import ControlFailed, InferenceError
-from tests.inference.gateway_process import gateway, listening
+from tests.inference.gateway_process import gateway
+from tests.scheduler.served import listening
 
 LIMITS = ModelLimits(vocab_size=128, context_length=64)
 
@@ -59,7 +60,10 @@ async def test_what_is_no_gateway_is_told_by_its_answer(status: int, body: bytes
 
 
 async def test_a_real_gateway_names_its_servers_and_passes_on_no_control_call() -> None:
-    async with listening(FakeServer(FakeConfig())) as one, listening(FakeServer(FakeConfig(random_seed=2))) as two:
+    async with (
+        listening(create_fake(FakeServer(FakeConfig()))) as one,
+        listening(create_fake(FakeServer(FakeConfig(random_seed=2)))) as two,
+    ):
         async with gateway(one, two) as url:
             asked = Gateway(url)
             assert [worker.url for worker in await asked.workers()] == sorted([one, two])

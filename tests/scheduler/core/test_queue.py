@@ -50,7 +50,7 @@ def test_a_run_whose_labels_no_server_has_says_what_there_is_and_holds_up_nobody
     found = places([make_run("lost", b200), make_run("next")], [*FLEET, {}])
     assert found["lost"] == Place(
         position=1,
-        why="a server with gpu=b200, zone=a: the fleet's 3 servers have gpu=a100; gpu=h100; no label; "
+        why="a server with gpu=b200, zone=a: the servers of the fleet (3) have gpu=a100; gpu=h100; no label; "
         "add one with `pilotcommit server add URL --label gpu=b200 --label zone=a`",
     )
     assert found["next"].position == 0

@@ -90,7 +90,7 @@ async def test_a_run_whose_labels_no_server_has_says_so_and_begins_when_one_is_a
         view = await rig.view("lost")
         assert view.place is not None
         assert view.place.position == 1
-        assert "a server with gpu=h100: the fleet's 1 servers have gpu=a100" in view.waiting_for
+        assert "a server with gpu=h100: the servers of the fleet (1) have gpu=a100" in view.waiting_for
         other = await begin(rig, "other", {})
         await other.train()
         await rig.ended("other")

@@ -1,4 +1,4 @@
-"""Servers of one's own, to their engine: behind a gateway, and where they see the weights."""
+"""Servers behind a gateway are attached one by one."""
 
 from collections.abc import AsyncIterator
 
@@ -6,14 +6,15 @@ import pytest
 from redis.asyncio import Redis
 
 from inference.client import ServerClient
-from inference.fake import FakeConfig, FakeServer
+from inference.fake import FakeConfig, FakeServer, create_fake
 from inference.protocol import ModelLimits
 from scheduler.core.errors import InvalidInput
 from scheduler.engine.assembly import EngineSettings
 from scheduler.fleet import Fleet
 from scheduler.rewards.pool import RewardPool
 from scheduler.service import Service
-from tests.inference.gateway_process import gateway, listening
+from tests.inference.gateway_process import gateway
+from tests.scheduler.served import listening
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ async def test_servers_behind_a_gateway_are_attached_one_by_one_and_those_that_c
     service: Service,
 ) -> None:
     fakes = [FakeServer(FakeConfig(random_seed=seed)) for seed in (1, 2)]
-    async with listening(fakes[0]) as one, listening(fakes[1]) as two:
+    async with listening(create_fake(fakes[0])) as one, listening(create_fake(fakes[1])) as two:
         async with gateway(one) as url:
             joined = await service.roster.add_behind(url, {"rack": "7"})
             assert [(view.url, view.labels) for view in joined.added] == [(one, {"rack": "7"})]
@@ -44,7 +45,7 @@ async def test_servers_behind_a_gateway_are_attached_one_by_one_and_those_that_c
 
 
 async def test_a_gateway_without_servers_and_what_is_none_are_refused(service: Service) -> None:
-    async with listening(FakeServer(FakeConfig())) as server:
+    async with listening(create_fake(FakeServer(FakeConfig()))) as server:
         with pytest.raises(InvalidInput, match="is no gateway: /workers answered 404"):
             await service.roster.add_behind(server)
     async with gateway() as url:
@@ -54,7 +55,7 @@ async def test_a_gateway_without_servers_and_what_is_none_are_refused(service: S
 
 async def test_a_server_behind_a_gateway_that_cannot_serve_is_told_with_its_reason(service: Service) -> None:
     fake = FakeServer(FakeConfig())
-    async with listening(fake) as one, listening(fake) as twin, gateway(one, twin) as url:
+    async with listening(create_fake(fake)) as one, listening(create_fake(fake)) as twin, gateway(one, twin) as url:
         joined = await service.roster.add_behind(url)
         [added], [(refused, why)] = joined.added, joined.refused.items()
         assert {added.url, refused} == {one, twin}
@@ -63,7 +64,7 @@ async def test_a_server_behind_a_gateway_that_cannot_serve_is_told_with_its_reas
 
 async def test_only_servers_that_cannot_serve_are_an_error(service: Service) -> None:
     fake = FakeServer(FakeConfig())
-    async with listening(fake) as one, listening(fake) as twin:
+    async with listening(create_fake(fake)) as one, listening(create_fake(fake)) as twin:
         await service.roster.add(one)
         async with gateway(twin) as url:
             with pytest.raises(InvalidInput, match=f"no server behind {url} can serve here: {twin}: "):
