@@ -171,18 +171,16 @@ def prompt(found: Prompt) -> RenderableType:
 def servers(found: Sequence[Server]) -> RenderableType:
     """The fleet."""
     return grid(
-        ("id", "server", "labels", "standing", "state", "run", ">version", ">in flight", "reason"),
+        ("id", "server", "standing", "state", ">version", ">in flight", "reason"),
         (
             (
                 server.server_id,
-                server.url,
-                told(server.labels) or words.DASH,
+                _lines(server.url, told(server.labels), f"of run {server.run}" if server.run else ""),
                 Text(server.standing, style="green" if server.standing == Standing.SERVING else "yellow"),
                 Text(server.state, style="green" if server.state == ServerState.HEALTHY else "red"),
-                server.run or words.DASH,
                 words.version(server.version),
                 f"{server.in_flight:,} of {server.capacity:,}",
-                "\n".join([*([server.reason] if server.reason else []), *server.warnings]),
+                _lines(server.reason, *server.warnings),
             )
             for server in found
         ),
@@ -251,6 +249,10 @@ def evaluations(found: Sequence[Evaluation]) -> RenderableType:
         ),
         empty="no evaluations yet: ask for one with `pilotcommit evaluation create`",
     )
+
+
+def _lines(*parts: str) -> str:
+    return "\n".join(part for part in parts if part)
 
 
 def _text(cell: Cell) -> Text:
