@@ -141,11 +141,14 @@ class Roster:
             self._refuse_member(address)
             traits = self._traits(address, checked(labels, "labels"))
             client = await self._connect_named(address)
-            found = await self._fleet.fitness(client)
-            if found.unfit:
+            try:
+                found = await self._fleet.fitness(client)
+                if found.unfit:
+                    raise InvalidInput(f"{address} cannot serve here: {found.unfit}", field="url")
+                await self._note(address, Standing.SERVING, labels)
+            except BaseException:
                 await client.aclose()
-                raise InvalidInput(f"{address} cannot serve here: {found.unfit}", field="url")
-            await self._note(address, Standing.SERVING, labels)
+                raise
             return ServerView.of(self._fleet.admit(client, traits=traits, found=found))
 
     async def add_behind(self, gateway_url: str, labels: Labels = ANY) -> Joined:

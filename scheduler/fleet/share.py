@@ -110,10 +110,11 @@ class Share:
         def is_settled() -> bool:
             return server.version >= newest or server.breaks != dispatch.breaks
 
-        try:
-            await self._fleet.until(is_settled, timeout_s=timeout_s)
-        except TimeoutError:
-            return f"{server.url} never confirmed weight version {newest}"
+        if not is_settled():
+            try:
+                await self._fleet.until(is_settled, timeout_s=timeout_s)
+            except TimeoutError:
+                return f"{server.url} never confirmed weight version {newest}"
         return "" if server.breaks == dispatch.breaks else f"{server.url} failed to update while it was at it"
 
     async def lost(self, dispatch: Dispatch, rid: str, error: InferenceError) -> bool:
