@@ -10,6 +10,7 @@ member though the settings do not name it, one that was removed is none though t
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import structlog
@@ -24,6 +25,9 @@ from scheduler.fleet.fleet import Fleet
 from scheduler.fleet.server import Server, ServerView
 from scheduler.fleet.traits import PLAIN, Traits
 from scheduler.state.fleet_orders import FleetOrder, FleetOrders
+
+_STAYING = frozenset({Standing.SERVING, Standing.DRAINED})
+"""Places in the fleet of servers that a run can wait for."""
 
 log = structlog.get_logger(__name__)
 
@@ -88,6 +92,22 @@ class Roster:
             for url in [url for url, order in orders.items() if order.standing is Standing.GONE]:
                 if url not in self._configured:
                     await self._orders.forget(url)
+
+    async def labels(self) -> list[Labels]:
+        """Of every server that is to stay, by settings and orders alone.
+
+        A scheduler that stands by has to know them, and must not touch a server that another one is seeing off.
+        """
+        orders = await self._orders.all()
+        members = {server.url: server.traits.labels for server in self._fleet.servers}
+        found = []
+        for url in sorted(self._configured | {url for url, order in orders.items() if order.added}):
+            order = orders.get(url)
+            if order is not None and order.standing not in _STAYING:
+                continue
+            with suppress(InvalidInput):
+                found.append(members.get(url) or self._traits(url, order.labels if order else ANY).labels)
+        return found
 
     async def _seat(self, url: str, order: FleetOrder) -> None:
         standing = order.standing

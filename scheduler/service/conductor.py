@@ -14,7 +14,7 @@ from contextlib import suppress
 import structlog
 
 from scheduler.core.errors import Conflict, InvalidInput, NotAtWork
-from scheduler.core.lifecycle import ENDED, RUN_MOVES, RunState, Standing
+from scheduler.core.lifecycle import ENDED, RUN_MOVES, RunState
 from scheduler.core.queue import Contender, Place, places, position_of
 from scheduler.engine.assembly import Surroundings
 from scheduler.engine.engine import Engine
@@ -29,8 +29,6 @@ log = structlog.get_logger(__name__)
 
 _LOOK_S = 1.0
 """Between two looks for a run that another scheduler was asked to create."""
-_STAYING = frozenset({Standing.SERVING, Standing.DRAINED})
-"""Places in the fleet of servers that a run can wait for."""
 
 
 class Conductor:
@@ -86,16 +84,15 @@ class Conductor:
 
         Two schedulers ask for the leases in the same order, so the one that has not got the first stands by.
         """
-        self._standby = "" if self._held else self._standby
-        if not self._held:
-            # Another scheduler may have been given orders while this one stood by.
-            await self._roster.load()
         due = [run_id for run_id, place in (await self.queue()).items() if not place.position]
-        if not due:
+        if self._held or not due:
             self._standby = ""
         for run_id in [run_id for run_id in due if run_id not in self._held]:
             lease = await self._hold(run_id)
             if lease is not None:
+                if not self._held:
+                    # Another scheduler may have been given orders while this one stood by.
+                    await self._roster.load()
                 self._held.add(run_id)
                 tasks.create_task(self._see_through(lease), name=f"run-{run_id}")
             elif not self._held:
@@ -162,8 +159,7 @@ class Conductor:
             for record in sorted(records, key=lambda record: record.created_at)
             if record.run_id in self._held or _may_begin(record)
         ]
-        staying = (server for server in self._around.fleet.servers if server.standing in _STAYING)
-        return places(contenders, [server.traits.labels for server in staying])
+        return places(contenders, await self._roster.labels()) if contenders else {}
 
     # Who is at work.
 

@@ -10,6 +10,7 @@ from scheduler.core.errors import NotAtWork
 from scheduler.core.labels import Labels
 from scheduler.core.lifecycle import RunState
 from scheduler.state.keys import RunKeys
+from scheduler.state.runs import RunStore
 from tests.scheduler.engine.factories import make_config
 from tests.scheduler.engine.learner import Learner
 from tests.scheduler.engine.rig import Rig, open_rig
@@ -174,3 +175,39 @@ async def test_a_standby_begins_no_run_while_another_scheduler_has_one(redis: Re
             await begin(rig, "two", A100)
             assert standby.conductor.working("two") is None
             assert rig.service.conductor.working("two") is not None
+
+
+async def test_a_standby_knows_the_labels_of_servers_that_were_added_elsewhere(redis: Redis, tmp_path: Path) -> None:
+    """Else a run that wants them would wait for ever once the scheduler that met them is gone."""
+    async with open_rig(redis, tmp_path, labels=[A100]) as rig, rig.standing_by() as standby:
+        added = await rig.service.roster.add(rig.launch(), H100)
+        await rig.service.roster.drain(server_id(FIRST))
+        await rig.crash()
+        assert added.url not in {server.url for server in standby.fleet.servers}
+        await RunStore(rig.redis).create(make_config(max_steps=1, servers=H100), now=1.0, run_id="run")
+        learner = Learner(at=lambda: standby, folder=rig.folder)
+        await learner.attach()
+        assert {view.url: view.run for view in standby.fleet.view()} == {FIRST: "", added.url: "run"}
+        await learner.train()
+
+        async def has_finished() -> bool:
+            return await rig.state("run") is RunState.FINISHED
+
+        await rig.until(has_finished)
+        await rig.audit_end("run")
+
+
+async def test_a_server_that_is_leaving_is_none_to_wait_for(redis: Redis, tmp_path: Path) -> None:
+    async with open_rig(redis, tmp_path, labels=[H100]) as rig:
+        rig.fakes[0].hold()
+        one = await begin(rig, "one", H100)
+        await rig.until(lambda: bool(rig.fakes[0].in_flight))
+        await rig.service.roster.remove(server_id(FIRST), now=False)
+        await rig.create_run(make_config(max_steps=1, servers=H100), "two")
+        assert "the fleet has no servers" in (await rig.view("two")).waiting_for
+        await rig.service.roster.resume(server_id(FIRST))
+        assert "run one to end" in (await rig.view("two")).waiting_for
+        rig.fakes[0].release()
+        await rig.service.orders.cancel("two")
+        await one.train()
+        await rig.ended("one")
