@@ -28,6 +28,7 @@ from inference.control import (
     read_num_ranks,
     read_routes,
     read_server_info,
+    read_tokens,
     read_update,
 )
 from inference.protocol import (
@@ -260,6 +261,20 @@ class ServerClient:
     async def server_info(self) -> ServerInfo:
         """How the server was launched."""
         return read_server_info((await self._ask("/server_info")).body)
+
+    async def tokenized(self, texts: Sequence[str]) -> tuple[tuple[int, ...], ...] | None:
+        """What its tokenizer makes of each text, without what a text begins with; None where it does not tell.
+
+        It does not with --skip-tokenizer-init, or where its SGLang has no such route.
+        """
+        body = msgspec.json.encode({"model": "any", "prompt": list(texts), "add_special_tokens": False})
+        answer = await self._probe.call("POST", "/v1/tokenize", body=body, timeout_s=self._timeouts.probe_s)
+        return read_tokens(answer.status, answer.body)
+
+    async def is_gateway(self) -> bool:
+        """Whether what is there is no server but SGLang's gateway in front of some."""
+        answer = await self._probe.call("GET", "/workers", timeout_s=self._timeouts.probe_s)
+        return answer.status == _OK and b'"workers"' in answer.body
 
     async def loads(self) -> Load:
         """The server's queues, as of its last decode step."""

@@ -10,7 +10,7 @@ from enum import StrEnum
 import msgspec
 
 from inference.protocol import decode, error_message
-from scheduler.core.errors import ControlFailed
+from scheduler.core.errors import ControlFailed, WeightsUnread
 from scheduler.core.unreadable import UNREADABLE
 
 WEIGHT_ROUTES = frozenset(
@@ -31,6 +31,7 @@ _OK = 200
 _NO_SUCH_ROUTE = 404
 _SUMS_ON_A_GPU = "not compiled with CUDA"
 """Up to 0.5.22 a server on a CPU has the route and cannot serve it."""
+_NOT_READ = "Failed to get weights iterator"
 _NOT_FLUSHED = "Weights were updated, but"
 
 
@@ -61,6 +62,10 @@ class ServerInfo:
     model_path: str
     context_length: int | None
     """As it was told; None is what the model allows."""
+    dtype: str = ""
+    """What it computes in, as it was told: `auto` is the model's own; empty where it does not say."""
+    quantization: str = ""
+    """How its weights are quantised; empty if they are not."""
     version: str
     """SGLang's; empty where it does not say."""
     instance: str
@@ -98,6 +103,8 @@ class _StartupTime(msgspec.Struct, frozen=True):
 class _ServerInfoReply(msgspec.Struct, frozen=True):
     model_path: str = ""
     context_length: int | None = None
+    dtype: str | None = None
+    quantization: str | None = None
     version: str = ""
     port: int | None = None
     random_seed: int | None = None
@@ -120,6 +127,10 @@ class _LoadsReply(msgspec.Struct, frozen=True):
 
 class _OpenApiReply(msgspec.Struct, frozen=True):
     paths: dict[str, object]
+
+
+class _TokensReply(msgspec.Struct, frozen=True):
+    tokens: tuple[tuple[int, ...], ...]
 
 
 class _ChecksumReply(msgspec.Struct, frozen=True):
@@ -146,7 +157,12 @@ def read_server_info(body: bytes) -> ServerInfo:
     took_s = reply.startup_time.tokenizer_e2e
     instance = "" if took_s is None else f"{reply.port}:{reply.random_seed}:{took_s!r}"
     return ServerInfo(
-        model_path=reply.model_path, context_length=reply.context_length, version=reply.version, instance=instance
+        model_path=reply.model_path,
+        context_length=reply.context_length,
+        dtype=reply.dtype or "",
+        quantization=reply.quantization or "",
+        version=reply.version,
+        instance=instance,
     )
 
 
@@ -167,6 +183,13 @@ def read_loads(body: bytes) -> Load:
         max_running=sum(rank.max_running_requests for rank in ranks),
         token_usage=max((rank.token_usage for rank in ranks), default=0.0),
     )
+
+
+def read_tokens(status: int, body: bytes) -> tuple[tuple[int, ...], ...] | None:
+    """The answer of POST /v1/tokenize to several texts; None of a server without the route or without a tokenizer."""
+    if status != _OK:
+        return None
+    return decode(body, _TokensReply, ControlFailed).tokens
 
 
 def read_routes(body: bytes) -> frozenset[str]:
@@ -205,5 +228,6 @@ def read_update(status: int, body: bytes) -> WeightsUpdate:
     if message.startswith(_NOT_FLUSHED):
         return WeightsUpdate.APPLIED_NOT_FLUSHED
     if status != _OK or not decode(body, _ControlReply, ControlFailed).success:
-        raise ControlFailed(f"the weights were not updated ({status}): {message}")
+        kind = WeightsUnread if message.startswith(_NOT_READ) else ControlFailed
+        raise kind(f"the weights were not updated ({status}): {message}")
     return WeightsUpdate.APPLIED

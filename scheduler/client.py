@@ -195,9 +195,13 @@ class Client:
         """The fleet."""
         return self._list("/v1/servers", "servers")
 
-    def add_server(self, url: str) -> Json:
-        """Add a server to the fleet."""
-        return self._post("/v1/servers", {"url": url})
+    def add_server(self, url: str, labels: Mapping[str, str] | None = None) -> Json:
+        """Add a server to the fleet, with labels by which runs choose it."""
+        return self._post("/v1/servers", {"url": url, "labels": dict(labels or {})})
+
+    def add_gateway(self, url: str, labels: Mapping[str, str] | None = None) -> Json:
+        """Add every server behind a gateway to the fleet."""
+        return self._post("/v1/gateways", {"url": url, "labels": dict(labels or {})})
 
     def drain_server(self, server: str) -> Json:
         """Send a server, named by its id or address, nothing new."""

@@ -18,6 +18,7 @@ import uvicorn
 from pydantic import SecretStr
 
 from inference.client import ServerClient
+from inference.gateway import Gateway
 from scheduler import embedded_redis, event_loop, logs
 from scheduler.api.app import create_app
 from scheduler.broadcast import BroadcastSettings
@@ -27,9 +28,10 @@ from scheduler.core.roll_out import RollOut
 from scheduler.destinations import destination
 from scheduler.engine.assembly import EngineSettings
 from scheduler.engine.delivery import DeliverySettings
-from scheduler.fleet import ExpectedModel, Fleet
+from scheduler.fleet import ExpectedModel, Fleet, Traits
 from scheduler.rewards.pool import RewardPool
 from scheduler.rewards.reward_servers import RewardServers
+from scheduler.servers_file import ServersFile
 from scheduler.service import Service
 from scheduler.settings import EMBEDDED, Settings, load_settings
 from scheduler.state.connection import SILENCES, check, connect
@@ -55,19 +57,35 @@ async def build_service(settings: Settings) -> AsyncIterator[Service]:
         limits = model_limits(settings.model)
         server_tls = settings.server_tls.context()
 
+        described = ServersFile(path=settings.servers_file)
+
         def client_of(url: str, address: str | None = None) -> ServerClient:
+            own = described.of(url)
             return ServerClient(
                 url,
                 limits,
-                api_key=_revealed(settings.api_key),
-                admin_api_key=_revealed(settings.admin_api_key),
+                api_key=own.api_key or _revealed(settings.api_key),
+                admin_api_key=own.admin_api_key or _revealed(settings.admin_api_key),
                 max_connections=settings.max_in_flight,
-                tls=server_tls,
+                tls=own.tls.context() if own.tls is not None else server_tls,
                 address=address,
             )
 
         async def client_of_named(url: str) -> ServerClient:
             return client_of(url, await destination(url, settings.destinations, field="url"))
+
+        def traits_of(url: str) -> Traits:
+            own = described.of(url)
+            return Traits(labels=own.labels, paths=own.paths)
+
+        async def gateway_of(url: str) -> Gateway:
+            own = described.of(url)
+            return Gateway(
+                url,
+                key=own.api_key or _revealed(settings.api_key),
+                tls=own.tls.context() if own.tls is not None else server_tls,
+                address=await destination(url, settings.destinations, field="url"),
+            )
 
         fleet = Fleet(
             (),
@@ -102,6 +120,8 @@ async def build_service(settings: Settings) -> AsyncIterator[Service]:
             engine_settings,
             connect=client_of,
             connect_named=client_of_named,
+            connect_gateway=gateway_of,
+            describe=traits_of,
             servers=settings.servers,
             lease_ttl_s=settings.lease_ttl_s,
             model=settings.model,

@@ -26,15 +26,20 @@ def _secret(environ: Mapping[str, str], name: str) -> str:
     variable = f"{name}_FILE"
     if name in environ:
         raise InvalidInput(f"{name} and {variable} are both set: keep one", field=variable)
-    path = Path(environ[variable])
+    try:
+        return read_secret(Path(environ[variable]))
+    except InvalidInput as error:
+        raise InvalidInput(f"{variable} is {error}", field=variable) from error
+
+
+def read_secret(path: Path) -> str:
+    """What a file holds, without white space at its end; raises InvalidInput, which never repeats it."""
     try:
         with path.open("rb") as file:
             secret = file.read(_LONGEST_BYTES + 1).decode().rstrip()
     except (OSError, UnicodeDecodeError) as exc:
         why = exc.strerror if isinstance(exc, OSError) else "it is not text"
-        raise InvalidInput(f"{variable} is {str(path)!r}, which cannot be read: {why}", field=variable) from exc
+        raise InvalidInput(f"{str(path)!r}, which cannot be read: {why}") from exc
     if not secret or len(secret) > _LONGEST_BYTES:
-        raise InvalidInput(
-            f"{variable} is {str(path)!r}, which holds no secret but {len(secret)} bytes", field=variable
-        )
+        raise InvalidInput(f"{str(path)!r}, which holds no secret but {len(secret)} bytes")
     return secret

@@ -24,6 +24,7 @@ from scheduler.core.roll_out import RollOutOrder
 from scheduler.rewards.batching import Terms
 from scheduler.rewards.isolation import Confinement, IsolationMode
 from scheduler.secret_files import with_secrets
+from scheduler.servers_file import ServersFile
 from scheduler.tls import ClientTls
 from scheduler.token_file import TokenFile
 
@@ -54,6 +55,9 @@ class Settings(BaseModel):
     servers: tuple[str, ...] = ()
     """Addresses of the SGLang servers to begin with, separated by commas in the environment. What operators add and
     remove later is kept in Redis and outlives a restart."""
+    servers_file: Path | None = None
+    """TOML file of what differs from server to server: labels, keys, authorities, folders; a table for each address.
+    It is read anew when a server is added."""
     model: Path
     """Folder with the model's config.json and tokenizer: vocabulary and context limits of every server."""
     tokens_file: Path | None = None
@@ -260,6 +264,15 @@ class Settings(BaseModel):
                 TokenFile(value).records()
             except InvalidInput as error:
                 raise ValueError(f"{error}; make one with `pilotcommit token create NAME --file {value}`") from error
+        return value
+
+    @field_validator("servers_file")
+    @classmethod
+    def _described(cls, value: Path | None) -> Path | None:
+        try:
+            ServersFile(path=value).check()
+        except InvalidInput as error:
+            raise ValueError(str(error)) from error
         return value
 
     @property

@@ -78,11 +78,26 @@ class Tokenizers:
         """The tokenizer in a folder; raises InvalidInput if there is none."""
         async with self._loading:
             if folder not in self._loaded:
-                self._loaded[folder] = await asyncio.to_thread(_load, Path(folder))
+                self._loaded[folder] = await asyncio.to_thread(load_tokenizer, Path(folder))
             return self._loaded[folder]
 
 
-def _load(folder: Path) -> Tokenizer:
+def quickly_encoded(folder: Path, texts: Sequence[str]) -> tuple[tuple[int, ...], ...] | None:
+    """Token ids of texts by a folder's tokenizer.json alone; None without one that can be read.
+
+    Nearly always those of `Tokenizer.encode_bare`, in a hundredth of the time that loading that takes.
+    """
+    from tokenizers import Tokenizer as Fast
+
+    try:
+        fast = Fast.from_file(str(folder / "tokenizer.json"))
+    except Exception:  # noqa: BLE001 - the library raises no other, for a file that is not there too
+        return None
+    return tuple(tuple(fast.encode(text, add_special_tokens=False).ids) for text in texts)
+
+
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """The tokenizer in a folder, loaded anew; raises InvalidInput if there is none."""
     # Not Path.is_dir, which raises for a name that is too long.
     if not os.path.isdir(folder):
         raise InvalidInput(

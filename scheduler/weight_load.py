@@ -14,7 +14,7 @@ from inference.client import ServerClient
 from inference.control import WeightsUpdate
 from inference.protocol import GenerateRequest, WeightLabel
 from scheduler.broadcast import Broadcasts
-from scheduler.core.errors import ControlFailed, InferenceError
+from scheduler.core.errors import ControlFailed, InferenceError, WeightsUnread
 from scheduler.core.path_map import SAME_EVERYWHERE, PathMap
 from scheduler.core.roll_out import PauseMode
 from scheduler.core.types import Sampling
@@ -52,7 +52,7 @@ class Loader:
         if in_doubt and mode is PauseMode.IN_PLACE:
             # What it has in its cache, under any label, is in doubt too: it is flushed.
             mode = PauseMode.RETRACT
-        path, flush = Path(self._paths.at_servers(record.path)), mode is not PauseMode.IN_PLACE
+        path, flush = self._path_at(server, record), mode is not PauseMode.IN_PLACE
         try:
             try:
                 await client.pause(mode)
@@ -61,10 +61,12 @@ class Loader:
                     # New weights over the old KV cache; once what is in flight is aborted, the next try can flush.
                     raise ControlFailed(f"{server.url} loaded {label} without flushing its cache")
                 checksum = await self._confirm(server, record, label)
-            except InferenceError:
+            except InferenceError as error:
                 # What is in flight may sample from half-loaded weights: aborted here, and not believed if it answers.
                 server.breaks += 1
                 await client.abort_all()
+                if isinstance(error, WeightsUnread):
+                    raise self._unread(server, record, path, error) from error
                 raise
         except BaseException:
             # Also when it is stopped: a server that does not answer must not take the stop's place.
@@ -75,6 +77,19 @@ class Loader:
         if suspect or not checksum:
             await _probe(server, label)
         return checksum
+
+    def _path_at(self, server: Server, record: WeightRecord) -> Path:
+        """Where a server sees what the learner wrote: what is said of this one goes over what is said of all."""
+        own = server.traits.paths
+        return Path((own if own.maps(record.path) else self._paths).at_servers(record.path))
+
+    def _unread(self, server: Server, record: WeightRecord, path: Path, error: WeightsUnread) -> WeightsUnread:
+        here = self._paths.here(record.path)
+        return WeightsUnread(
+            f"{server.url} cannot read {path}; the learner wrote {record.path}, and this host reads it at {here}: "
+            "mount that folder on the server's host, or say where it is there, in PILOTCOMMIT_PATH_MAP for all servers "
+            f"or as `folders` of this one in PILOTCOMMIT_SERVERS_FILE ({error})"
+        )
 
     async def _confirm(self, server: Server, record: WeightRecord, label: WeightLabel) -> str:
         """The checksum that the server has to show; ControlFailed if it or the label is another's."""

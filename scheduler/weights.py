@@ -17,7 +17,7 @@ from inference.protocol import WeightLabel
 from scheduler.core.errors import Conflict, InferenceError
 from scheduler.core.lifecycle import ServerState
 from scheduler.core.roll_out import AT_ONCE, RollOut
-from scheduler.fleet import Fleet, Server
+from scheduler.fleet import Server, Share
 from scheduler.state.versions import VersionStore, WeightRecord, WeightState
 from scheduler.weight_load import Loader
 
@@ -25,11 +25,11 @@ log = structlog.get_logger(__name__)
 
 
 class WeightPusher:
-    """Gives every server of the fleet the newest version of one run, as many at a time as the roll-out allows."""
+    """Gives every server of its share the newest version of one run, as many at a time as the roll-out allows."""
 
     def __init__(
         self,
-        fleet: Fleet,
+        share: Share,
         versions: VersionStore,
         *,
         run_id: str,
@@ -40,7 +40,7 @@ class WeightPusher:
         roll_out: RollOut = AT_ONCE,
     ) -> None:
         """`drain_s`: what a server has in flight at a push gets this long to end before the loader pauses it."""
-        self._fleet = fleet
+        self._share = share
         self._versions = versions
         self._run_id = run_id
         self.live_version = 0
@@ -79,7 +79,7 @@ class WeightPusher:
         """Consumes: announced versions and STALE servers. Produces: HEALTHY servers. Waits for: either."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._follow_fleet(), name="weights-fleet-news")
-            tasks.create_task(self._fleet.attend(self._keep_current, name="weights"), name="weights-fleet")
+            tasks.create_task(self._share.attend(self._keep_current, name="weights"), name="weights-fleet")
 
     @asynccontextmanager
     async def pinned(self, version: int | None) -> AsyncIterator[int]:
@@ -128,7 +128,7 @@ class WeightPusher:
     def _can_pin(self, version: int | None) -> bool:
         moving = self._pushes_owed or any(pushed > self.live_version for pushed in self._pushing.values())
         # In the middle of a roll-out some servers sample with a newer version than the one that would be measured.
-        mixed = any(server.takes_attempts and server.version > self.live_version for server in self._fleet.servers)
+        mixed = any(server.takes_attempts and server.version > self.live_version for server in self._share.servers)
         return self.live_version >= max(1, version or 0) and not moving and not mixed
 
     def _is_due(self, server: Server) -> bool:
@@ -137,7 +137,7 @@ class WeightPusher:
         return self._is_behind(server) and not held_back and (not server.is_confirmed or self._may_close())
 
     def _may_close(self) -> bool:
-        serving = sum(server.takes_weights for server in self._fleet.servers)
+        serving = sum(server.takes_weights for server in self._share.servers)
         return self._roll_out.may_close(num_closed=len(self._closed), num_servers=serving)
 
     async def _tell(self) -> None:
@@ -147,7 +147,7 @@ class WeightPusher:
     async def _follow_fleet(self) -> None:
         """Consumes: news of the fleet. Produces: the live version, looks at who is behind. Waits for: news."""
         while True:
-            await self._fleet.news()
+            await self._share.news()
             await self._note_live()
             await self._tell()
 
@@ -172,7 +172,7 @@ class WeightPusher:
         """Once no server samples with an older one, a version is live and those before it are superseded."""
         async with self._writing:
             # One that an operator drained gets nothing new: what it still has in flight holds nobody back.
-            counted = (server for server in self._fleet.servers if server.is_confirmed and server.takes_weights)
+            counted = (server for server in self._share.servers if server.is_confirmed and server.takes_weights)
             version = min((server.version for server in counted), default=0)
             if version <= self.live_version:
                 return
@@ -206,7 +206,7 @@ class WeightPusher:
             if not self._is_behind(server) or self._wanted() != record.version:
                 return True
             suspect, in_doubt, started = server.losses > 0, not server.is_confirmed, time.monotonic()
-            await self._fleet.set_state(server, ServerState.UPDATING, reason=f"loading {label}")
+            await self._share.set_state(server, ServerState.UPDATING, reason=f"loading {label}")
             try:
                 among = sum(version == record.version for version in self._pushing.values())
                 checksum = await self._loader.load(
@@ -215,17 +215,17 @@ class WeightPusher:
                 self._learn(record, checksum=checksum, push_s=round(time.monotonic() - started, 3))
                 # Others may have gone on meanwhile: nothing is sampled with less than what is live.
                 if record.version >= self.live_version:
-                    await self._fleet.set_state(server, ServerState.HEALTHY, version=record.version)
+                    await self._share.set_state(server, ServerState.HEALTHY, version=record.version)
             except InferenceError as error:
                 log.warning(
                     "weights_failed", run=self._run_id, url=server.url, version=record.version, reason=str(error)
                 )
-                await self._fleet.set_state(server, ServerState.STALE, reason=str(error))
+                await self._share.set_state(server, ServerState.STALE, reason=str(error))
                 return False
             finally:
                 if server.state is ServerState.UPDATING:
                     reason = f"overtaken or stopped while loading {label}"
-                    self._fleet.note_state(server, ServerState.STALE, reason=reason)
+                    self._share.note_state(server, ServerState.STALE, reason=reason)
         await self._note_live()
         return True
 
@@ -238,13 +238,13 @@ class WeightPusher:
         try:
             if self._drain_s and server.state is ServerState.HEALTHY:
                 reason = "new weights wait for what is in flight"
-                await self._fleet.set_state(server, ServerState.DRAINING, reason=reason)
+                await self._share.set_state(server, ServerState.DRAINING, reason=reason)
                 await server.idle(self._drain_s)
             yield
         finally:
             if server.state is ServerState.DRAINING:
-                self._fleet.note_state(server, ServerState.HEALTHY)
-                self._fleet.dispatch()
+                self._share.note_state(server, ServerState.HEALTHY)
+                self._share.dispatch()
 
     def _learn(self, record: WeightRecord, *, checksum: str, push_s: float) -> None:
         """Keep what a server said of a version; it is written when the version goes live."""

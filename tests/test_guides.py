@@ -18,7 +18,7 @@ from scheduler.prompts import PromptLine
 from tests.test_readme import commands, make_targets, unknown_to_the_cli
 
 DOCS = Path(__file__).parents[1] / "docs"
-GUIDES = ("quick-start", "tutorial", "concepts", "troubleshooting")
+GUIDES = ("quick-start", "tutorial", "own-servers", "concepts", "troubleshooting")
 
 
 def guide(name: str) -> str:

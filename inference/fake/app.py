@@ -89,6 +89,11 @@ class _Bucket(_Strict):
     load_format: Literal["flattened_bucket"]
 
 
+class _Tokenize(_Strict):
+    prompt: list[str]
+    add_special_tokens: Literal[False]
+
+
 class _Nothing(_Strict):
     pass
 
@@ -122,6 +127,7 @@ def create_fake(server: FakeServer) -> FastAPI:
     add("/server_info", "GET", _Access.NORMAL, routes.server_info)
     add("/v1/loads", "GET", _Access.NORMAL, routes.loads)
     add("/openapi.json", "GET", _Access.NORMAL, routes.openapi)
+    add("/v1/tokenize", "POST", _Access.NORMAL, routes.tokenize)
     add("/hicache/storage-backend", "GET", _Access.ADMIN, routes.hicache)
     add("/metrics", "GET", _Access.OPEN, routes.metrics)
     add("/ready", "GET", _Access.OPEN, routes.ready)
@@ -192,6 +198,15 @@ class _Routes:
     async def openapi(self, request: Request, fault: Fault | None) -> Response:
         paths = [route.path for route in request.app.routes if isinstance(route, Route)]
         return JSONResponse({"openapi": "3.1.0", "paths": {path: {} for path in paths}})
+
+    async def tokenize(self, request: Request, fault: Fault | None) -> Response:
+        body, tokenizer = await _read(request, _Tokenize), self._server.config.tokenizer
+        if tokenizer is None:
+            said = "Internal server error during tokenization: 'NoneType' object has no attribute 'encode'"
+            return JSONResponse({"error": {"message": said, "type": "InternalServerError", "code": 500}}, 500)
+        tokens = [tokenizer(text) for text in body.prompt]
+        limit = self._server.config.context_length
+        return JSONResponse({"tokens": tokens, "count": [len(ids) for ids in tokens], "max_model_len": limit})
 
     async def hicache(self, request: Request, fault: Fault | None) -> Response:
         if self._server.config.admin_api_key is None:

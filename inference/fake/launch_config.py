@@ -57,5 +57,9 @@ class FakeConfig:
     """Where it finds learners that broadcast; None is a place of its own, with nobody in it."""
     received: Callable[[bytes], str] = _fingerprint_of
     """Fingerprint of weights that were broadcast."""
+    tokenizer: Callable[[str], list[int]] | None = None
+    """What it makes of a text, without what a text begins with; None is --skip-tokenizer-init."""
+    dtype: str = "float32"
+    quantization: str | None = None
     checkpoints: Callable[[str], str | None] = fingerprint
     """Fingerprint of the weights at a path, or None where there is no checkpoint. The launch path may have none."""

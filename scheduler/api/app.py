@@ -60,6 +60,7 @@ def create_app(
         app.add_middleware(RateLimit, rate=rate, tokens=tokens)
     app.include_router(operations.router(service, guard))
     app.include_router(servers.router(service, guard))
+    app.include_router(servers.gateways_router(service, guard))
     app.include_router(
         pools.router(service, Intake(service.pools, service.rewards, service.tokenizers, importable), guard)
     )

@@ -176,6 +176,9 @@ class NewRun(Request):
     pause_mode: PauseMode = PauseMode.RETRACT
     """What becomes of requests in flight at a weight push. retract: they are computed again under the new weights, then
     go on. in_place: they go on over the KV cache of the old ones. abort: they are lost, charged, and made again."""
+    servers: dict[Text, Text] = Field({}, examples=[{"gpu": "h100"}])
+    """Labels that the run's servers have to have, as `server add --label` gave them; left out, it takes any server.
+    Runs that want a server in common work one after the other, in the order of their creation."""
 
     def config(self) -> RunConfig:
         """The run as the core knows it; raises InvalidInput from its cross-checks."""

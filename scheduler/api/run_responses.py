@@ -8,6 +8,7 @@ from typing import Self
 
 from scheduler.api.response import Response
 from scheduler.core.ledger import Ledger, StageLine
+from scheduler.core.queue import Place
 from scheduler.core.run import RunConfig
 from scheduler.core.spend import pilot_success_rate, skip_rates
 from scheduler.service import BreakerView, RunView
@@ -44,6 +45,20 @@ class Breaker(Response):
         )
 
 
+class Queued(Response):
+    """Where a run stands in the queue; `waiting_for` says why."""
+
+    position: int
+    """1 is the next of those that want servers which it wants too; 0 if its turn has just come."""
+    behind: list[str]
+    """Runs that have to end first."""
+
+    @classmethod
+    def of(cls, place: Place) -> Self:
+        """The place as the core knows it."""
+        return cls(position=place.position, behind=list(place.behind))
+
+
 class Run(Response):
     """A run at one moment."""
 
@@ -52,6 +67,8 @@ class Run(Response):
     reason: str
     waiting_for: str
     """What it waits for now; empty while work flows."""
+    queue: Queued | None
+    """Its place in the queue; None for a run that is not queued."""
     breaker: Breaker | None
     """Whether failures keep it from claiming; None while no engine is at work on it."""
     pool: str
@@ -87,6 +104,7 @@ class Run(Response):
             state=record.state,
             reason=record.reason,
             waiting_for=view.waiting_for,
+            queue=Queued.of(view.place) if view.place is not None else None,
             breaker=Breaker.of(view.breaker) if view.breaker is not None else None,
             pool=record.config.pool,
             allocator=record.config.allocator,

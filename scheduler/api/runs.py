@@ -29,7 +29,7 @@ def _add_runs(routes: APIRouter, service: Service, guard: Guard, importable: Imp
 
     @routes.post("", status_code=201, summary="Queue a run", dependencies=guard.needs(Scope.SUBMIT))
     async def create(request: NewRun) -> run_responses.Run:
-        """One run owns the fleet at a time; others wait in the state queued."""
+        """Runs that want a server in common work one after the other; those that wait are in the state queued."""
         record = await service.orders.create(_config(request, importable), request.run_id)
         return await _run(service, record.run_id)
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 
 from scheduler.api import server_responses
 from scheduler.api.guard import Guard
-from scheduler.api.server_requests import NewServer
+from scheduler.api.server_requests import NewGateway, NewServer
 from scheduler.core.tokens import Scope
 from scheduler.fleet import ServerView
 from scheduler.service import Service
@@ -25,7 +25,7 @@ def router(service: Service, guard: Guard) -> APIRouter:
     @routes.post("", status_code=201, summary="Add a server", dependencies=operates)
     async def add(request: NewServer) -> server_responses.Server:
         """It gets attempts once it has answered and holds the weights that the run wants; until then it is starting."""
-        return shown(await service.roster.add(request.url))
+        return shown(await service.roster.add(request.url, request.labels))
 
     @routes.post("/{server}/drain", summary="Drain a server", dependencies=operates)
     async def drain(server: str) -> server_responses.Server:
@@ -41,6 +41,25 @@ def router(service: Service, guard: Guard) -> APIRouter:
     async def remove(server: str, now: bool = False) -> server_responses.Server:
         """It is drained and leaves the fleet; with `now`, what it has in flight is lost and made again elsewhere."""
         return shown(await service.roster.remove(server, now=now))
+
+    return routes
+
+
+def gateways_router(service: Service, guard: Guard) -> APIRouter:
+    """Adding the servers behind a gateway."""
+    routes = APIRouter(prefix="/v1/gateways", tags=["servers"], dependencies=guard.needs(Scope.READ))
+
+    @routes.post(
+        "", status_code=201, summary="Add the servers behind a gateway", dependencies=guard.needs(Scope.OPERATE)
+    )
+    async def add(request: NewGateway) -> server_responses.Joined:
+        """Each becomes a server of the fleet: a gateway passes on no weights and no pauses, so none is ever used."""
+        joined = await service.roster.add_behind(request.url, request.labels)
+        return server_responses.Joined(
+            added=[shown(view) for view in joined.added],
+            present=[shown(view) for view in joined.present],
+            refused=[server_responses.RefusedServer(url=url, reason=why) for url, why in joined.refused.items()],
+        )
 
     return routes
 

@@ -84,6 +84,13 @@ class Spend(msgspec.Struct, frozen=True, kw_only=True):
     reserved_tokens: int
 
 
+class Queued(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a run stands in the queue."""
+
+    position: int
+    behind: tuple[str, ...]
+
+
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """A run at one moment."""
 
@@ -93,6 +100,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     state: RunState
     reason: str
     waiting_for: str
+    queue: Queued | None
     step: int
     checkpointed_step: int
     version: int
@@ -207,6 +215,24 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     in_flight: int
     capacity: int
     reason: str
+    labels: Mapping[str, str]
+    run: str
+    warnings: tuple[str, ...]
+
+
+class RefusedServer(msgspec.Struct, frozen=True, kw_only=True):
+    """A server behind a gateway that was not added."""
+
+    url: str
+    reason: str
+
+
+class Joined(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of the servers behind a gateway."""
+
+    added: tuple[Server, ...]
+    present: tuple[Server, ...]
+    refused: tuple[RefusedServer, ...]
 
 
 class Weights(msgspec.Struct, frozen=True, kw_only=True):

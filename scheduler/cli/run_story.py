@@ -70,7 +70,7 @@ def _time(found: RunExplanation) -> str:
 
 
 _STATES = {
-    RunState.QUEUED: "in the queue for the fleet",
+    RunState.QUEUED: "in the queue for servers",
     RunState.WAITING_WEIGHTS: "waiting for a learner and its weights",
     RunState.RUNNING: "running",
     RunState.PAUSED: "paused",
@@ -203,7 +203,11 @@ def _now(found: RunExplanation, now: float) -> str:
         case RunState.PAUSED:
             return f"It is paused{why}."
         case RunState.QUEUED:
-            return "It is queued: one run owns the fleet at a time."
+            return (
+                f"It is queued and waits for {run.waiting_for}."
+                if run.waiting_for
+                else "It is queued: its turn has come."
+            )
         case state if state in ENDED:
             return f"It ended {_when(run.ended_at, now)} as {state}{why}."
     waits = f" and waits for {run.waiting_for}" if run.waiting_for else ", and work flows"

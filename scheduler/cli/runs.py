@@ -11,6 +11,7 @@ from scheduler.cli import answers, run_file, tables
 from scheduler.cli.dry_run_table import dry_run as dry_run_table
 from scheduler.cli.explain import unsolved as unsolved_table
 from scheduler.cli.explanation_answers import UnsolvedPrompts
+from scheduler.cli.label_options import labels
 from scheduler.cli.ledger_table import ledger as ledger_table
 from scheduler.cli.names import RunId
 from scheduler.cli.resumption import gone_on_with
@@ -70,6 +71,10 @@ def create(
     ] = None,
     batches_ahead: Annotated[
         int | None, typer.Option(help="Batches sampled beyond the one being trained.", rich_help_panel=_SIZES)
+    ] = None,
+    server_label: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="A label that its servers have to have, as gpu=h100; repeatable."),
     ] = None,
     pause_mode: Annotated[
         PauseMode | None, typer.Option(help="What becomes of requests in flight when weights are pushed.")
@@ -157,6 +162,7 @@ def create(
         "run_id": run_id,
         "allocator": allocator,
         "seed": seed,
+        "servers": labels(server_label, "--server-label") or None,
         "pause_mode": pause_mode,
         "pilots": pilots,
         "commits": commits,

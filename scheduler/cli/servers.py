@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from scheduler.cli import answers, tables
+from scheduler.cli.label_options import labels
 from scheduler.cli.names import Server
 from scheduler.cli.terminal import DEFAULT_URL, AsJson, Terminal, Url, talk
 from scheduler.client import Json
@@ -27,12 +28,23 @@ def list_servers(url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
 @commands.command("add")
 def add(
     address: Annotated[str, typer.Argument(metavar="ADDRESS", help="As in http://10.0.0.7:30000.")],
+    label: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="By which runs choose it, as gpu=h100; repeatable."),
+    ] = None,
+    gateway: Annotated[
+        bool, typer.Option("--gateway", help="It is SGLang's gateway: add every server behind it that is not here yet.")
+    ] = False,
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
     """Add a server; it gets attempts once it holds the weights that the run wants."""
     with talk(url, as_json) as terminal:
-        _show(terminal, terminal.client.add_server(address))
+        if gateway:
+            found = terminal.client.add_gateway(address, labels(label, "--label"))
+            terminal.show(found, answers.Joined, tables.joined)
+            return
+        _show(terminal, terminal.client.add_server(address, labels(label, "--label")))
 
 
 @commands.command("drain")

@@ -13,7 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from scheduler.cli import words
-from scheduler.cli.answers import Added, Evaluation, Pool, Prompt, Refusal, Run, Server, Weights
+from scheduler.cli.answers import Added, Evaluation, Joined, Pool, Prompt, Refusal, Run, Server, Weights
+from scheduler.core.labels import told
 from scheduler.core.lifecycle import ServerState, Standing
 from scheduler.core.spend import NOT_COMMITTED
 
@@ -174,17 +175,25 @@ def servers(found: Sequence[Server]) -> RenderableType:
         (
             (
                 server.server_id,
-                server.url,
+                _lines(server.url, told(server.labels), f"of run {server.run}" if server.run else ""),
                 Text(server.standing, style="green" if server.standing == Standing.SERVING else "yellow"),
                 Text(server.state, style="green" if server.state == ServerState.HEALTHY else "red"),
                 words.version(server.version),
                 f"{server.in_flight:,} of {server.capacity:,}",
-                server.reason,
+                _lines(server.reason, *server.warnings),
             )
             for server in found
         ),
         empty="the fleet has no servers: name them in PILOTCOMMIT_SERVERS, or `pilotcommit server add URL`",
     )
+
+
+def joined(found: Joined) -> RenderableType:
+    """The servers behind a gateway."""
+    refused = grid(
+        ("not added", "reason"), ((server.url, server.reason) for server in found.refused), empty="none was refused"
+    )
+    return Group(servers([*found.added, *found.present]), *([refused] if found.refused else []))
 
 
 def weights(found: Sequence[Weights], now: float) -> RenderableType:
@@ -242,6 +251,10 @@ def evaluations(found: Sequence[Evaluation]) -> RenderableType:
     )
 
 
+def _lines(*parts: str) -> str:
+    return "\n".join(part for part in parts if part)
+
+
 def _text(cell: Cell) -> Text:
     return cell if isinstance(cell, Text) else Text(cell)
 
@@ -257,6 +270,8 @@ def _skip_rates(found: Run) -> str:
 
 def _state(found: Run) -> Text:
     why = found.waiting_for or found.reason
+    if found.queue is not None and found.queue.position:
+        why = f"place {found.queue.position}, waits for {why}"
     return words.run_state(found.state).append(f" {words.DOT} {why}" if why else "", style="default")
 
 

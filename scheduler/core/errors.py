@@ -15,6 +15,7 @@ PilotCommitError
 │   ├── Aborted                the attempt was aborted: a new attempt if the visit still wants one
 │   ├── ForeignWeights         the server speaks with weights this run never published: the server becomes STALE
 │   └── ControlFailed          a control call (pause, update, continue, …) failed: the server becomes STALE
+│       └── WeightsUnread      the server does not see, or cannot read, the folder that it was to load
 ├── RewardFailed               a reward raised, hung or answered nonsense: the rollout is failed, never zero
 ├── BudgetExhausted            a reservation does not fit what is left: the engine waits for refunds or drains
 ├── StateError
@@ -100,6 +101,10 @@ class ForeignWeights(InferenceError):
 
 class ControlFailed(InferenceError):
     """A control call failed; what the server now holds is unknown until it is confirmed again."""
+
+
+class WeightsUnread(ControlFailed):
+    """The server keeps its weights: it found none that it can read where it was told to."""
 
 
 class RewardFailed(PilotCommitError):

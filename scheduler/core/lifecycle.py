@@ -28,7 +28,7 @@ class RunState(StrEnum):
     """Where a run stands."""
 
     QUEUED = "queued"
-    """Waits for the fleet, which another run owns."""
+    """Waits for servers, which other runs own or which there are none of."""
     WAITING_WEIGHTS = "waiting_weights"
     """Waits for a learner to attach and for its weights to be live on a server."""
     RUNNING = "running"

@@ -61,6 +61,10 @@ class PathMap:
         folder = self._folder(path)
         return path if folder is None else _moved(path, folder.learner, folder.server)
 
+    def maps(self, path: str) -> bool:
+        """Whether a path lies in a mapped folder."""
+        return self._folder(path) is not None
+
     def _folder(self, path: str) -> MappedFolder | None:
         found = (folder for folder in self._folders if PurePosixPath(path).is_relative_to(folder.learner))
         folder = next(found, None)

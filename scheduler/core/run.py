@@ -12,6 +12,7 @@ from scheduler.core.budget import Budget, Cost, worst_case
 from scheduler.core.errors import InvalidInput
 from scheduler.core.evaluation import DEFAULT_TARGET, EvaluationMeasure, check_target
 from scheduler.core.incomplete import IncompletePolicy
+from scheduler.core.labels import Labels, checked
 from scheduler.core.overlong import OverlongPolicy, default_cache
 from scheduler.core.roll_out import PauseMode
 from scheduler.core.stragglers import StragglerPolicy
@@ -99,6 +100,8 @@ class RunConfig:
     """When failures stop the run from claiming."""
     pause_mode: PauseMode = PauseMode.RETRACT
     """What becomes of the requests in flight when a server is given new weights."""
+    servers: Labels = field(default_factory=dict)
+    """Labels that the run's servers have to have; with none, it takes any."""
 
     def __post_init__(self) -> None:
         checks = {
@@ -123,6 +126,7 @@ class RunConfig:
             raise InvalidInput(f"{self.max_steps} is below 1", field="max_steps")
         if self.group_size < 2:
             raise InvalidInput(f"a group of {self.group_size} has no variance to learn from", field="commits")
+        checked(self.servers, "servers")
         self._check_failure_policies()
         if self.evaluation is not None and self.evaluation.pool == self.pool:
             raise InvalidInput("a run is not evaluated on the pool it trains on", field="evaluation.pool")

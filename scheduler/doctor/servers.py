@@ -17,7 +17,11 @@ from inference.protocol import ModelLimits
 from scheduler.core.errors import ControlFailed, InferenceError, InvalidInput
 from scheduler.doctor.finding import Finding, ok, problem, warning
 from scheduler.doctor.patient import Patient
+from scheduler.fleet.alikeness import TEXTS
 from scheduler.fleet.fitness import ExpectedModel, is_older_than_tested
+from scheduler.fleet.reference import Reference
+from scheduler.servers_file import ServersFile
+from scheduler.tokenizers import Tokenizers
 
 _TIMEOUTS = Timeouts(connect_s=3.0, probe_s=5.0)
 _NO_LIMITS = ModelLimits(vocab_size=1, context_length=1)
@@ -36,6 +40,8 @@ class Examined:
     routes: frozenset[str] | None
     """None where it was told not to say."""
     takes_admin_key: bool | None
+    tokenizer_difference: str = ""
+    """Empty where it is the model's, or not to be asked."""
 
 
 async def servers(patient: Patient) -> list[Finding]:
@@ -61,17 +67,18 @@ async def servers(patient: Patient) -> list[Finding]:
 
 async def _server(patient: Patient, url: str, expected: ExpectedModel | None) -> tuple[tuple[str, str], list[Finding]]:
     settings = patient.settings
+    own = ServersFile(path=settings.servers_file).of(url)
     client = ServerClient(
         url,
         _NO_LIMITS,
-        api_key=_revealed(settings.api_key),
-        admin_api_key=_revealed(settings.admin_api_key),
+        api_key=own.api_key or _revealed(settings.api_key),
+        admin_api_key=own.admin_api_key or _revealed(settings.admin_api_key),
         timeouts=_TIMEOUTS,
         max_connections=2,
-        tls=settings.server_tls.context(),
+        tls=(own.tls or settings.server_tls).context(),
     )
     try:
-        found = await _asked(client)
+        found = await _asked(client, expected)
     except InferenceError as error:
         return (url, ""), [unreachable(url, str(error))]
     finally:
@@ -79,12 +86,15 @@ async def _server(patient: Patient, url: str, expected: ExpectedModel | None) ->
     return (url, found.launched.instance), findings(url, found, expected)
 
 
-async def _asked(client: ServerClient) -> Examined:
+async def _asked(client: ServerClient, expected: ExpectedModel | None) -> Examined:
     info, launched, load = await client.model_info(), await client.server_info(), await client.loads()
     try:
         routes: frozenset[str] | None = await client.routes()
     except ControlFailed:
         routes = None
+    difference = ""
+    if expected is not None:
+        difference = await Reference(expected.folder, Tokenizers()).difference(await client.tokenized(TEXTS))
     return Examined(
         info=info,
         launched=launched,
@@ -92,6 +102,7 @@ async def _asked(client: ServerClient) -> Examined:
         is_ready=await client.is_ready(),
         routes=routes,
         takes_admin_key=await client.takes_admin_key(),
+        tokenizer_difference=difference,
     )
 
 
@@ -110,6 +121,7 @@ def findings(url: str, found: Examined, expected: ExpectedModel | None) -> list[
         for finding in (
             _version(check, found.launched),
             _model(check, found, expected),
+            _tokenizer(check, found),
             _key(check, found.takes_admin_key),
             _weights(check, found.routes),
             None
@@ -136,10 +148,14 @@ def _model(check: str, found: Examined, expected: ExpectedModel | None) -> Findi
         return None
     if unfit := expected.why_not(found.info, found.launched):
         return problem(check, unfit, "launch it with the model of PILOTCOMMIT_MODEL, or correct that")
-    theirs = found.launched.context_length
-    if theirs is not None and theirs < expected.context_length:
-        said = f"its context is {theirs:,} tokens, the model's {expected.context_length:,}"
-        return warning(check, said, "keep prompts and max_new_tokens within it, or launch it with the model's own")
+    if warnings := expected.warnings(found.launched):
+        return warning(check, "; ".join(warnings), "nothing, if that is meant: it keeps the server from nothing")
+    return None
+
+
+def _tokenizer(check: str, found: Examined) -> Finding | None:
+    if found.tokenizer_difference:
+        return problem(check, found.tokenizer_difference, "the scheduler would not use it")
     return None
 
 

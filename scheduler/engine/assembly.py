@@ -29,7 +29,7 @@ from scheduler.engine.measures import Measure, measure_of
 from scheduler.engine.pipeline import Pipeline
 from scheduler.engine.rule_in_force import RuleInForce
 from scheduler.engine.visit import VisitRunner
-from scheduler.fleet import Fleet
+from scheduler.fleet import Fleet, Share
 from scheduler.rewards.pool import RewardPool
 from scheduler.rewards.spec import parse_spec
 from scheduler.state.connection import Redis
@@ -126,6 +126,7 @@ def allocator_of(config: RunConfig) -> Allocator:
 
 async def assemble(
     around: Surroundings,
+    share: Share,
     lease: Lease,
     record: RunRecord,
     *,
@@ -163,7 +164,7 @@ async def assemble(
     pipeline.change(policy_version=record.version)
     broadcasts = Broadcasts(run_id=record.run_id, settings=settings.broadcast)
     weights = WeightPusher(
-        around.fleet,
+        share,
         versions,
         run_id=record.run_id,
         on_live=on_live,
@@ -186,7 +187,7 @@ async def assemble(
 
     async def sender_of(pool: str) -> Sender:
         return Sender(
-            fleet=around.fleet,
+            share=share,
             judge=Judge(
                 rewards=around.rewards,
                 reward=parse_spec((await pools.get(pool)).reward),

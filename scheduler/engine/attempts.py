@@ -22,7 +22,7 @@ from scheduler.core.types import Completion, Prompt
 from scheduler.engine.flights import Flight, Flights, Recall, Volley
 from scheduler.engine.judging import Answered, Judge, Judged, Lost, Recalled, Refused, Scored
 from scheduler.engine.prompt_cache import PromptCache
-from scheduler.fleet import Dispatch, Fleet
+from scheduler.fleet import Dispatch, Share
 
 log = structlog.get_logger(__name__)
 
@@ -36,7 +36,7 @@ _ReplyT = TypeVar("_ReplyT", Completion, Score)
 class Sender:
     """Sends the attempts of one run and has their completions judged."""
 
-    fleet: Fleet
+    share: Share
     judge: Judge
     config: RunConfig
     run_id: str
@@ -157,7 +157,7 @@ class Sender:
                     moment_s = 0.0 if flight.dispatch is None else self.recall_s
                     patience.reschedule(asyncio.get_running_loop().time() + moment_s)
                     if flight.dispatch is not None:
-                        aborts.append(asyncio.create_task(self.fleet.recall(flight.dispatch, rid)))
+                        aborts.append(asyncio.create_task(self.share.recall(flight.dispatch, rid)))
 
                 flight.on_recall = call_back
                 answer = await self._fly(prompt, volley, flight, ask)
@@ -181,7 +181,7 @@ class Sender:
         self, prompt: Prompt, volley: Volley, flight: Flight, ask: Callable[[Dispatch], Awaitable[_ReplyT]]
     ) -> _ReplyT | Refused | Lost | Recalled:
         rid, stage = flight.rid, volley.stage
-        async with self.fleet.slot(stage, prompt.prompt_id) as dispatch:
+        async with self.share.slot(stage, prompt.prompt_id) as dispatch:
             if flight.recalled is not None:
                 return Recalled(why=flight.recalled, num_tokens=0)
             flight.sent(dispatch, time.monotonic())
@@ -204,9 +204,9 @@ class Sender:
                     num_tokens = at_worst if error.num_tokens is None else min(at_worst, error.num_tokens)
                     return Recalled(why=flight.recalled, num_tokens=num_tokens)
                 log.info("attempt_lost", **ids, reason=str(error))
-                return Lost(reason=str(error), server_gone=await self.fleet.lost(dispatch, rid, error))
+                return Lost(reason=str(error), server_gone=await self.share.lost(dispatch, rid, error))
             volley.came_back(flight, time.monotonic())
-            doubt = await self.fleet.vouched(dispatch, reply, timeout_s=_CONFIRM_TIMEOUT_S)
+            doubt = await self.share.vouched(dispatch, reply, timeout_s=_CONFIRM_TIMEOUT_S)
             if doubt:
                 log.info("attempt_lost", **ids, reason=doubt)
                 return Lost(reason=doubt)

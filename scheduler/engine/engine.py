@@ -20,6 +20,7 @@ from scheduler.engine.assembly import Parts, Surroundings, allocator_of, assembl
 from scheduler.engine.cancellation import cancel_visits
 from scheduler.engine.phases import Phases
 from scheduler.engine.stall import Watchdog
+from scheduler.fleet import Share
 from scheduler.state.groups import GroupStatus
 from scheduler.state.leases import Lease
 from scheduler.state.records import Attempt
@@ -38,8 +39,9 @@ _SAFE_SHARE_OF_LEASE = 0.75
 class Engine:
     """One run at work; build it with `create`, `run` returns when the run has ended."""
 
-    def __init__(self, around: Surroundings, record: RunRecord) -> None:
+    def __init__(self, around: Surroundings, share: Share, record: RunRecord) -> None:
         self._around = around
+        self._share = share
         self.run_id = record.run_id
         self.has_taken_up = False
         """Whether it knows what an earlier incarnation left: before that, nobody is to change any of it."""
@@ -54,18 +56,19 @@ class Engine:
         self._evaluating: asyncio.Task[None]
 
     @classmethod
-    async def create(cls, around: Surroundings, *, lease: Lease, record: RunRecord) -> "Engine":
-        """An engine ready to run; raises NotFound if a pool of the run is gone."""
-        engine = cls(around, record)
+    async def create(cls, around: Surroundings, *, share: Share, lease: Lease, record: RunRecord) -> "Engine":
+        """An engine ready to run on its share of the fleet; raises NotFound if a pool of the run is gone."""
+        engine = cls(around, share, record)
         engine._parts = await assemble(
             around,
+            share,
             lease,
             record,
             start_visit=engine._start_visit,
             on_weights=engine._on_weights,
             on_live=engine._on_live,
         )
-        engine._phases = Phases(engine._parts, around.fleet, record)
+        engine._phases = Phases(engine._parts, share, record)
         engine._watchdog = Watchdog(engine._parts, engine._phases, patience_s=around.settings.stall_s)
         return engine
 
@@ -92,7 +95,7 @@ class Engine:
     async def run(self) -> None:
         """Work until the run has ended.
 
-        Consumes: the pool, the fleet, the learner's reports. Produces: groups and the ledger. Waits for: each of them.
+        Consumes: the pool, servers, the learner's reports. Produces: groups and the ledger. Waits for: each of them.
         Unblocked by: any of them, an operator, the end of the budget. Raises FenceLost if another scheduler took over.
         """
         async with asyncio.TaskGroup() as tasks:
@@ -137,7 +140,7 @@ class Engine:
     async def _recover(self) -> None:
         """Take up what an earlier incarnation left: its requests are aborted, its half-done groups go on."""
         parts = self._parts
-        await self._around.fleet.own(self.run_id)
+        await self._share.take_over()
         event = CourseEvent(at=time.time(), what=Turn.SCHEDULER)
         await parts.runs.remember(parts.transactor, event)
         log.info("run_taken_up", run=self.run_id, fence=parts.lease.fence, state=self._phases.state)
@@ -285,7 +288,7 @@ class Engine:
         parts, delivery = self._parts, self._parts.delivery
         await self._stop(*self._visit_tasks, self._evaluating)
         await parts.evaluator.cancel(self._phases.reason)
-        await self._around.fleet.abort_all()
+        await self._share.abort_all()
         await cancel_visits(parts, self._phases.reason)
         patience = time.monotonic() + self._around.settings.end_grace_s
         while True:

@@ -12,9 +12,10 @@ import structlog
 
 from scheduler.core.drain import Drain, Situation, why_drain
 from scheduler.core.errors import Conflict
+from scheduler.core.labels import told as labels_told
 from scheduler.core.lifecycle import ENDED, PromptState, RunState, ServerState, Standing
 from scheduler.engine.assembly import Parts
-from scheduler.fleet import Fleet
+from scheduler.fleet import Share
 from scheduler.frames import FinalFrame
 from scheduler.state.runs import RunRecord
 
@@ -26,9 +27,9 @@ _AT_WORK = (RunState.RUNNING, RunState.WAITING_WEIGHTS)
 class Phases:
     """Where one run stands."""
 
-    def __init__(self, parts: Parts, fleet: Fleet, record: RunRecord) -> None:
+    def __init__(self, parts: Parts, share: Share, record: RunRecord) -> None:
         self._parts = parts
-        self._fleet = fleet
+        self._share = share
         self.state = record.state
         self.reason = record.reason
         self.ending = record.ending
@@ -176,9 +177,9 @@ class Phases:
         return ""
 
     def _waits_for_servers(self) -> str:
-        if self._fleet.num_healthy():
+        if self._share.num_healthy():
             return ""
-        views = self._fleet.view()
+        views = self._share.view()
         serving = [view for view in views if view.standing is Standing.SERVING]
         if any(view.state in (ServerState.UPDATING, ServerState.DRAINING) for view in serving):
             return f"weight version {self._parts.pipeline.policy_version} to be live"
@@ -186,7 +187,9 @@ class Phases:
             f"{view.url} is {view.state}: {view.reason}" if view in serving else f"{view.url} is {view.standing}"
             for view in views
         )
-        return f"a server: {told or 'the fleet has none'}"
+        wanted = labels_told(self._share.wanted)
+        lack = f"the fleet has none with {wanted} that is free" if wanted else "the fleet has none"
+        return f"a server: {told or lack}"
 
     def _waits_for_work(self) -> str:
         parts, pipeline = self._parts, self._parts.pipeline

@@ -1,40 +1,39 @@
 """The fleet: every SGLang server, and whether it may be sent requests.
 
-Owns: the state of each server and its place in the fleet. Never pushes weights and never retries an attempt.
-Invariants: an attempt only goes to a HEALTHY server that serves, whose confirmed version is known; a server that is
-new, restarted, unconfirmed or found out is STALE, one that misses a probe SUSPECT, and neither gets anything; every
-change of state and of standing is a legal move.
+Owns: the state of each server, its place in the fleet, and which run owns it. Never pushes weights and never sends an
+attempt. Invariants: one run owns a server at a time; a server that is new, restarted, unconfirmed, found out or of no
+run is STALE, one that misses a probe SUSPECT, and neither gets anything; every change of state and of standing is a
+legal move.
 """
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from contextlib import AbstractAsyncContextManager
 
 import structlog
 
 from inference.client import ServerClient
-from inference.protocol import Score, WeightLabel
-from scheduler.core.errors import Aborted, ForeignWeights, InferenceError
+from inference.protocol import WeightLabel
+from scheduler.core.errors import InferenceError
+from scheduler.core.labels import ANY, Labels, told
 from scheduler.core.lifecycle import ServerState, Standing, move_server, move_standing
-from scheduler.core.types import Completion, Stage
 from scheduler.fleet.concurrency import adapted, is_crowded
-from scheduler.fleet.dispatcher import Dispatch, Dispatcher
-from scheduler.fleet.fitness import ExpectedModel, Fitness, fitness
+from scheduler.fleet.fitness import UNASKED, ExpectedModel, Fitness, fitness
 from scheduler.fleet.members import Members
+from scheduler.fleet.reference import Reference
 from scheduler.fleet.server import Server, ServerView
+from scheduler.fleet.share import Share
+from scheduler.fleet.traits import PLAIN, Traits
+from scheduler.tokenizers import Tokenizers
 
 log = structlog.get_logger(__name__)
 
 _PROBES_BEFORE_DEAD = 2
 _UNOWNED = "no run of this scheduler is at work"
-_TRIES_TO_CONTINUE = 3
-_LOSSES_BEFORE_STALE = 8
-"""A server that answers every attempt with an error answers fast, so it would draw ever more of them."""
 
 
 class Fleet:
-    """Dispatches attempts to servers and watches them."""
+    """Watches servers and gives them to runs."""
 
     def __init__(
         self,
@@ -49,9 +48,12 @@ class Fleet:
         self.servers = self._members.servers
         self._capacity = capacity_per_server
         self._model = model
+        self.tokenizers = Tokenizers()
+        """By folder: those of prompts, and the one that servers have to have."""
+        self._reference = Reference(model.folder, self.tokenizers) if model is not None else None
         self._probe_interval_s = probe_interval_s
-        self._run_id = ""
-        self._dispatcher = Dispatcher(self.servers)
+        self._shares: list[Share] = []
+        """Of the runs at work, in the order in which they began."""
         self._news = asyncio.Condition()
 
     async def watch(self) -> None:
@@ -61,36 +63,75 @@ class Fleet:
     async def _watch(self, server: Server) -> None:
         """Consumes: a server's own word. Produces: its state. Waits for: the next probe. Never unblocked."""
         while True:
-            await self._probe(server)
+            await self.probe(server)
+            if server.share is None and (share := self._taker(server)) is not None:
+                server.share = share
+                await self.take_over(server)
             await asyncio.sleep(self._probe_interval_s)
 
     async def attend(self, look_after: Callable[[Server], Coroutine[None, None, None]], *, name: str) -> None:
         """Run a loop for every server, for as long as it is of the fleet; raises what a loop raises."""
         await self._members.attend(look_after, name=name)
 
-    async def own(self, run_id: str) -> None:
-        """Hand the fleet to a run: whatever an earlier owner or incarnation left in flight is aborted."""
-        self._run_id = run_id
-        known = [server for server in self.servers if server.answers]
-        await asyncio.gather(*(self._take_over(server) for server in known))
+    # Which run owns a server.
 
-    def disown(self) -> None:
-        """No run of this scheduler is at work: another scheduler's may be, so servers are looked at and left alone."""
-        self._run_id = ""
+    def share_for(self, run_id: str, wanted: Labels = ANY) -> Share:
+        """The servers with these labels that no run owns, reserved for this one; `take_over` makes them its own."""
+        share = Share(self, run_id=run_id, wanted=wanted)
+        self._shares.append(share)
+        for server in [server for server in self.servers if server.share is None and share.wants(server)]:
+            server.share = share
+        return share
+
+    def release(self, share: Share) -> None:
+        """The run is over, or another scheduler's: its servers are free, and are looked at and left alone."""
+        self._shares.remove(share)
+        for server in [server for server in self.servers if server.share is share]:
+            server.share = None
+            server.version = 0
+            if server.is_confirmed:
+                self.note_state(server, ServerState.STALE, reason=_UNOWNED)
+        share.close()
+
+    async def take_over(self, server: Server) -> None:
+        """A server that a run has just been given: whatever an earlier owner or incarnation left there is aborted."""
+        share = server.share
+        if server.answers:
+            await self._take_over(server)
+        if share is not None and share is server.share:
+            share.admit(server)
+
+    def _taker(self, server: Server) -> Share | None:
+        """Of the runs at work, the one that began first of those that want this server."""
+        return next((share for share in self._shares if share.wants(server)), None)
 
     # Who is of the fleet.
 
     async def fitness(self, client: ServerClient) -> Fitness:
         """What a server says of itself, told apart from the others; nothing where it does not answer."""
         others = [server for server in self.servers if server.client is not client]
-        return await fitness(client, self._model, [(other.url, other.instance) for other in others])
+        known = [(other.url, other.instance) for other in others]
+        return await fitness(client, self._model, known, self._reference)
 
-    def admit(self, client: ServerClient, standing: Standing = Standing.SERVING) -> Server:
-        """One more server, STARTING: it gets nothing until it has answered and its weights are confirmed."""
-        server = Server(client=client, capacity=self._capacity)
+    def admit(
+        self,
+        client: ServerClient,
+        standing: Standing = Standing.SERVING,
+        traits: Traits = PLAIN,
+        found: Fitness = UNASKED,
+    ) -> Server:
+        """One more server, STARTING: it gets nothing until it has answered and its weights are confirmed.
+
+        `found` is what it has said of itself already, if it was asked.
+        """
+        server = Server(client=client, capacity=self._capacity, traits=traits)
+        server.instance, server.warnings = found.instance, found.warnings
         server.stand(standing)
         self._members.admit(server)
-        log.info("server_admitted", url=server.url, standing=standing)
+        server.share = self._taker(server)
+        if server.share is not None:
+            server.share.admit(server)
+        log.info("server_admitted", url=server.url, standing=standing, labels=told(traits.labels))
         return server
 
     async def stand(self, server: Server, standing: Standing) -> None:
@@ -103,12 +144,12 @@ class Fleet:
         if standing is Standing.SERVING and server.is_confirmed:
             await self.set_state(server, ServerState.STALE, reason="it was drained: its weights are confirmed anew")
         else:
-            await self._announce()
+            await self._announce(server)
 
     async def cut(self, server: Server) -> None:
         """Lose what is in flight on a server now."""
         server.cut()
-        await self._announce()
+        await self._announce(server)
 
     async def dismiss(self, server: Server) -> None:
         """Take a server that is leaving out of the fleet: its loops end, and it is left running whatever became of it.
@@ -116,78 +157,14 @@ class Fleet:
         Raises IllegalMove for one that is not leaving.
         """
         await self.stand(server, Standing.GONE)
+        if server.share is not None:
+            await server.share.dismiss(server)
         await self._members.dismiss(server)
         async with server.control:
             if server.state is not ServerState.DEAD:
-                await self._quietly(server, server.client.resume())
-                await self._quietly(server, server.client.abort_all())
+                await self.quietly(server.client.resume(), server)
+                await self.quietly(server.client.abort_all(), server)
         await server.client.aclose()
-
-    # Dispatch.
-
-    def slot(self, stage: Stage, key: str = "") -> AbstractAsyncContextManager[Dispatch]:
-        """A HEALTHY server with room, for one attempt; waits as long as there is none.
-
-        Attempts with the same key go to the same server while that is not much fuller than others.
-        """
-        return self._dispatcher.slot(stage, key)
-
-    def dispatch(self) -> None:
-        """Hand attempts that wait to servers with room."""
-        self._dispatcher.dispatch()
-
-    async def vouched(self, dispatch: Dispatch, reply: Completion | Score, *, timeout_s: float) -> str:
-        """Empty once every token is known to be of a confirmed version; else why the reply is not to be used.
-
-        A token sampled during an update is of a version that is not confirmed yet: it is waited for.
-        """
-        server = dispatch.server
-        server.losses = 0
-        oldest, newest = reply.spans[0].version, reply.spans[-1].version
-        if oldest < dispatch.version:
-            reason = f"it answered with version {oldest} where {dispatch.version} was confirmed"
-            await self._distrust(server, reason)
-            return f"{server.url}: {reason}"
-
-        def is_settled() -> bool:
-            return server.version >= newest or server.breaks != dispatch.breaks
-
-        if not is_settled():
-            try:
-                async with asyncio.timeout(timeout_s), self._news:
-                    await self._news.wait_for(is_settled)
-            except TimeoutError:
-                return f"{server.url} never confirmed weight version {newest}"
-        return "" if server.breaks == dispatch.breaks else f"{server.url} failed to update while it was at it"
-
-    async def lost(self, dispatch: Dispatch, rid: str, error: InferenceError) -> bool:
-        """An attempt did not come back: look at its server at once, and abort it there in case it still runs.
-
-        Says whether the server is gone.
-        """
-        server = dispatch.server
-        if _was_ordered(dispatch, error):
-            return False
-        server.losses += 1
-        if server.answers:
-            # A lost attempt and a probe that fails are enough.
-            server.failed_probes += 1
-            await self._probe(server)
-        if server.deaths > dispatch.deaths:
-            # It may be back already.
-            return True
-        if isinstance(error, ForeignWeights):
-            await self._distrust(server, str(error))
-        elif server.losses >= _LOSSES_BEFORE_STALE:
-            await self._distrust(server, f"{server.losses} attempts in a row were lost, the last one: {error}")
-        else:
-            await self._distrust_if_paused(server)
-        await self._quietly(server, server.client.abort(rid))
-        return False
-
-    async def recall(self, dispatch: Dispatch, rid: str) -> None:
-        """Abort an attempt that nobody wants any more; its server is not to blame."""
-        await self._quietly(dispatch.server, dispatch.server.client.abort(rid))
 
     # States.
 
@@ -196,7 +173,7 @@ class Fleet:
     ) -> None:
         """Change a server's state; `version` is one that was just confirmed. Raises IllegalMove."""
         self.note_state(server, state, reason=reason, version=version)
-        await self._announce()
+        await self._announce(server)
 
     def note_state(self, server: Server, state: ServerState, *, reason: str = "", version: int | None = None) -> None:
         """The same without telling those who wait for news: where a cancelled caller must not wait."""
@@ -207,7 +184,7 @@ class Fleet:
                 url=server.url,
                 state=state,
                 reason=reason,
-                run=self._run_id,
+                run=server.run_id,
                 version=version or server.version,
             )
             server.deaths += state is ServerState.DEAD
@@ -216,30 +193,15 @@ class Fleet:
         if version is not None:
             server.version, server.losses = version, 0
 
+    async def until(self, condition: Callable[[], bool], *, timeout_s: float) -> None:
+        """Return once the condition holds, which is looked at whenever there is news; raises TimeoutError."""
+        async with asyncio.timeout(timeout_s), self._news:
+            await self._news.wait_for(condition)
+
     async def news(self) -> None:
         """Return at the next change of any server's state or capacity."""
         async with self._news:
             await self._news.wait()
-
-    async def abort_all(self) -> None:
-        """Abort whatever is in flight on every server that answers."""
-        known = [server for server in self.servers if server.answers]
-        await asyncio.gather(*(self._quietly(server, server.client.abort_all()) for server in known))
-
-    async def continue_all(self) -> None:
-        """Leave no server paused, whatever the run's last push came to; one that is away is for its next owner."""
-        await asyncio.gather(*(self._continue(server) for server in self.servers if server.answers))
-
-    async def _continue(self, server: Server) -> None:
-        for _ in range(_TRIES_TO_CONTINUE):
-            try:
-                return await server.client.resume()
-            except InferenceError as error:
-                log.info("continue_failed", url=server.url, reason=str(error))
-
-    def num_healthy(self) -> int:
-        """Servers that take requests."""
-        return sum(server.takes_attempts for server in self.servers)
 
     def view(self) -> list[ServerView]:
         """Every server, for people and metrics."""
@@ -252,7 +214,8 @@ class Fleet:
 
     # Looking at servers.
 
-    async def _probe(self, server: Server) -> None:
+    async def probe(self, server: Server) -> None:
+        """Ask a server how it is, and take it at its word."""
         before = server.state, server.version
         if server.control.locked():
             return
@@ -269,7 +232,7 @@ class Fleet:
         if not server.answers:
             await self._take_over(server, met_already=False)
         elif server.is_confirmed and label != self._label(server):
-            await self._distrust(server, f"it restarted: it serves {label}" if self._run_id else _UNOWNED)
+            await self.distrust(server, f"it restarted: it serves {label}" if server.share else _UNOWNED)
         elif server.state is ServerState.SUSPECT:
             await self.set_state(server, ServerState.HEALTHY)
         else:
@@ -296,7 +259,7 @@ class Fleet:
         if capacity != server.capacity:
             log.debug("capacity", url=server.url, before=server.capacity, now=capacity, waiting=load.num_waiting)
             server.capacity = capacity
-            await self._announce()
+            await self._announce(server)
 
     async def _missed(self, server: Server, reason: str) -> None:
         server.failed_probes += 1
@@ -307,26 +270,28 @@ class Fleet:
         elif server.state is ServerState.HEALTHY:
             await self.set_state(server, ServerState.SUSPECT, reason=reason)
 
-    async def _announce(self) -> None:
-        self.dispatch()
+    async def _announce(self, server: Server) -> None:
+        if server.share is not None:
+            server.share.dispatch()
         async with self._news:
             self._news.notify_all()
 
     def _label(self, server: Server) -> str:
-        return str(WeightLabel(run=self._run_id, version=server.version))
+        return str(WeightLabel(run=server.run_id, version=server.version))
 
-    async def _distrust(self, server: Server, reason: str) -> None:
+    async def distrust(self, server: Server, reason: str) -> None:
         """Send it nothing until its weights are confirmed anew; an update under way will do just that."""
         if server.is_confirmed and not server.control.locked():
             server.breaks += 1
             await self.set_state(server, ServerState.STALE, reason=reason)
 
-    async def _distrust_if_paused(self, server: Server) -> None:
+    async def distrust_if_paused(self, server: Server) -> None:
+        """Send it nothing if it does not go on: it may be another scheduler's."""
         before = server.state, server.version
         if server.control.locked() or await server.client.is_ready():
             return
         if (server.state, server.version) == before:
-            await self._distrust(server, "it is paused, and not by this scheduler")
+            await self.distrust(server, "it is paused, and not by this scheduler")
 
     async def _take_over(self, server: Server, *, met_already: bool = True) -> None:
         """A server that we meet for the first time may be paused or busy with another's requests."""
@@ -336,16 +301,16 @@ class Fleet:
             server.version = 0
             server.breaks += 1
             # Another scheduler may be pushing weights to it: `continue` and aborts are for who owns the run.
-            if self._run_id and not await self._left_running(server):
+            if server.share and not await self._left_running(server):
                 return
             found = await self.fitness(server.client)
-            server.unfit, server.instance = found.unfit, found.instance
-            waits = "its weights are not confirmed" if self._run_id else _UNOWNED
+            server.unfit, server.instance, server.warnings = found.unfit, found.instance, found.warnings
+            waits = "its weights are not confirmed" if server.share else _UNOWNED
             await self.set_state(server, ServerState.STALE, reason=found.unfit or waits)
 
     async def _left_running(self, server: Server) -> bool:
         """Abort what it has and tell it to continue; whether it took that."""
-        await self._quietly(server, server.client.abort_all())
+        await self.quietly(server.client.abort_all(), server)
         try:
             await server.client.resume()
         except InferenceError as error:
@@ -353,15 +318,9 @@ class Fleet:
             return False
         return True
 
-    async def _quietly(self, server: Server, call: Awaitable[None]) -> None:
+    async def quietly(self, call: Awaitable[None], server: Server) -> None:
+        """Make a call that may fail: it only saves the server work."""
         try:
             await call
         except InferenceError as error:
             log.info("abort_failed", url=server.url, reason=str(error))
-
-
-def _was_ordered(dispatch: Dispatch, error: InferenceError) -> bool:
-    """Whether an attempt was lost by our own doing: aborted for new weights, or with a server that was taken out."""
-    server = dispatch.server
-    updated = server.state is ServerState.UPDATING or server.version != dispatch.version
-    return server.is_cut or (isinstance(error, Aborted) and updated)

@@ -16,6 +16,7 @@ class Members:
     def __init__(self, servers: Iterable[Server]) -> None:
         self.servers = list(servers)
         """In the order in which they came; changed in place."""
+        self._loops: dict[Server, set[asyncio.Task[None]]] = {}
         self._changed = asyncio.Event()
 
     def admit(self, server: Server) -> None:
@@ -27,7 +28,7 @@ class Members:
     async def dismiss(self, server: Server) -> None:
         """One server fewer: its loops are cancelled and have ended. One of them may be the caller."""
         self.servers.remove(server)
-        loops = server.attendants - {asyncio.current_task()}
+        loops = self._loops.pop(server, set()) - {asyncio.current_task()}
         for loop in loops:
             loop.cancel()
         await asyncio.gather(*loops, return_exceptions=True)
@@ -44,7 +45,7 @@ class Members:
                 changed = self._changed
                 for server in [server for server in self.servers if server not in attended]:
                     loop = tasks.create_task(look_after(server), name=f"{name}-{server.url}")
-                    server.attendants.add(loop)
-                    loop.add_done_callback(server.attendants.discard)
+                    self._loops.setdefault(server, set()).add(loop)
+                    loop.add_done_callback(self._loops[server].discard)
                 attended = set(self.servers)
                 await changed.wait()

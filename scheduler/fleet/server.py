@@ -4,14 +4,20 @@ Owns: its state and counts. Never calls it. Invariant: what is in flight is coun
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from inference.client import ServerClient
 from scheduler.core.addresses import server_id
 from scheduler.core.errors import ServerUnavailable
+from scheduler.core.labels import Labels
 from scheduler.core.lifecycle import CONFIRMED, ServerState, Standing, takes_attempts
+from scheduler.fleet.traits import PLAIN, Traits
+
+if TYPE_CHECKING:
+    from scheduler.fleet.share import Share
 
 
 @dataclass(slots=True, kw_only=True, eq=False, weakref_slot=True)
@@ -23,8 +29,14 @@ class Server:
     """Attempts in flight at most, now: its ceiling to begin with, then as its queue and KV cache allow."""
     state: ServerState = ServerState.STARTING
     standing: Standing = Standing.SERVING
+    traits: Traits = PLAIN
+    """What operators say of it."""
+    share: "Share | None" = None
+    """Of the run that owns it, or is just taking it over; None while no run does."""
     unfit: str = ""
     """Why it cannot serve this fleet, whatever weights it is given; empty if it can."""
+    warnings: tuple[str, ...] = ()
+    """What is not as it should be, and keeps it from nothing."""
     instance: str = ""
     """Tells its process from every other, under whatever address; empty where it does not say."""
     version: int = 0
@@ -42,8 +54,6 @@ class Server:
     """Whether more waited there than it needs, at the last look."""
     control: asyncio.Lock = field(default_factory=asyncio.Lock)
     """One control operation at a time."""
-    attendants: set[asyncio.Task[None]] = field(default_factory=set)
-    """The loops that look after it."""
     is_cut: bool = False
     """What was in flight on it is lost by order: that says nothing against it."""
     ceiling: int = field(init=False)
@@ -65,6 +75,11 @@ class Server:
     def url(self) -> str:
         """Where it is."""
         return self.client.base_url
+
+    @property
+    def run_id(self) -> str:
+        """The run that owns it; empty while none does."""
+        return self.share.run_id if self.share is not None else ""
 
     @property
     def is_open(self) -> bool:
@@ -175,6 +190,10 @@ class ServerView:
     in_flight: int
     capacity: int
     reason: str
+    labels: Labels
+    run: str
+    """The run that owns it; empty while none does."""
+    warnings: Sequence[str]
 
     @classmethod
     def of(cls, server: Server) -> "ServerView":
@@ -188,4 +207,7 @@ class ServerView:
             in_flight=server.in_flight,
             capacity=server.capacity,
             reason=server.unfit or server.reason,
+            labels=server.traits.labels,
+            run=server.run_id,
+            warnings=server.warnings,
         )

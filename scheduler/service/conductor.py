@@ -1,22 +1,24 @@
-"""Which run's engine is at work on the fleet.
+"""Which runs' engines are at work on the fleet.
 
-Owns: the engine, the lease it works under, and the state of runs that have none. Never formats an answer. Invariants:
-one run owns the fleet at a time, the others wait in QUEUED; a state is changed under one lock, so that no engine begins
-with one that has just changed; a run that another scheduler holds is not touched.
+Owns: the engines, the leases they work under, and the state of runs that have none. Never formats an answer.
+Invariants: runs that are at work want no server in common, the others wait in QUEUED; a state is changed under one
+lock, so that no engine begins with one that has just changed; a run that another scheduler holds is not touched.
 """
 
 import asyncio
 import time
 import uuid
+from collections.abc import Mapping
 from contextlib import suppress
 
 import structlog
 
 from scheduler.core.errors import Conflict, InvalidInput, NotAtWork
 from scheduler.core.lifecycle import ENDED, RUN_MOVES, RunState
+from scheduler.core.queue import Contender, Place, places, position_of
 from scheduler.engine.assembly import Surroundings
 from scheduler.engine.engine import Engine
-from scheduler.fleet import Roster
+from scheduler.fleet import Roster, Share
 from scheduler.state.connection import why_silent
 from scheduler.state.keys import RunKeys
 from scheduler.state.leases import Lease, holder_of
@@ -30,7 +32,7 @@ _LOOK_S = 1.0
 
 
 class Conductor:
-    """Gives the fleet to one run after the other; `conduct` is its long loop."""
+    """Gives servers to runs; `conduct` is its long loop."""
 
     def __init__(
         self, around: Surroundings, roster: Roster, *, incarnation: str | None = None, lease_ttl_s: float = 15.0
@@ -42,7 +44,10 @@ class Conductor:
         self._runs = RunStore(around.redis)
         self._incarnation = incarnation or uuid.uuid4().hex
         self._lease_ttl_s = lease_ttl_s
-        self._engine: Engine | None = None
+        self._held: set[str] = set()
+        """Runs whose lease this scheduler has."""
+        self._engines: dict[str, Engine] = {}
+        """By run, those that are at work."""
         self._news = asyncio.Event()
         self._ended: set[str] = set()
         """Runs known to have ended, which stay so: they are not read again at each look for one to work on."""
@@ -52,28 +57,19 @@ class Conductor:
     # The long loop.
 
     async def conduct(self) -> None:
-        """Give the fleet to one run after the other.
+        """Give servers of the fleet to runs, to several at once where they want no server in common.
 
         Consumes: runs that have not ended, oldest first. Produces: their ends. Waits for: a run to be created, here or
-        by another scheduler, or a dead scheduler's lease to run out. Unblocked by: `look_again`, time.
+        by another scheduler, servers for it, or a dead scheduler's lease to run out. Unblocked by: `look_again`, time.
+        Raises what ends an engine that is not the end of its run.
         """
-        while True:
-            self._news.clear()
-            record = await self._next_run()
-            if record is None:
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                self._news.clear()
+                await self._take_up(tasks)
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(_LOOK_S):
+                    async with asyncio.timeout(min(_LOOK_S, self._lease_ttl_s / 4) if self._standby else _LOOK_S):
                         await self._news.wait()
-                continue
-            lease = await self._hold(record.run_id)
-            try:
-                await self._roster.load()
-                await self._work_on(record.run_id, lease)
-            finally:
-                self._engine = None
-                self._around.fleet.disown()
-                await asyncio.shield(lease.release())
-                log.info("lease_released", run=record.run_id, fence=lease.fence)
 
     def look_again(self) -> None:
         """There may be a run to work on."""
@@ -81,57 +77,95 @@ class Conductor:
 
     async def quiesce(self, *, grace_s: float) -> None:
         """Before a stop: claim nothing more and give what is in flight a while to come back."""
-        if self._engine is not None:
-            await self._engine.quiesce(grace_s=grace_s)
+        await asyncio.gather(*(engine.quiesce(grace_s=grace_s) for engine in self._engines.values()))
 
-    async def _work_on(self, run_id: str, lease: Lease) -> None:
+    async def _take_up(self, tasks: asyncio.TaskGroup) -> None:
+        """Begin to work on every run whose turn it is; the first of them decides which scheduler is at work.
+
+        Two schedulers ask for the leases in the same order, so the one that has not got the first stands by.
+        """
+        due = [run_id for run_id, place in (await self.queue()).items() if not place.position]
+        if self._held or not due:
+            self._standby = ""
+        for run_id in [run_id for run_id in due if run_id not in self._held]:
+            lease = await self._hold(run_id)
+            if lease is not None:
+                if not self._held:
+                    # Another scheduler may have been given orders while this one stood by.
+                    await self._roster.load()
+                self._held.add(run_id)
+                tasks.create_task(self._see_through(lease), name=f"run-{run_id}")
+            elif not self._held:
+                return
+
+    async def _hold(self, run_id: str) -> Lease | None:
+        """The run's lease; None while another scheduler's has not run out."""
+        redis = self._around.redis
+        try:
+            lease = await Lease.acquire(redis, RunKeys(run_id), holder=self._incarnation, ttl_s=self._lease_ttl_s)
+        except Conflict as conflict:
+            if not self._standby:
+                log.info("standing_by", run=run_id, reason=str(conflict))
+            self._standby = "" if self._held else str(conflict)
+            return None
+        self._standby = ""
+        log.info("lease_acquired", run=run_id, fence=lease.fence, holder=self._incarnation)
+        return lease
+
+    async def _see_through(self, lease: Lease) -> None:
+        """Work on a run under its lease, on the servers that it may have, until it has ended."""
+        run_id, fleet = lease.run_id, self._around.fleet
+        wanted = (await self._runs.get(run_id)).config.servers
+        share = fleet.share_for(run_id, wanted)
+        try:
+            await self._work_on(run_id, lease, share)
+        finally:
+            self._engines.pop(run_id, None)
+            self._held.discard(run_id)
+            fleet.release(share)
+            await asyncio.shield(lease.release())
+            log.info("lease_released", run=run_id, fence=lease.fence)
+            self.look_again()
+
+    async def _work_on(self, run_id: str, lease: Lease, share: Share) -> None:
         async with self.ordering:
             record = await self._runs.get(run_id)
             if record.state in ENDED:
                 return
             try:
-                self._engine = engine = await Engine.create(self._around, lease=lease, record=record)
+                engine = await Engine.create(self._around, share=share, lease=lease, record=record)
             except InvalidInput as error:
                 # Nothing that is asked of it later could be done; the runs behind it can.
                 await self.move(record, RunState.FAILED, str(error))
                 return
+            self._engines[run_id] = engine
         await engine.run()
         # Nobody is left to make a push again whose `continue` failed.
-        await self._around.fleet.continue_all()
+        await share.continue_all()
 
-    async def _next_run(self) -> RunRecord | None:
-        """The oldest run that has not ended, preferring one that has begun; one paused before it began stays behind."""
-        records = [await self._runs.get(run_id) for run_id in await self._runs.ids() if run_id not in self._ended]
+    # Whose turn it is.
+
+    async def queue(self) -> Mapping[str, Place]:
+        """Where every run that has not ended stands; one that was paused before it began stays behind."""
+        ids = [run_id for run_id in await self._runs.ids() if run_id not in self._ended or run_id in self._held]
+        records = [await self._runs.get(run_id) for run_id in ids]
         self._ended.update(record.run_id for record in records if record.state in ENDED)
-        alive = [
-            record
-            for record in records
-            if record.state not in ENDED and (record.state is not RunState.PAUSED or record.incarnation)
+        contenders = [
+            Contender(
+                run_id=record.run_id,
+                wanted=record.config.servers,
+                has_begun=record.state is not RunState.QUEUED or record.run_id in self._held,
+            )
+            for record in sorted(records, key=lambda record: record.created_at)
+            if record.run_id in self._held or _may_begin(record)
         ]
-        alive.sort(key=lambda record: (record.state is RunState.QUEUED, record.created_at))
-        return alive[0] if alive else None
-
-    async def _hold(self, run_id: str) -> Lease:
-        """The run's lease, waited for while another scheduler's has not run out."""
-        redis = self._around.redis
-        while True:
-            try:
-                lease = await Lease.acquire(redis, RunKeys(run_id), holder=self._incarnation, ttl_s=self._lease_ttl_s)
-            except Conflict as conflict:
-                if not self._standby:
-                    log.info("standing_by", run=run_id, reason=str(conflict))
-                self._standby = str(conflict)
-                await asyncio.sleep(min(_LOOK_S, self._lease_ttl_s / 4))
-                continue
-            self._standby = ""
-            log.info("lease_acquired", run=run_id, fence=lease.fence, holder=self._incarnation)
-            return lease
+        return places(contenders, await self._roster.labels()) if contenders else {}
 
     # Who is at work.
 
     def working(self, run_id: str) -> Engine | None:
         """The engine at work on a run here, if there is one."""
-        return self._engine if self._engine is not None and self._engine.run_id == run_id else None
+        return self._engines.get(run_id)
 
     async def at_work(self, run_id: str) -> Engine:
         """The engine at work on a run; Conflict if the run has ended, NotAtWork if its engine may yet begin."""
@@ -141,9 +175,9 @@ class Conductor:
         record = await self._runs.get(run_id)
         if record.state in ENDED:
             raise Conflict(f"run {run_id} has ended: it is {record.state}")
-        other = self._engine is not None and engine is None
-        owner = f"run {self._engine.run_id} owns the fleet" if self._engine and other else "it is being taken up"
-        raise NotAtWork(f"run {run_id} is not at work: {owner}; try again later")
+        waits_for = position_of(await self.queue(), run_id).why
+        why = f"it waits for {waits_for}" if waits_for else "it is being taken up"
+        raise NotAtWork(f"run {run_id} is not at work: {why}; try again later")
 
     async def is_elsewhere(self, run_id: str) -> bool:
         """Whether another scheduler holds a run."""
@@ -176,3 +210,7 @@ class Conductor:
                 f"run {run_id} is held by another scheduler: ask that one, which /readyz tells from a standby, or wait "
                 f"{self._lease_ttl_s:g} s if it has died"
             )
+
+
+def _may_begin(record: RunRecord) -> bool:
+    return record.state not in ENDED and (record.state is not RunState.PAUSED or bool(record.incarnation))

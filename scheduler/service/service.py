@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from inference.client import ServerClient
+from inference.gateway import Gateway
 from scheduler.checkpoints import Checkpoints
 from scheduler.engine.assembly import EngineSettings, Surroundings
-from scheduler.fleet import Connect, ConnectNamed, Fleet, Roster
+from scheduler.fleet import PLAIN, Connect, ConnectGateway, ConnectNamed, Describe, Fleet, Roster
 from scheduler.rewards.pool import RewardPool
 from scheduler.service.conductor import Conductor
 from scheduler.service.learner_desk import LearnerDesk
@@ -19,7 +20,6 @@ from scheduler.state.connection import Redis
 from scheduler.state.fleet_orders import FleetOrders
 from scheduler.state.pools import PoolStore
 from scheduler.state.runs import RunStore
-from scheduler.tokenizers import Tokenizers
 
 
 class Service:
@@ -34,6 +34,8 @@ class Service:
         *,
         connect: Connect,
         connect_named: ConnectNamed | None = None,
+        connect_gateway: ConnectGateway | None = None,
+        describe: Describe = lambda url: PLAIN,
         servers: Sequence[str] = (),
         incarnation: str | None = None,
         lease_ttl_s: float = 15.0,
@@ -42,12 +44,13 @@ class Service:
     ) -> None:
         """`servers`: addresses that the settings name; `connect` makes a client for one.
 
-        `connect_named` does so for one that is named over the API, and says which may be; without it, any.
+        `connect_named` does so for one that is named over the API, and says which may be; without it, any. `describe`
+        says what is particular of one.
         """
         self.redis = redis
         self.fleet = fleet
         self.rewards = rewards
-        self.tokenizers = Tokenizers()
+        self.tokenizers = fleet.tokenizers
         self.pools = PoolStore(redis)
         self.runs = RunStore(redis)
         self.roster = Roster(
@@ -55,6 +58,8 @@ class Service:
             FleetOrders(redis),
             connect=connect,
             connect_named=connect_named or _any_of(connect),
+            connect_gateway=connect_gateway or _gateway_at,
+            describe=describe,
             configured=servers,
         )
         around = Surroundings(redis=redis, fleet=fleet, rewards=rewards, tokenizers=self.tokenizers, settings=settings)
@@ -68,6 +73,10 @@ class Service:
             settings.paths,
             heartbeat_s=settings.delivery.heartbeat_s,
         )
+
+
+async def _gateway_at(url: str) -> Gateway:
+    return Gateway(url)
 
 
 def _any_of(connect: Connect) -> ConnectNamed:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 from scheduler.core.breaker import Breaker
 from scheduler.core.ledger import Ledger
-from scheduler.core.lifecycle import PromptState
+from scheduler.core.lifecycle import PromptState, RunState
+from scheduler.core.queue import Place, position_of
 from scheduler.engine.circuit import Circuit
 from scheduler.service.conductor import Conductor
 from scheduler.state.connection import Redis
@@ -51,6 +52,8 @@ class RunView:
     """None while no engine is at work on the run."""
     idle_s: float | None = None
     """Seconds since a visit ended or new weights came; None while no engine is at work on the run."""
+    place: Place | None = None
+    """Where it stands in the queue; None for a run that is not queued."""
 
 
 class Views:
@@ -65,25 +68,33 @@ class Views:
 
     async def run(self, run_id: str) -> RunView:
         """One run with its ledger."""
+        return await self._run(run_id, None)
+
+    async def _run(self, run_id: str, queue: Mapping[str, Place] | None) -> RunView:
         record = await self._runs.get(run_id)
         counters = await self._runs.counters(run_id)
         engine = self._conductor.working(run_id)
         table = Table(self._redis, RunKeys(run_id), seed=record.config.seed)
+        place = None
+        if record.state is RunState.QUEUED and engine is None:
+            place = position_of(queue or await self._conductor.queue(), run_id)
         return RunView(
             record=record,
             ledger=Ledger.from_counters(counters),
             counters=counters,
             prompts=await table.sizes(),
-            waiting_for=engine.phases.waiting_for() if engine else record.reason,
+            waiting_for=engine.phases.waiting_for() if engine else (place.why if place is not None else record.reason),
             staleness=engine.parts.pipeline.staleness() if engine else {},
             learner_stats=engine.parts.delivery.stats if engine else {},
             breaker=_breaker(engine.parts.circuit) if engine else None,
             idle_s=engine.idle_s if engine else None,
+            place=place,
         )
 
     async def runs(self) -> list[RunView]:
         """All runs, oldest first."""
-        return [await self.run(run_id) for run_id in await self._runs.ids()]
+        queue = await self._conductor.queue()
+        return [await self._run(run_id, queue) for run_id in await self._runs.ids()]
 
     async def spread(self, view: RunView) -> Mapping[float, float]:
         """A run's visited prompts at or below each edge of informativeness, estimated from some of them."""

@@ -4,7 +4,8 @@ Owns: the orders, by address. Never calls a server. Invariant: there is an order
 what the settings alone would say, and for no other.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import msgspec
 from redis.asyncio import Redis
@@ -23,6 +24,8 @@ class FleetOrder:
     """Whether it was added while the scheduler ran, rather than named in its settings."""
     at: float
     """When, in seconds since 1970."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Those that it was added with; the settings may say more of it."""
 
 
 class FleetOrders:

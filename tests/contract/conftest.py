@@ -17,6 +17,7 @@ from inference.launch import ServerSpec
 from inference.protocol import ModelLimits
 from inference.supervisor import RestartPacing, Supervisor
 from scheduler.ports import free_port
+from scheduler.tokenizers import load_tokenizer
 from tests.contract.subject import ADMIN_KEY, API_KEY, MAX_QUEUED, MAX_RUNNING, Subject
 from tests.tiny_model import CONTEXT_LENGTH, VOCAB_SIZE, write_tiny_model
 
@@ -112,6 +113,7 @@ async def server(
 
 
 def _fake_config(checkpoints: Checkpoints) -> FakeConfig:
+    tokenizer = load_tokenizer(checkpoints.old)
     return FakeConfig(
         model_path=str(checkpoints.old),
         weight_version="unconfirmed",
@@ -121,4 +123,5 @@ def _fake_config(checkpoints: Checkpoints) -> FakeConfig:
         max_queued=MAX_QUEUED,
         api_key=API_KEY,
         admin_api_key=ADMIN_KEY,
+        tokenizer=lambda text: list(tokenizer.encode_bare(text)),
     )

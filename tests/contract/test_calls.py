@@ -32,6 +32,8 @@ MADE_BY = {
     "/server_info": "test_weights.py::test_a_process_is_told_apart_by_how_it_was_launched",
     "/update_weights_from_disk": "test_weights.py::test_an_update_answers_as_recorded",
     "/update_weights_from_distributed": "test_broadcast.py::test_a_broadcast_gives_the_same_weights_as_the_disk_does",
+    "/v1/tokenize": "test_attachment.py::test_a_server_says_what_its_tokenizer_makes_of_texts",
+    "/workers": "test_attachment.py::test_a_server_says_what_it_computes_in_and_is_no_gateway",
     "/v1/loads": "test_shapes.py::test_a_report_has_the_recorded_fields_and_the_fake_invents_none",
     "/weights_checker": "test_weights.py::test_a_checksum_tells_weights_apart",
 }

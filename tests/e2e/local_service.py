@@ -95,6 +95,11 @@ class LocalService:
 
         return await self.ask(create)
 
+    @staticmethod
+    def request(**config: object) -> Json:
+        """A further run over the pools of `submit`."""
+        return _run_request(config)
+
     def _create_pool(self, name: str, prompts: Mapping[str, str]) -> None:
         self.client.create_pool(name, tokenizer=str(self.stack.plan.model), reward=_REWARD)
         lines = ({"id": prompt_id, "text": text} for prompt_id, text in prompts.items())
@@ -180,6 +185,7 @@ async def started(
     server_log: Path | None = None,
     learners: bool = True,
     learning_rate: str = _LEARNER["LEARNING_RATE"],
+    settings: Mapping[str, str] | None = None,
 ) -> AsyncIterator[LocalService]:
     """The service in a folder of its own; every process is gone when the block ends."""
     plan = StackPlan(
@@ -189,7 +195,7 @@ async def started(
         servers=servers,
         learners=learners,
         learner_settings=_LEARNER | {"LEARNING_RATE": learning_rate},
-        scheduler_settings=_SCHEDULER,
+        scheduler_settings=_SCHEDULER | dict(settings or {}),
     )
     stack = Stack(plan, say=lambda line: None)
     processes = asyncio.create_task(stack.run())

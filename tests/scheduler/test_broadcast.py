@@ -144,10 +144,11 @@ async def broadcasting(
     fleet, stores = Fleet(clients, probe_interval_s=0.002), await Stores.open(redis)
     settings = BroadcastSettings(gather_s=0.3, order_s=0.3, join_s=step_s, step_s=step_s, margin_s=0.1)
     broadcasts = Broadcasts(run_id="run", settings=settings)
+    share = fleet.share_for("run")
     pusher = WeightPusher(
-        fleet, stores.versions, run_id="run", on_live=lambda: None, loader=Loader(broadcasts), retry_s=0.001
+        share, stores.versions, run_id="run", on_live=lambda: None, loader=Loader(broadcasts), retry_s=0.001
     )
-    await fleet.own("run")
+    await share.take_over()
     work = Work(fleet, fakes, stores, pusher, broadcasts, air)
     loops = [asyncio.create_task(fleet.watch())]
     await work.until(lambda: all(state is ServerState.STALE for state, _ in work.states()))

@@ -113,7 +113,7 @@ async def test_a_server_of_another_model_stays_stale_and_says_why(said: bool) ->
     client = ServerClient("http://fake", OURS_LIMITS, transport=httpx.ASGITransport(create_fake(fake)))
     fleet = Fleet([client], model=OURS)
     await fleet.set_state(fleet.servers[0], ServerState.STALE)
-    await fleet.own("run")
+    await fleet.share_for("run").take_over()
     assert fleet.servers[0].takes_weights is not said
     assert ("it serves another model" in fleet.view()[0].reason) is said
     await fleet.aclose()

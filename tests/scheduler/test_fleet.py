@@ -13,7 +13,7 @@ from inference.protocol import GenerateRequest, ModelLimits
 from scheduler.core.errors import ForeignWeights, InferenceError, ServerUnavailable
 from scheduler.core.lifecycle import ServerState
 from scheduler.core.types import Sampling, Stage
-from scheduler.fleet import Dispatch, Fleet, Server
+from scheduler.fleet import Dispatch, Fleet, Server, Share
 from tests.factories import make_completion
 
 LOST = ServerUnavailable("no answer")
@@ -36,12 +36,24 @@ async def opened(*fakes: FakeServer, capacity: int = 8, probe_interval_s: float 
         for index, fake in enumerate(fakes)
     ]
     fleet = Fleet(clients, capacity_per_server=capacity, probe_interval_s=probe_interval_s)
-    await fleet.own("run")
+    await own(fleet, "run")
     watching = asyncio.create_task(fleet.watch())
     await until(fleet, lambda: all(server.answers for server in fleet.servers))
     watching.cancel()
     yield fleet
     await fleet.aclose()
+
+
+async def own(fleet: Fleet, run_id: str) -> None:
+    """Give the whole fleet to a run."""
+    await fleet.share_for(run_id).take_over()
+
+
+def share_of(fleet: Fleet) -> Share:
+    """Of the run that owns the fleet."""
+    share = fleet.servers[0].share
+    assert share is not None
+    return share
 
 
 async def until(fleet: Fleet, condition: Callable[[], bool]) -> None:
@@ -70,8 +82,8 @@ async def update(fleet: Fleet, server: Server, version: int) -> None:
 
 async def lose(fleet: Fleet, error: InferenceError = LOST, *, stage: Stage = Stage.PILOT) -> tuple[Server, bool]:
     """Send an attempt that does not come back."""
-    async with fleet.slot(stage) as dispatch:
-        return dispatch.server, await fleet.lost(dispatch, "rid", error)
+    async with share_of(fleet).slot(stage) as dispatch:
+        return dispatch.server, await share_of(fleet).lost(dispatch, "rid", error)
 
 
 async def test_a_new_server_is_stale_and_gets_nothing() -> None:
@@ -96,14 +108,14 @@ async def test_a_fleet_that_no_run_owns_looks_at_servers_and_leaves_them_as_they
     """Another scheduler may be in the middle of a push."""
     fake = make_fake()
     async with opened(fake) as fleet:
-        fleet.disown()
+        fleet.release(share_of(fleet))
         fake.restart()
         await fake.pause("in_place")
         await fleet.set_state(fleet.servers[0], ServerState.DEAD)
         async with watched(fleet):
             await until(fleet, lambda: fleet.servers[0].answers)
         assert (fake.ready, fleet.view()[0].state) == (False, ServerState.STALE)
-        await fleet.own("run")
+        await own(fleet, "run")
         assert fake.ready
 
 
@@ -112,7 +124,7 @@ async def test_a_run_that_is_over_leaves_no_server_paused_though_continue_fails_
     async with opened(fake, make_fake()) as fleet:
         await fake.pause("retract")
         fake.faults.order("/continue_generation", Drop(), count=2)
-        await fleet.continue_all()
+        await share_of(fleet).continue_all()
         assert fake.ready
 
 
@@ -126,7 +138,8 @@ async def test_a_server_that_will_not_continue_is_starting_until_it_does() -> No
 async def test_a_fleet_that_changes_hands_trusts_no_server_any_more() -> None:
     async with opened(make_fake(), make_fake()) as fleet:
         await make_healthy(fleet, version=7)
-        await fleet.own("another")
+        fleet.release(share_of(fleet))
+        await own(fleet, "another")
         assert {(view.state, view.version) for view in fleet.view()} == {(ServerState.STALE, 0)}
 
 
@@ -135,7 +148,7 @@ async def test_evaluations_go_ahead_of_commits_and_those_ahead_of_pilots() -> No
     async with opened(make_fake(), capacity=1) as fleet:
 
         async def ask(stage: Stage) -> None:
-            async with fleet.slot(stage):
+            async with share_of(fleet).slot(stage):
                 order.append(stage)
                 await asyncio.sleep(0)
 
@@ -151,7 +164,7 @@ async def test_no_server_ever_has_more_in_flight_than_it_can_take() -> None:
     most = 0
     async with opened(make_fake(), make_fake(), capacity=3) as fleet, AsyncExitStack() as stack:
         await make_healthy(fleet)
-        waiting = [asyncio.create_task(stack.enter_async_context(fleet.slot(Stage.PILOT))) for _ in range(9)]
+        waiting = [asyncio.create_task(stack.enter_async_context(share_of(fleet).slot(Stage.PILOT))) for _ in range(9)]
         for _ in range(20):
             await asyncio.sleep(0)
             most = max(most, *(view.in_flight for view in fleet.view()))
@@ -179,7 +192,7 @@ async def test_an_attempt_that_is_made_again_goes_elsewhere() -> None:
         await make_healthy(fleet)
         first, gone = await lose(fleet)
         assert not gone
-        async with fleet.slot(Stage.PILOT) as dispatch, fleet.slot(Stage.PILOT) as another:
+        async with share_of(fleet).slot(Stage.PILOT) as dispatch, share_of(fleet).slot(Stage.PILOT) as another:
             assert {dispatch.server, another.server} == set(fleet.servers) - {first}
 
 
@@ -259,9 +272,9 @@ async def test_a_server_that_loses_everything_gets_nothing_more() -> None:
         await make_healthy(fleet)
         for _ in range(7):
             await lose(fleet)
-            assert fleet.num_healthy() == 1
+            assert share_of(fleet).num_healthy() == 1
         await lose(fleet)
-        assert fleet.num_healthy() == 0
+        assert share_of(fleet).num_healthy() == 0
         assert "8 attempts in a row were lost" in fleet.view()[0].reason
 
 
@@ -271,9 +284,9 @@ async def test_one_answer_clears_what_was_lost_before() -> None:
         for _ in range(3):
             for _ in range(7):
                 await lose(fleet)
-            async with fleet.slot(Stage.PILOT) as dispatch:
-                assert await fleet.vouched(dispatch, make_completion(), timeout_s=1.0) == ""
-        assert fleet.num_healthy() == 1
+            async with share_of(fleet).slot(Stage.PILOT) as dispatch:
+                assert await share_of(fleet).vouched(dispatch, make_completion(), timeout_s=1.0) == ""
+        assert share_of(fleet).num_healthy() == 1
 
 
 async def test_a_server_that_somebody_else_paused_is_distrusted() -> None:
@@ -294,7 +307,7 @@ async def test_a_lost_attempt_is_aborted_in_case_it_still_runs() -> None:
         while not fake.decoder.running:
             await fake.step()
         dispatch = Dispatch(server=fleet.servers[0], version=1, breaks=0)
-        await fleet.lost(dispatch, "rid", LOST)
+        await share_of(fleet).lost(dispatch, "rid", LOST)
         await fake.step()
         assert not fake.decoder.running
         with pytest.raises(InferenceError, match="aborted"):
@@ -315,7 +328,7 @@ async def generate(fleet: Fleet, rid: str = "rid") -> None:
 
 
 async def attempt(fleet: Fleet, rid: str) -> None:
-    async with fleet.slot(Stage.PILOT):
+    async with share_of(fleet).slot(Stage.PILOT):
         await generate(fleet, rid)
 
 
@@ -342,8 +355,8 @@ async def test_a_server_gets_no_more_than_it_has_room_for() -> None:
 async def test_a_completion_across_an_update_waits_for_its_confirmation() -> None:
     async with opened(make_fake()) as fleet:
         await make_healthy(fleet)
-        async with fleet.slot(Stage.PILOT) as dispatch:
-            vouching = asyncio.create_task(fleet.vouched(dispatch, make_completion(version=2), timeout_s=5.0))
+        async with share_of(fleet).slot(Stage.PILOT) as dispatch:
+            vouching = asyncio.create_task(share_of(fleet).vouched(dispatch, make_completion(version=2), timeout_s=5.0))
             for _ in range(10):
                 await asyncio.sleep(0)
             assert not vouching.done()
@@ -355,29 +368,35 @@ async def test_a_completion_across_an_update_that_failed_is_not_used() -> None:
     async with opened(make_fake()) as fleet:
         await make_healthy(fleet)
         server = fleet.servers[0]
-        async with fleet.slot(Stage.PILOT) as dispatch:
-            vouching = asyncio.create_task(fleet.vouched(dispatch, make_completion(version=2), timeout_s=5.0))
+        async with share_of(fleet).slot(Stage.PILOT) as dispatch:
+            vouching = asyncio.create_task(share_of(fleet).vouched(dispatch, make_completion(version=2), timeout_s=5.0))
             await asyncio.sleep(0)
             server.breaks += 1
             await fleet.set_state(server, ServerState.STALE)
             assert "failed to update" in await vouching
             # Nor later, when the version is confirmed: it was sampled before.
             await make_healthy(fleet, version=2)
-            assert "failed to update" in await fleet.vouched(dispatch, make_completion(version=2), timeout_s=5.0)
+            assert "failed to update" in await share_of(fleet).vouched(
+                dispatch, make_completion(version=2), timeout_s=5.0
+            )
 
 
 async def test_a_version_that_is_never_confirmed_is_waited_for_within_bounds() -> None:
     async with opened(make_fake()) as fleet:
         await make_healthy(fleet)
-        async with fleet.slot(Stage.PILOT) as dispatch:
-            assert "never confirmed" in await fleet.vouched(dispatch, make_completion(version=2), timeout_s=0.001)
+        async with share_of(fleet).slot(Stage.PILOT) as dispatch:
+            assert "never confirmed" in await share_of(fleet).vouched(
+                dispatch, make_completion(version=2), timeout_s=0.001
+            )
 
 
 async def test_a_token_older_than_what_was_confirmed_gives_a_restarted_server_away() -> None:
     async with opened(make_fake()) as fleet:
         await make_healthy(fleet, version=3)
-        async with fleet.slot(Stage.PILOT) as dispatch:
-            assert "answered with version 2" in await fleet.vouched(dispatch, make_completion(version=2), timeout_s=1.0)
+        async with share_of(fleet).slot(Stage.PILOT) as dispatch:
+            assert "answered with version 2" in await share_of(fleet).vouched(
+                dispatch, make_completion(version=2), timeout_s=1.0
+            )
         assert fleet.view()[0].state is ServerState.STALE
 
 

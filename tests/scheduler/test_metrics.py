@@ -236,7 +236,9 @@ async def test_servers_are_on_the_page_by_state_version_and_load(service: Servic
     await fleet.set_state(fleet.servers[0], ServerState.STALE)
     await fleet.set_state(fleet.servers[0], ServerState.UPDATING)
     await fleet.set_state(fleet.servers[0], ServerState.HEALTHY, version=3)
-    async with fleet.slot(Stage.PILOT):
+    share = fleet.share_for("run")
+    share.admit(fleet.servers[0])
+    async with share.slot(Stage.PILOT):
         samples = await scrape(Service(service.redis, fleet, service.rewards, EngineSettings(), connect=unreachable))
     await fleet.aclose()
     for state in ServerState:

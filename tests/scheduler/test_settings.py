@@ -107,6 +107,7 @@ def test_what_is_missing_is_named() -> None:
         ("REACHABLE", "10.0.0.1/8", "10.0.0.0/8"),
         ("REWARD_ISOLATION", "strict", "'required', 'best_effort' or 'off'"),
         ("REWARD_MEMORY_MIB", "8", "256"),
+        ("SERVERS_FILE", "/nowhere", "/nowhere cannot be read: No such file"),
         ("TOKENS_FILE", "/nowhere", "pilotcommit token create NAME --file /nowhere"),
     ],
 )

@@ -15,10 +15,10 @@ from inference.protocol import GenerateRequest, ModelLimits
 from scheduler.broadcast import Broadcasts
 from scheduler.core.errors import Conflict
 from scheduler.core.lifecycle import ServerState
-from scheduler.core.path_map import SAME_EVERYWHERE, PathMap
+from scheduler.core.path_map import SAME_EVERYWHERE, MappedFolder, PathMap
 from scheduler.core.roll_out import AT_ONCE, PauseMode, RollOut
 from scheduler.core.types import Completion, Sampling, Stage
-from scheduler.fleet import Fleet
+from scheduler.fleet import Fleet, Share, Traits
 from scheduler.state.versions import WeightRecord, WeightState
 from scheduler.weight_load import Loader
 from scheduler.weights import WeightPusher
@@ -28,8 +28,11 @@ from tests.scheduler.state.stores import Stores
 class Pushing:
     """A pusher at work on fake servers."""
 
-    def __init__(self, fleet: Fleet, fakes: list[FakeServer], pusher: WeightPusher, stores: Stores) -> None:
+    def __init__(
+        self, fleet: Fleet, share: Share, fakes: list[FakeServer], pusher: WeightPusher, stores: Stores
+    ) -> None:
         self.fleet = fleet
+        self.share = share
         self.fakes = fakes
         self.pusher = pusher
         self.stores = stores
@@ -69,6 +72,7 @@ async def pushing(
     pause_mode: PauseMode = PauseMode.RETRACT,
     roll_out: RollOut = AT_ONCE,
     paths: PathMap = SAME_EVERYWHERE,
+    own_paths: PathMap = SAME_EVERYWHERE,
 ) -> AsyncIterator[Pushing]:
     config = FakeConfig(has_checksums=has_checksums, checkpoints=lambda path: path if path.startswith("/w") else None)
     fakes = [FakeServer(config) for _ in range(num_servers)]
@@ -83,8 +87,10 @@ async def pushing(
     ]
     fleet, stores = Fleet(clients, probe_interval_s=0.002), await Stores.open(redis)
     lives: list[int] = []
+    fleet.servers[0].traits = Traits(paths=own_paths)
+    share = fleet.share_for("run")
     pusher = WeightPusher(
-        fleet,
+        share,
         stores.versions,
         run_id="run",
         on_live=lambda: lives.append(pusher.live_version),
@@ -93,9 +99,9 @@ async def pushing(
         roll_out=roll_out,
         loader=Loader(Broadcasts(run_id="run"), pause_mode=pause_mode, paths=paths),
     )
-    await fleet.own("run")
+    await share.take_over()
     loops = [asyncio.create_task(fleet.watch()), asyncio.create_task(pusher.run())]
-    at_work = Pushing(fleet, fakes, pusher, stores)
+    at_work = Pushing(fleet, share, fakes, pusher, stores)
     at_work.lives = lives
     try:
         yield at_work
@@ -147,7 +153,7 @@ async def test_what_is_in_flight_at_a_push_gets_its_time_to_end(redis: Redis, dr
         fake.hold()
 
         async def attempt() -> Completion:
-            async with work.fleet.slot(Stage.PILOT) as dispatch:
+            async with work.share.slot(Stage.PILOT) as dispatch:
                 return await dispatch.server.client.generate(
                     GenerateRequest(
                         rid="a",
@@ -379,3 +385,23 @@ async def test_a_pusher_that_is_stopped_while_it_continues_a_server_sees_it_thro
             await asyncio.sleep(0)
         asyncio.get_running_loop().call_soon(fake.faults.release)
     assert fake.ready
+
+
+async def test_a_server_that_sees_the_folder_elsewhere_than_the_others_is_told_where(redis: Redis) -> None:
+    everywhere, own = PathMap([MappedFolder.parse("/w1=/w1=/w10")]), PathMap([MappedFolder.parse("/w1=/w1=/w11")])
+    async with pushing(redis, num_servers=2, has_checksums=False, paths=everywhere, own_paths=own) as work:
+        await work.announce(1)
+        await work.until(lambda: work.states() == [(ServerState.HEALTHY, 1)] * 2)
+        assert [fake.decoder.weights for fake in work.fakes] == ["/w11", "/w10"]
+
+
+async def test_a_server_that_does_not_see_the_folder_says_where_it_looked_and_what_to_set(redis: Redis) -> None:
+    async with pushing(redis, paths=PathMap([MappedFolder.parse("/w1=/here=/there")])) as work:
+        await work.announce(1)
+        await work.until(lambda: "cannot read" in work.fleet.view()[0].reason)
+        reason = work.fleet.view()[0].reason
+        assert "http://fake0 cannot read /there; the learner wrote /w1, and this host reads it at /here: " in reason
+        assert "PILOTCOMMIT_PATH_MAP" in reason
+        assert "PILOTCOMMIT_SERVERS_FILE" in reason
+        assert "Failed to get weights iterator: no checkpoint at '/there'" in reason
+        assert work.fakes[0].ready, "it is not left paused"

@@ -22,7 +22,7 @@ ROLLING = RollOut(order=RollOutOrder.ROLLING)
 
 async def attempt(work: Pushing, rid: str) -> Completion:
     """One attempt of four tokens, as a sender makes it."""
-    async with work.fleet.slot(Stage.PILOT) as dispatch:
+    async with work.share.slot(Stage.PILOT) as dispatch:
         request = GenerateRequest(
             rid=rid,
             run="run",
@@ -35,7 +35,7 @@ async def attempt(work: Pushing, rid: str) -> Completion:
         try:
             return await dispatch.server.client.generate(request)
         except Aborted as error:
-            await work.fleet.lost(dispatch, rid, error)
+            await work.share.lost(dispatch, rid, error)
             raise
 
 

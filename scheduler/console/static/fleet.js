@@ -13,11 +13,12 @@ export function fleetPage(main, signal) {
   const adding = form(
     { class: "inline", button: "Add server" },
     async (values) => {
-      const added = await post("/v1/servers", { url: typed(values, "url") ?? "" });
+      const added = await post("/v1/servers", { url: typed(values, "url") ?? "", labels: labelled(typed(values, "labels") ?? "") });
       adding.reset();
       say(`${added.url} is ${added.state}.`);
     },
     field("url", "Address of another server", { type: "url", placeholder: "http://10.0.0.7:30000" }),
+    field("labels", "Its labels, if any", { placeholder: "gpu=h100 zone=a" }),
   );
   main.append(h("div", { class: "head" }, h("h1", {}, "Fleet")), list, h("section", { class: "card" }, adding));
   const update = shown(list);
@@ -25,6 +26,12 @@ export function fleetPage(main, signal) {
   onNews(signal, show);
   show();
   return "Fleet";
+}
+
+/** NAME=VALUE words as an object; the API says what is wrong with one. @param {string} text */
+function labelled(text) {
+  const pairs = text.split(/[\s,]+/).filter(Boolean).map((pair) => pair.split("="));
+  return Object.fromEntries(pairs.map(([name, ...value]) => [name, value.join("=")]));
 }
 
 /** @param {any[]} servers */
@@ -39,12 +46,13 @@ function table(servers) {
 
 /** @param {any} server */
 function row(server) {
+  const labels = Object.entries(server.labels).map(([name, value]) => `${name}=${value}`).join(", ");
   const load = `${count(server.in_flight)} of ${count(server.capacity)}`;
   return h(
     "tr",
     {},
-    h("td", { class: "lead" }, server.url),
-    h("td", { "data-label": "State" }, badge(server.state), server.reason && h("div", { class: "hint" }, server.reason)),
+    h("td", { class: "lead" }, server.url, labels && h("div", { class: "hint" }, labels), server.run && h("div", { class: "hint" }, `of run ${server.run}`)),
+    h("td", { "data-label": "State" }, badge(server.state), server.reason && h("div", { class: "hint" }, server.reason), server.warnings.map((/** @type {string} */ warning) => h("div", { class: "hint" }, warning))),
     h("td", { "data-label": "Wanted" }, badge(server.standing)),
     h("td", { class: "num", "data-label": "Weights" }, server.version ? `v${server.version}` : DASH),
     h("td", { class: "num", "data-label": "In flight" }, load, bar([{ share: server.in_flight / Math.max(1, server.capacity), tone: "commit", title: load }], load)),

@@ -21,7 +21,7 @@ export function runHead(runId, here, signal) {
     h("a", { href: to, "aria-current": name === here && "page" }, name);
   const show = () => {
     const run = runs.get(runId);
-    showTitle([run?.state, run?.waiting_for, run?.reason, link.known], () => [
+    showTitle([run?.state, run?.queue?.position, run?.waiting_for, run?.reason, link.known], () => [
       h("h1", {}, runId, " ", badge(run?.state ?? null)),
       h("p", { class: "hint" }, run ? why(run) : link.known ? "This scheduler has no such run." : "Asking the scheduler…"),
     ]);
@@ -40,8 +40,9 @@ export function runHead(runId, here, signal) {
 /** @param {any} run */
 function why(run) {
   if (ENDED.has(run.state)) return run.reason ? `Ended: ${run.reason}.` : "It has ended.";
+  if (run.queue?.position) return `Place ${run.queue.position} in the queue: it waits for ${run.waiting_for}.`;
   if (run.waiting_for) return `Waits for ${run.waiting_for}.`.replace("Waits for paused", "It is paused");
-  return run.state === "queued" ? "It waits for the fleet: one run owns it at a time." : "Work flows.";
+  return run.state === "queued" ? "Its turn has come." : "Work flows.";
 }
 
 /** @param {HTMLElement} main @param {AbortSignal} signal @param {string} runId */

@@ -23,7 +23,7 @@ export function runsPage(main, signal) {
 }
 
 /** What of a run the list shows. */
-const facts = (run) => [run.run_id, run.state, run.waiting_for, run.step, run.spend, run.skip_rates, Math.floor(Date.now() / 60000)];
+const facts = (run) => [run.run_id, run.state, run.queue?.position, run.waiting_for, run.step, run.spend, run.skip_rates, Math.floor(Date.now() / 60000)];
 
 function nothing() {
   if (!link.known) return h("p", { class: "empty" }, "Asking the scheduler…");
@@ -54,7 +54,7 @@ function row(run) {
     "tr",
     {},
     h("td", { class: "lead" }, h("a", { href: `#/runs/${encodeURIComponent(run.run_id)}`, id: `run-${run.run_id}` }, run.run_id)),
-    h("td", { "data-label": "State" }, badge(run.state), run.waiting_for && h("div", { class: "hint clip", title: run.waiting_for }, run.waiting_for)),
+    h("td", { "data-label": "State" }, badge(run.state), run.queue?.position > 0 && h("span", { class: "hint" }, ` place ${run.queue.position}`), run.waiting_for && h("div", { class: "hint clip", title: run.waiting_for }, run.waiting_for)),
     h("td", { "data-label": "Pool" }, run.pool),
     h("td", { "data-label": "Allocator" }, run.allocator),
     h("td", { class: "num", "data-label": "Step" }, count(run.step)),

@@ -44,6 +44,7 @@ async def test_these_routes_and_no_others_are_there(document: Json) -> None:
         "GET /v1/events",
         "GET /v1/servers",
         "POST /v1/servers",
+        "POST /v1/gateways",
         "POST /v1/servers/{server}/drain",
         "POST /v1/servers/{server}/resume",
         "DELETE /v1/servers/{server}",

@@ -106,7 +106,7 @@ async def test_learners_and_people_are_sent_the_same_groups(rig: Rig, learner: L
 async def test_a_stream_with_nothing_to_send_beats_and_says_what_it_waits_for(rig: Rig, learner: Learner) -> None:
     await rig.create_run(make_config())
     # Attached without weights: nothing can be sampled.
-    await rig.until(lambda: rig.fleet.num_healthy() == 0)
+    await rig.until(lambda: not any(server.takes_attempts for server in rig.fleet.servers))
     await learner.attach()
     await rig.service.orders.pause("run")
     async with served(rig.service) as url, _stream(url, learner, MSGPACK) as frames:

@@ -19,6 +19,7 @@ BODIES = (
     run_requests.NewRun,
     run_requests.RaiseBudget,
     run_requests.NewEvaluation,
+    server_requests.NewGateway,
     server_requests.NewServer,
     learner_requests.Attach,
     learner_requests.PublishWeights,

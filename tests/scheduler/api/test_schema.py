@@ -40,7 +40,7 @@ Operations = list[Operation]
 def operations(service: Service) -> Operations:
     """Every operation of the document but those that take NDJSON, which has generated tests of its own (test_prompts).
 
-    And but adding a server, which goes and asks whatever address it is given, and the stream of events, which goes on.
+    And but adding servers, which goes and asks whatever address it is given, and the stream of events, which goes on.
     """
     document = create_app(service).openapi()
     found: Operations = []
@@ -52,6 +52,7 @@ def operations(service: Service) -> Operations:
         ("post", "/v1/pools/{pool}/prompts"),
         ("post", "/v1/pools/{pool}/preview"),
         ("post", "/v1/servers"),
+        ("post", "/v1/gateways"),
         ("get", "/v1/events"),
     }
     return [operation for operation in found if (operation.method, operation.path) not in left_out]

@@ -41,6 +41,7 @@ def make_run(
         allocator="pilot_commit",
         state=state,
         reason=reason,
+        queue=None,
         waiting_for=waiting_for,
         step=3,
         checkpointed_step=2,

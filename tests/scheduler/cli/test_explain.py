@@ -39,7 +39,7 @@ async def test_a_run_that_never_began_says_so(pilotcommit: Command, service: Ser
     await create_run(service.redis, "idle")
     said = await pilotcommit("explain", "idle")
     assert "has not claimed a prompt yet" in said.out
-    assert "It is queued: one run owns the fleet at a time." in said.out
+    assert "It is queued: its turn has come." in said.out
 
 
 async def test_prompts_never_solved_are_listed_with_what_they_should_answer(

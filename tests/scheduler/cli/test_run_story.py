@@ -28,7 +28,7 @@ def test_a_run_at_work_is_told_from_what_was_asked_for_to_what_it_does_now() -> 
     [
         (RunState.RUNNING, "", "a learner to attach", "It is running and waits for a learner to attach."),
         (RunState.PAUSED, "by hand", "by hand", "It is paused: by hand."),
-        (RunState.QUEUED, "", "", "It is queued: one run owns the fleet at a time."),
+        (RunState.QUEUED, "", "", "It is queued: its turn has come."),
         (
             RunState.DRAINING,
             "all is spent",

@@ -35,3 +35,17 @@ async def test_an_order_that_cannot_be_followed_says_why(pilotcommit: Command) -
     unknown = await pilotcommit("server", "drain", "s-none")
     assert unknown.code != 0
     assert "pilotcommit server list" in unknown.err
+
+
+async def test_labels_are_given_with_an_option_and_a_wrong_one_is_named(pilotcommit: Command) -> None:
+    added = await pilotcommit("server", "add", "http://127.0.0.1:1", "--label", "gpu=h100", "--label", "zone=a")
+    assert "gpu=h100, zone=a" in added.out
+    refused = await pilotcommit("server", "add", "http://127.0.0.1:2", "--label", "gpu")
+    assert refused.code == 2
+    assert "--label" in refused.err
+    assert "NAME=VALUE" in refused.err
+
+
+async def test_what_is_no_gateway_is_not_taken_for_one(pilotcommit: Command) -> None:
+    refused = await pilotcommit("server", "add", "--gateway", "http://127.0.0.1:1")
+    assert refused.code != 0

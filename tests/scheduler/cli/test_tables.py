@@ -167,6 +167,9 @@ def _server(*, reason: str) -> Server:
         in_flight=1,
         capacity=256,
         reason=reason,
+        labels={"gpu": "h100"},
+        run="run-1",
+        warnings=("it computes in float16",),
     )
 
 

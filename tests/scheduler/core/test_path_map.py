@@ -63,3 +63,8 @@ def test_a_folder_has_one_mapping() -> None:
 
 def test_without_a_map_every_path_is_the_same_everywhere() -> None:
     assert PathMap().here("/runs/../x") == PathMap().at_servers("/runs/../x") == "/runs/../x"
+
+
+def test_whether_a_path_lies_in_a_mapped_folder_can_be_asked() -> None:
+    assert RUNS.maps("/runs/one")
+    assert not RUNS.maps("/runs2/one")

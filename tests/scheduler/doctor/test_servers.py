@@ -34,6 +34,8 @@ async def test_a_sound_server_is_in_order_and_left_as_it_was(model_folder: Path)
         ({"version": "0.5.21"}, Level.PROBLEM, "0.5.21 is older"),
         ({"version": ""}, Level.WARNING, "does not say its version"),
         ({"model_type": "qwen2"}, Level.PROBLEM, "another model"),
+        ({"dtype": "float16"}, Level.WARNING, "it computes in float16, the model is written in float32"),
+        ({"tokenizer": lambda text: [7] * len(text)}, Level.PROBLEM, "its tokenizer is another one"),
         ({"api_key": "user"}, Level.PROBLEM, "another key"),
         ({"api_key": None, "admin_api_key": "admin"}, Level.PROBLEM, "control plane refuses"),
     ],
@@ -75,3 +77,14 @@ async def test_no_server_and_no_model_are_said(tmp_path: Path) -> None:
     nowhere = Patient.of({}, url="http://h", model=tmp_path, servers=["http://127.0.0.1:1"])
     assert settings_finding(nowhere).level is Level.PROBLEM
     assert [one.check for one in await servers(nowhere)] == ["server http://127.0.0.1:1"]
+
+
+async def test_a_key_in_the_file_of_servers_is_taken(model_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("user")
+    fake = FakeServer(FakeConfig(model_path=str(model_folder), api_key="user"))
+    async with listening(create_fake(fake)) as url:
+        file = tmp_path / "servers.toml"
+        file.write_text(f'["{url}"]\napi_key_file = "{tmp_path / "key"}"\n')
+        environ = {"PILOTCOMMIT_SERVERS_FILE": str(file)}
+        [found] = await servers(Patient.of(environ, url="http://127.0.0.1:1", model=model_folder, servers=[url]))
+    assert found.level is Level.OK, found

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from inference.fake import Answer, Ask
 from scheduler.core.budget import Budget
+from scheduler.core.labels import ANY, Labels
 from scheduler.core.run import EvaluationPlan, RunConfig
 from scheduler.core.types import Judgement, Prompt, Sampling
 from scheduler.engine.assembly import EngineSettings
@@ -61,6 +62,7 @@ def make_config(
     max_attempts: int = 3,
     parameters: dict[str, float | int | None] | None = None,
     seed: int = 0,
+    servers: Labels = ANY,
 ) -> RunConfig:
     """A small run whose rollouts have at most `MAX_NEW_TOKENS` tokens."""
     return RunConfig(
@@ -79,6 +81,7 @@ def make_config(
         max_attempts=max_attempts,
         parameters=ON_DEMAND if parameters is None and allocator == "pilot_commit" else parameters or {},
         seed=seed,
+        servers=servers,
         sampling=Sampling(max_new_tokens=MAX_NEW_TOKENS),
     )
 

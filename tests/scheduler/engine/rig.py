@@ -17,11 +17,12 @@ from redis.asyncio import Redis
 from inference.client import ServerClient, Timeouts
 from inference.fake import FakeConfig, FakeServer, Policy
 from inference.protocol import ModelLimits
+from scheduler.core.labels import Labels
 from scheduler.core.lifecycle import ENDED, RunState
 from scheduler.core.run import RunConfig
 from scheduler.core.types import Prompt
 from scheduler.engine.assembly import EngineSettings
-from scheduler.fleet import Fleet, ServerView
+from scheduler.fleet import Fleet, ServerView, Traits
 from scheduler.rewards.pool import RewardPool
 from scheduler.service import RunView, Service
 from scheduler.state.connection import connect
@@ -69,6 +70,8 @@ class Rig:
         self.fakes = list(fakes)
         self.configured = tuple(f"http://fake{index}" for index in range(len(fakes)))
         """Addresses in the settings of every scheduler process."""
+        self.labels: dict[str, Labels] = {}
+        """What the settings say of the servers, by address."""
         self._policy = policy
         self.folder = folder
         self._settings = settings
@@ -110,6 +113,7 @@ class Rig:
             self._rewards,
             self._settings,
             connect=lambda url: self.client_of(url, process),
+            describe=lambda url: Traits(labels=self.labels.get(url, {})),
             servers=self.configured,
             lease_ttl_s=self.lease_ttl_s,
         )
@@ -235,7 +239,7 @@ class Rig:
     async def ready(self, count: int | None = None) -> None:
         """Wait until so many servers (all) take requests."""
         wanted = len(self.fakes) if count is None else count
-        await self.until(lambda: self.fleet.num_healthy() == wanted)
+        await self.until(lambda: sum(server.takes_attempts for server in self.fleet.servers) == wanted)
 
     async def until(self, condition: Callable[[], bool | Awaitable[bool]], *, timeout_s: float = DEADLINE_S) -> None:
         """Poll until the condition holds; fails at once if a loop of the scheduler has ended."""
@@ -305,6 +309,7 @@ async def open_rig(
     rewards: RewardPool | None = None,
     has_checksums: bool = True,
     started: bool = True,
+    labels: Sequence[Labels] = (),
     rates: Sequence[int] = (50,) * 40,
     limits: ModelLimits | None = None,
 ) -> AsyncIterator[Rig]:
@@ -326,6 +331,7 @@ async def open_rig(
         limits=limits or ModelLimits(vocab_size=VOCAB_SIZE, context_length=CONTEXT_LENGTH),
         policy=policy,
     )
+    rig.labels = dict(zip(rig.configured, labels, strict=False))
     await rig.create_pool("sums", make_prompts(rates))
     rig.start()
     try:

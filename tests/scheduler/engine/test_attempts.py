@@ -246,7 +246,7 @@ async def test_the_last_try_of_a_suspect_is_made_while_no_other_suspect_makes_on
     attempt: int, suspect: bool, most: int
 ) -> None:
     sender = Sender(
-        fleet=Fleet(()),
+        share=Fleet(()).share_for("run"),
         judge=Judge(rewards=InstantRewards(), reward=parse_spec("exact"), config=make_config(), run_id="run"),
         config=make_config(),
         run_id="run",

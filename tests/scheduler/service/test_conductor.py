@@ -35,7 +35,7 @@ async def test_a_second_run_waits_until_the_first_has_ended(rig: Rig) -> None:
     await rig.create_run(make_config(max_steps=1), "second")
     first, second = learner_of(rig, "first"), learner_of(rig, "second")
     await first.attach()
-    with pytest.raises(NotAtWork, match="run first owns the fleet"):
+    with pytest.raises(NotAtWork, match="it waits for run first to end: servers that it wants are theirs"):
         await rig.service.learner_desk.attach("second", incarnation="x", step=0, trained={})
     assert await rig.state("second") is RunState.QUEUED
     await first.train()
