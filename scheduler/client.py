@@ -177,6 +177,15 @@ class Client:
         """Everything known of a prompt in a run."""
         return self._get(f"/v1/runs/{_part(run_id)}/prompts/{_part(prompt_id)}")
 
+    def completions(self, run_id: str, prompt_id: str, *, count: int = 5, offset: int = 0, chars: int = 4000) -> Json:
+        """What the rollouts of a prompt said, `count` visits of twenty at most, newest first."""
+        page = f"count={count}&offset={offset}&chars={chars}"
+        return self._get(f"/v1/runs/{_part(run_id)}/prompts/{_part(prompt_id)}/completions?{page}")
+
+    def export(self, run_id: str, table: str, *, after: str = "", count: int = 500) -> Json:
+        """A page of a table of a run, of `count` prompts or visits at most, and where the next one begins."""
+        return self._get(f"/v1/runs/{_part(run_id)}/export/{table}?count={count}&after={_part(after)}")
+
     def explain(self, run_id: str, name: str | None = None) -> Json:
         """What happened to a run, or to a prompt, group or rollout of it; `kind` says which it is."""
         what = "" if name is None else f"?name={_part(name)}"

@@ -105,7 +105,7 @@ class Explanations:
         visit_ids = list(dict.fromkeys(event.visit_id for event in view.history if event.visit_id))
         is_open = view.state is PromptState.CLAIMED
         opened = await open_visits_of(self._redis, keys, prompt_id) if is_open else []
-        visits = await self._visits(keys, [*(visit.visit_id for visit in opened), *visit_ids])
+        visits = await self.recorded(keys, [*(visit.visit_id for visit in opened), *visit_ids])
         return PromptStory(
             prompt=view,
             policy_version=record.version,
@@ -118,7 +118,7 @@ class Explanations:
     async def visit(self, run_id: str, visit_id: str) -> VisitStory:
         """The story of a visit, and of the group it became, which has the same id; raises NotFound."""
         await self._check_run(run_id)
-        found = await self._visits(RunKeys(run_id), [visit_id])
+        found = await self.recorded(RunKeys(run_id), [visit_id])
         if not found:
             raise NotFound(
                 f"nothing is recorded of group {visit_id} in run {run_id}: "
@@ -155,7 +155,7 @@ class Explanations:
             return await self.prompt(run_id, name)
         if _RID.fullmatch(name) or name.startswith(_EVALUATION):
             return await self.rollout(run_id, name)
-        if await self._visits(RunKeys(run_id), [name]):
+        if await self.recorded(RunKeys(run_id), [name]):
             return await self.visit(run_id, name)
         raise await self._no_prompt(pool, name, what="prompt, group or rollout")
 
@@ -168,7 +168,8 @@ class Explanations:
         prompts = await self._service.pools.prompts(record.config.pool, [each.prompt_id for each in page.prompts])
         return page, {prompt.prompt_id: prompt.answer for prompt in prompts}
 
-    async def _visits(self, keys: RunKeys, visit_ids: Sequence[str]) -> list[VisitStory]:
+    async def recorded(self, keys: RunKeys, visit_ids: Sequence[str]) -> list[VisitStory]:
+        """The stories of these visits, of those that are still recorded."""
         recorded = await RecordStore(self._redis, keys).many(visit_ids)
         entries = await group_entries(self._redis, keys, list(recorded))
         return [_visit_story(found, entries.get(visit_id)) for visit_id, found in recorded.items()]

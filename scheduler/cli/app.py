@@ -16,6 +16,7 @@ from scheduler.cli import (
     doctor,
     evaluations,
     explain,
+    export,
     learners,
     pools,
     processes,
@@ -44,6 +45,7 @@ def create_cli() -> typer.Typer:
     cli.add_typer(servers.commands, name="server")
     cli.add_typer(tokens.commands, name="token")
     cli.command("explain")(explain.explain)
+    cli.command("export")(export.export)
     cli.command("compare")(compare.compare)
     cli.command("up")(processes.up)
     cli.command("learners")(learners.learners)

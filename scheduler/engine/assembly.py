@@ -32,6 +32,7 @@ from scheduler.engine.visit import VisitRunner
 from scheduler.fleet import Fleet
 from scheduler.rewards.pool import RewardPool
 from scheduler.rewards.spec import parse_spec
+from scheduler.state.completions import KEPT_BYTES, CompletionStore
 from scheduler.state.connection import Redis
 from scheduler.state.evaluations import EvaluationRecord, EvaluationStore
 from scheduler.state.groups import GroupStore
@@ -73,6 +74,8 @@ class EngineSettings:
     """Without any progress for this long, a warning says what the run waits for."""
     end_grace_s: float = 60.0
     """How long a cancelled run waits for its learner to save what it has applied."""
+    completions_kept_bytes: int = KEPT_BYTES
+    """Of the completions of ended visits, what is kept of a run; 0 keeps none."""
     delivery: DeliverySettings = field(default_factory=DeliverySettings)
     broadcast: BroadcastSettings = field(default_factory=BroadcastSettings)
 
@@ -114,6 +117,7 @@ class Parts:
     evaluations: EvaluationStore
     evaluator: Evaluator
     records: RecordStore
+    completions: CompletionStore
     runner: VisitRunner
     admission: Admission
 
@@ -138,7 +142,14 @@ async def assemble(
     table, versions = Table(redis, keys, seed=config.seed), VersionStore(redis, transactor)
     groups = GroupStore(redis, transactor, table)
     max_new_tokens = config.sampling.max_new_tokens
-    visits = VisitStore(redis, transactor, table, budget=config.budget, max_new_tokens=max_new_tokens)
+    visits = VisitStore(
+        redis,
+        transactor,
+        table,
+        budget=config.budget,
+        max_new_tokens=max_new_tokens,
+        keeps_completions=settings.completions_kept_bytes > 0,
+    )
     runs = RunStore(redis)
     evaluations = EvaluationStore(redis, transactor, cap=config.budget.eval_rollouts)
     allocator = allocator_of(config)
@@ -251,6 +262,7 @@ async def assemble(
             measure_of=evaluation_measure,
         ),
         records=RecordStore(redis, keys),
+        completions=CompletionStore(redis, keys, kept_bytes=settings.completions_kept_bytes),
         runner=VisitRunner(
             sender=await sender_of(config.pool),
             visits=visits,

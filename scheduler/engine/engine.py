@@ -222,6 +222,7 @@ class Engine:
             await self._finish_if_done()
             await self._watchdog.look()
             await self._parts.records.trim(self._parts.transactor)
+            await self._parts.completions.trim(self._parts.transactor)
             await self._parts.pipeline.changed(moment, timeout_s=self._around.settings.tend_s)
 
     async def _admit(self) -> None:

@@ -132,6 +132,21 @@ class RunKeys:
         return self._key("recorded")
 
     @property
+    def completions(self) -> str:
+        """Hash: visit id → the texts of its rollouts, compressed, for the newest visits that have ended."""
+        return self._key("completions")
+
+    @property
+    def completed(self) -> str:
+        """Sorted set: visits that are in `completions`, by when they ended."""
+        return self._key("completed")
+
+    @property
+    def completions_size(self) -> str:
+        """Hash: the bytes that `completions` has."""
+        return self._key("completions_size")
+
+    @property
     def course(self) -> str:
         """List: what happened to the run as a whole, newest first, capped."""
         return self._key("course")

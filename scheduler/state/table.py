@@ -253,6 +253,25 @@ class Table:
             history=tuple(msgspec.json.decode(event, type=Event) for event in events),
         )
 
+    async def many(self, prompt_ids: Sequence[str]) -> list[PromptView]:
+        """What is known of each prompt, without its history, in the order asked."""
+        rows, states = await self.rows(prompt_ids), await self.states(prompt_ids)
+        return [
+            PromptView(prompt_id=name, state=state, row=rows.get(name))
+            for name, state in zip(prompt_ids, states, strict=True)
+        ]
+
+    async def histories(self, prompt_ids: Sequence[str]) -> dict[str, list[Event]]:
+        """The history of each prompt, newest first."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for prompt_id in prompt_ids:
+                pipe.lrange(self._keys.history(prompt_id), 0, -1)
+            found = await pipe.execute()
+        return {
+            name: [msgspec.json.decode(event, type=Event) for event in events]
+            for name, events in zip(prompt_ids, found, strict=True)
+        }
+
     def place(self, transaction: Transaction, prompt_id: str, row: Row, state: PromptState) -> None:
         """Put a prompt whose visit ends where it belongs, with its new row; raises IllegalMove for CLAIMED."""
         if state is PromptState.CLAIMED:

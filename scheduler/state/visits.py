@@ -29,6 +29,7 @@ from scheduler.core.spend import (
     revisit_counter,
 )
 from scheduler.core.types import Group, Rollout, Stage, Verdict
+from scheduler.state.completions import put_completions
 from scheduler.state.groups import GroupEntry
 from scheduler.state.keys import RunKeys
 from scheduler.state.records import Attempt, Ending, Record, RecordStore, closed, put_record
@@ -113,7 +114,14 @@ class VisitStore:
     """Reads and writes the open visits of one run under its lease."""
 
     def __init__(
-        self, redis: "Redis", transactor: Transactor, table: Table, *, budget: Budget, max_new_tokens: int
+        self,
+        redis: "Redis",
+        transactor: Transactor,
+        table: Table,
+        *,
+        budget: Budget,
+        max_new_tokens: int,
+        keeps_completions: bool = True,
     ) -> None:
         self._redis = redis
         self._transactor = transactor
@@ -122,6 +130,7 @@ class VisitStore:
         self.budget = budget
         """What may be spent; it is raised while the run goes on."""
         self._max_new_tokens = max_new_tokens
+        self._keeps_completions = keeps_completions
         self._records = RecordStore(redis, self._keys)
 
     async def open_visits(self) -> list[tuple[Visit, tuple[Rollout, ...]]]:
@@ -347,6 +356,8 @@ class VisitStore:
         self._table.place(transaction, visit.prompt_id, row, state)
         self._table.remember(transaction, visit.prompt_id, replace(event, visit_id=visit.visit_id))
         note_unsolved(transaction, visit.prompt_id, row.evidence, trace.rollouts)
+        if self._keeps_completions:
+            put_completions(transaction, visit.visit_id, trace.rollouts, at=event.at)
         ending = Ending(at=event.at, version=event.version, what=event.what, reason=event.reason, outcome=status)
         self._record(transaction, visit, trace.attempts, ending)
         return transaction

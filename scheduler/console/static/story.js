@@ -2,6 +2,7 @@
 
 import { get, part, post } from "./api.js";
 import { badge, bar } from "./badges.js";
+import { completionsCard } from "./completions.js";
 import { h, replace, say } from "./dom.js";
 import { runHead } from "./run.js";
 import { clock, count, decimal, plural, rate, spaced } from "./words.js";
@@ -10,7 +11,7 @@ import { clock, count, decimal, plural, rate, spaced } from "./words.js";
 export function storyPage(main, signal, runId, promptId) {
   const story = h("div", {}, h("p", { class: "empty" }, "Asking the scheduler…"));
   const path = `/v1/runs/${part(runId)}`;
-  main.append(runHead(runId, "Prompts", signal), story);
+  main.append(runHead(runId, "Prompts", signal), story, completionsCard(runId, promptId, signal));
   const look = async () => {
     try {
       const [found, run] = await Promise.all([get(`${path}/prompts/${part(promptId)}/explain`, signal), get(path, signal)]);
