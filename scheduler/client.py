@@ -169,6 +169,10 @@ class Client:
         """Raise limits of a run's budget, by name."""
         return self._post(f"/v1/runs/{_part(run_id)}/budget", dict(limits))
 
+    def profile(self, run_id: str) -> Json:
+        """How hard a profile found its pool, so far."""
+        return self._get(f"/v1/runs/{_part(run_id)}/profile")
+
     def ledger(self, run_id: str) -> Json:
         """What became of every attempt."""
         return self._get(f"/v1/runs/{_part(run_id)}/ledger")

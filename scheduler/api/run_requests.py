@@ -15,7 +15,7 @@ from scheduler.core.evaluation import DEFAULT_TARGET, EvaluationMeasure
 from scheduler.core.incomplete import IncompletePolicy
 from scheduler.core.overlong import OverlongPolicy
 from scheduler.core.roll_out import PauseMode
-from scheduler.core.run import EvaluationPlan, RunConfig
+from scheduler.core.run import EvaluationPlan, RunConfig, RunMode
 from scheduler.core.stragglers import StragglerPolicy
 from scheduler.core.types import Sampling
 
@@ -176,6 +176,11 @@ class NewRun(Request):
     pause_mode: PauseMode = PauseMode.RETRACT
     """What becomes of requests in flight at a weight push. retract: they are computed again under the new weights, then
     go on. in_place: they go on over the KV cache of the old ones. abort: they are lost, charged, and made again."""
+    mode: RunMode = RunMode.TRAIN
+    """train: a learner trains on what is committed. profile: `pilots` for every prompt once, no commits and no learner;
+    `allocator` and `commits` say whose decisions are foretold (docs/profile.md)."""
+    weights: Text | None = None
+    """With profile, the folder of the weights to sample with; by default the scheduler's model."""
 
     def config(self) -> RunConfig:
         """The run as the core knows it; raises InvalidInput from its cross-checks."""

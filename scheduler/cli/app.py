@@ -20,6 +20,7 @@ from scheduler.cli import (
     learners,
     pools,
     processes,
+    profile,
     prompts,
     runs,
     servers,
@@ -39,7 +40,9 @@ def create_cli() -> typer.Typer:
     )
     cli.callback()(_root)
     cli.add_typer(pools.commands, name="pool")
+    pools.commands.command("profile")(profile.profile)
     cli.add_typer(runs.commands, name="run")
+    runs.commands.command("profile")(profile.show)
     cli.add_typer(prompts.commands, name="prompt")
     cli.add_typer(evaluations.commands, name="evaluation")
     cli.add_typer(servers.commands, name="server")

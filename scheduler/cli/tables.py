@@ -15,6 +15,7 @@ from rich.text import Text
 from scheduler.cli import words
 from scheduler.cli.answers import Added, Evaluation, Pool, Prompt, Refusal, Run, Server, Weights
 from scheduler.core.lifecycle import ServerState, Standing
+from scheduler.core.run import RunMode
 from scheduler.core.spend import NOT_COMMITTED
 
 Cell = Text | str
@@ -283,6 +284,8 @@ def _pilots(found: Run) -> str:
 
 def _groups(found: Run) -> str:
     config = found.config
+    if config.mode is RunMode.PROFILE:
+        return f"which only looks: {words.plural(config.pilots, 'pilot')} a prompt"
     return f"{config.batch_size} groups of {config.pilots} pilots + {config.commits} commits a step"
 
 

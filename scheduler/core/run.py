@@ -6,6 +6,7 @@ which can be raised.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from scheduler.core.breaker import BreakerLimits
 from scheduler.core.budget import Budget, Cost, worst_case
@@ -16,6 +17,15 @@ from scheduler.core.overlong import OverlongPolicy, default_cache
 from scheduler.core.roll_out import PauseMode
 from scheduler.core.stragglers import StragglerPolicy
 from scheduler.core.types import Sampling
+
+
+class RunMode(StrEnum):
+    """What a run is for."""
+
+    TRAIN = "train"
+    """A learner trains on the groups it commits."""
+    PROFILE = "profile"
+    """It spends `pilots` on every prompt once, commits nothing and needs no learner: how hard is the pool?"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +109,10 @@ class RunConfig:
     """When failures stop the run from claiming."""
     pause_mode: PauseMode = PauseMode.RETRACT
     """What becomes of the requests in flight when a server is given new weights."""
+    mode: RunMode = RunMode.TRAIN
+    """What the run is for."""
+    weights: str | None = None
+    """With PROFILE, the folder of the weights that servers sample with, as a learner would name it."""
 
     def __post_init__(self) -> None:
         checks = {
@@ -123,6 +137,7 @@ class RunConfig:
             raise InvalidInput(f"{self.max_steps} is below 1", field="max_steps")
         if self.group_size < 2:
             raise InvalidInput(f"a group of {self.group_size} has no variance to learn from", field="commits")
+        self._check_mode()
         self._check_failure_policies()
         if self.evaluation is not None and self.evaluation.pool == self.pool:
             raise InvalidInput("a run is not evaluated on the pool it trains on", field="evaluation.pool")
@@ -130,16 +145,27 @@ class RunConfig:
             raise InvalidInput(f"{self.discount} is not in (0, 1]", field="discount")
         if self.sampling.temperature <= 0.0:
             raise InvalidInput("a temperature of 0 gives identical rollouts", field="sampling.temperature")
-        if self.budget.rollouts is not None and self.budget.rollouts < self.group_size:
+        claim = self.largest_claim.rollouts
+        if self.budget.rollouts is not None and self.budget.rollouts < claim:
             raise InvalidInput(
-                f"{self.budget.rollouts} rollouts cannot fund one group of {self.group_size}",
-                field="budget.rollouts",
+                f"{self.budget.rollouts} rollouts cannot fund one group of {claim}", field="budget.rollouts"
             )
         if self.budget.tokens is not None and self.budget.tokens < self.largest_claim.tokens:
             raise InvalidInput(
                 f"{self.budget.tokens} tokens cannot fund one group at its worst case of {self.largest_claim.tokens}",
                 field="budget.tokens",
             )
+
+    def _check_mode(self) -> None:
+        if self.mode is RunMode.TRAIN:
+            if self.weights is not None:
+                raise InvalidInput("the weights of a run that trains are its learner's", field="weights")
+            return
+        if self.pilots < 1:
+            raise InvalidInput("a profile is made of pilots: 1 or more", field="pilots")
+        for name, value in (("max_steps", self.max_steps), ("evaluation", self.evaluation)):
+            if value is not None:
+                raise InvalidInput("a profile makes no steps, and is not evaluated", field=name)
 
     def _check_failure_policies(self) -> None:
         if self.min_group is not None and not 2 <= self.min_group <= self.group_size:
@@ -184,5 +210,6 @@ class RunConfig:
 
     @property
     def largest_claim(self) -> Cost:
-        """What a claim reserves: the largest group it may become, at worst-case tokens."""
-        return worst_case(self.group_size, self.sampling.max_new_tokens)
+        """What a claim reserves: the largest group it may become, at worst-case tokens; of a profile, its pilots."""
+        rollouts = self.pilots if self.mode is RunMode.PROFILE else self.group_size
+        return worst_case(rollouts, self.sampling.max_new_tokens)

@@ -12,9 +12,10 @@ import numpy as np
 from scheduler.broadcast import Broadcasts, BroadcastSettings
 from scheduler.core.allocators.catalogue import build_allocator
 from scheduler.core.allocators.interface import Allocator
+from scheduler.core.allocators.profiling import Profiling
 from scheduler.core.path_map import SAME_EVERYWHERE, PathMap
 from scheduler.core.roll_out import AT_ONCE, RollOut
-from scheduler.core.run import RunConfig
+from scheduler.core.run import RunConfig, RunMode
 from scheduler.core.types import Prompt
 from scheduler.engine.admission import Admission
 from scheduler.engine.attempts import Sender
@@ -127,6 +128,11 @@ def allocator_of(config: RunConfig) -> Allocator:
     return build_allocator(config.allocator, pilots=config.pilots, commits=config.commits, parameters=config.parameters)
 
 
+def rule_of(config: RunConfig) -> Allocator:
+    """The allocator that a run follows: the one it names, but for a profile, which commits nothing."""
+    return Profiling(pilots=config.pilots) if config.mode is RunMode.PROFILE else allocator_of(config)
+
+
 async def assemble(
     around: Surroundings,
     lease: Lease,
@@ -152,7 +158,7 @@ async def assemble(
     )
     runs = RunStore(redis)
     evaluations = EvaluationStore(redis, transactor, cap=config.budget.eval_rollouts)
-    allocator = allocator_of(config)
+    allocator = rule_of(config)
     rule = RuleInForce(
         allocator,
         runs=runs,

@@ -14,7 +14,7 @@ from scheduler.core.course import CourseEvent, Turn
 from scheduler.core.errors import FenceLost
 from scheduler.core.ledger import Outcome
 from scheduler.core.lifecycle import RunState
-from scheduler.core.run import RunConfig
+from scheduler.core.run import RunConfig, RunMode
 from scheduler.core.types import Prompt, Rollout
 from scheduler.engine.assembly import Parts, Surroundings, allocator_of, assemble
 from scheduler.engine.cancellation import cancel_visits
@@ -30,6 +30,8 @@ from scheduler.state.visits import Visit
 
 log = structlog.get_logger(__name__)
 
+PROFILER = "profile"
+"""Who publishes the weights of a profile, in a learner's place."""
 _VERSIONS_TAKEN_UP = 64
 _SAFE_SHARE_OF_LEASE = 0.75
 """A lease that was not renewed for this share of its life counts as lost: what is under way stops before it ends."""
@@ -149,6 +151,7 @@ class Engine:
         if versions:
             await parts.evaluator.plan(versions[0])
         await self._phases.start()
+        await self._profile()
         self.has_taken_up = True
         if self._phases.is_cancelled:
             return
@@ -160,6 +163,13 @@ class Engine:
             attempts = await parts.visits.attempts(visit.visit_id)
             self._start_visit(resumed, prompt, row or parts.admission.fresh_row(), held, attempts)
             log.info("visit_resumed", run=self.run_id, prompt=visit.prompt_id, visit=visit.visit_id, held=len(held))
+
+    async def _profile(self) -> None:
+        """A profile has no learner: what it samples with is published here, once."""
+        config, delivery = self._parts.config, self._parts.delivery
+        if config.mode is RunMode.PROFILE and config.weights is not None:
+            await delivery.attach(incarnation=PROFILER, step=0, trained={})
+            await delivery.publish(incarnation=PROFILER, step=0, path=config.weights, digest="")
 
     def _start_visit(
         self,

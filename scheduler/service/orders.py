@@ -5,16 +5,19 @@ that is at work, and else changes what its engine will find.
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import structlog
 
+from scheduler.checkpoints import Checkpoints
 from scheduler.core.budget import Budget
 from scheduler.core.errors import Conflict, InvalidInput
 from scheduler.core.evaluation import DEFAULT_TARGET, EvaluationMeasure
 from scheduler.core.lifecycle import ENDED, RunState
 from scheduler.core.outlook import Outlook, outlook
-from scheduler.core.run import RunConfig
+from scheduler.core.path_map import PathMap
+from scheduler.core.run import RunConfig, RunMode
 from scheduler.engine.engine import Engine
 from scheduler.service.conductor import Conductor
 from scheduler.service.views import Views
@@ -42,8 +45,21 @@ class Rehearsal:
 class Orders:
     """One method an order."""
 
-    def __init__(self, redis: Redis, conductor: Conductor, views: Views) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        conductor: Conductor,
+        views: Views,
+        checkpoints: Checkpoints,
+        *,
+        model: Path | None,
+        paths: PathMap,
+    ) -> None:
+        """`model`: whose weights a profile samples with that names none."""
         self._redis = redis
+        self._checkpoints = checkpoints
+        self._model = None if model is None else str(model.absolute())
+        self._paths = paths
         self._conductor = conductor
         self._views = views
         self._pools = PoolStore(redis)
@@ -51,6 +67,7 @@ class Orders:
 
     async def create(self, config: RunConfig, run_id: str | None = None) -> RunRecord:
         """Queue a run; raises NotFound for a pool of it, InvalidInput if one is empty or the allocator is unknown."""
+        config = await self._complete(config)
         await self._check(config)
         record = await self._runs.create(config, now=time.time(), run_id=run_id)
         self._conductor.look_again()
@@ -59,6 +76,7 @@ class Orders:
 
     async def rehearse(self, config: RunConfig, run_id: str | None = None) -> Rehearsal:
         """What creating this run would come to; raises what creating it would raise, and creates nothing."""
+        config = await self._complete(config)
         num_prompts, num_held_out = await self._check(config)
         if run_id is not None and await self._runs.exists(run_id):
             raise taken(run_id)
@@ -68,6 +86,19 @@ class Orders:
             num_held_out=num_held_out,
             outlook=outlook(config, num_held_out=num_held_out),
         )
+
+    async def _complete(self, config: RunConfig) -> RunConfig:
+        """With the weights that a profile samples with; raises InvalidInput for weights that no server is to load."""
+        if config.mode is not RunMode.PROFILE:
+            return config
+        weights = config.weights if config.weights is not None else self._model
+        if weights is None:
+            raise InvalidInput("name the folder of the weights that servers are to sample with", field="weights")
+        try:
+            await self._checkpoints.check(self._paths.here(weights))
+        except InvalidInput as error:
+            raise InvalidInput(str(error), field="weights") from error
+        return replace(config, weights=weights)
 
     async def _check(self, config: RunConfig) -> tuple[int, int]:
         """Prompts of its pool, and those that it is evaluated on."""

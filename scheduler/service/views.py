@@ -8,8 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from scheduler.core.breaker import Breaker
+from scheduler.core.errors import Conflict
 from scheduler.core.ledger import Ledger
 from scheduler.core.lifecycle import PromptState
+from scheduler.core.profile import Profile, profile
+from scheduler.core.run import RunMode
+from scheduler.engine.assembly import allocator_of
 from scheduler.engine.circuit import Circuit
 from scheduler.service.conductor import Conductor
 from scheduler.state.connection import Redis
@@ -80,6 +84,13 @@ class Views:
             breaker=_breaker(engine.parts.circuit) if engine else None,
             idle_s=engine.idle_s if engine else None,
         )
+
+    async def profile(self, run_id: str) -> Profile:
+        """How hard a profile found its pool, so far; raises Conflict for a run that trains."""
+        config = (await self._runs.get(run_id)).config
+        if config.mode is not RunMode.PROFILE:
+            raise Conflict(f"run {run_id} trains: only a run with mode profile looks at every prompt alike")
+        return profile(await self._runs.counters(run_id), allocator_of(config), pilots=config.pilots)
 
     async def runs(self) -> list[RunView]:
         """All runs, oldest first."""

@@ -62,6 +62,7 @@ async def test_these_routes_and_no_others_are_there(document: Json) -> None:
         "POST /v1/runs/{run}/budget",
         "POST /v1/runs/{run}/cancel",
         "GET /v1/runs/{run}/ledger",
+        "GET /v1/runs/{run}/profile",
         "GET /v1/runs/{run}/prompts",
         "GET /v1/runs/{run}/informativeness",
         "GET /v1/runs/{run}/prompts/{prompt}",
