@@ -19,6 +19,7 @@ from scheduler.service import Service
 from scheduler.state.completions import CompletionStore
 from scheduler.state.keys import RunKeys
 from scheduler.state.records import Attempt, RecordStore
+from scheduler.state.run_pools import RunPools
 from scheduler.state.table import Event, PromptView, Table
 
 Row = Mapping[str, object]
@@ -55,21 +56,23 @@ class Exports:
                 return await self._visits(run_id, table, after, count)
 
     async def _prompts(self, run_id: str, config: RunConfig, table: ExportTable, after: str, count: int) -> ExportPage:
-        """In their order of arrival, which never changes."""
-        if not (after or "0").isdecimal():
-            raise InvalidInput(f"{after!r} is not what a page of {table} was answered with", field="after")
-        pool = config.pool
-        page: list[tuple[str, int]] = await anext(self._service.pools.ids_after(pool, int(after or 0), page=count), [])
+        """Pool after pool, each in its order of arrival, which never changes."""
+        pools, redis = RunPools(self._service.redis, config.mixture), self._service.redis
+        number, sequence = _place(table, after, len(config.mixture.names))
+        pool = config.mixture.names[number]
+        page = await pools.page(pool, sequence, count=count)
         names = [name for name, _ in page]
-        views = Table(self._service.redis, RunKeys(run_id), seed=config.seed)
+        views = Table.of(redis, RunKeys(run_id), config)
         rows: list[Row] = []
         if table is ExportTable.HISTORY:
             for name, events in (await views.histories(names)).items():
                 rows += [history_row(name, event) for event in reversed(events)]
         else:
-            found = zip(await self._service.pools.prompts(pool, names), await views.many(names), strict=True)
+            found = zip(await pools.prompts(names), await views.many(names), strict=True)
             rows += [prompt_row(pool, prompt, view) for prompt, view in found]
-        return ExportPage(rows=rows, after=str(page[-1][1]) if len(page) == count else None)
+        if len(page) == count:
+            return ExportPage(rows=rows, after=f"{number}.{page[-1][1]}")
+        return ExportPage(rows=rows, after=f"{number + 1}.0" if number + 1 < len(config.mixture.names) else None)
 
     async def _visits(self, run_id: str, table: ExportTable, after: str, count: int) -> ExportPage:
         """In the order of their ids: that of their ends changes when a group ends."""
@@ -90,6 +93,14 @@ class Exports:
                 num_chars += sum(len(text) for text in said.values())
                 rows += [completion_row(story, attempt, said.get(attempt.rid)) for attempt in story.attempts]
         return ExportPage(rows=rows, after=names[done - 1] if done < len(names) else None)
+
+
+def _place(table: ExportTable, after: str, num_pools: int) -> tuple[int, int]:
+    """Which pool a page begins in, and after which of its prompts."""
+    number, _, sequence = (after or "0.0").partition(".")
+    if not (number.isdecimal() and sequence.isdecimal() and int(number) < num_pools):
+        raise InvalidInput(f"{after!r} is not what a page of {table} was answered with", field="after")
+    return int(number), int(sequence)
 
 
 def ledger_rows(counters: Mapping[str, int]) -> list[Row]:

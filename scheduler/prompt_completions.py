@@ -12,6 +12,7 @@ from scheduler.explanations import Explanations, VisitStory
 from scheduler.service import Service
 from scheduler.state.completions import CompletionStore, Texts
 from scheduler.state.keys import RunKeys
+from scheduler.state.run_pools import RunPools
 from scheduler.state.table import Event
 
 
@@ -52,7 +53,7 @@ class Completions:
         """`count` visits at most; raises NotFound with near names."""
         found = await self._explanations.prompt(run_id, prompt_id)
         record = await self._service.runs.get(run_id)
-        [prompt] = await self._service.pools.prompts(record.config.pool, [prompt_id])
+        [prompt] = await RunPools(self._service.redis, record.config.mixture).prompts([prompt_id])
         events: dict[str, Event | None] = {found.open_visit.visit_id: None} if found.open_visit else {}
         for event in found.prompt.history:
             if event.visit_id:

@@ -86,6 +86,12 @@ def test_the_run_in_the_document_of_the_command_line_is_a_run() -> None:
     assert (config.pool, config.group_size, config.budget.rollouts) == ("arithmetic", 32, 20_000)
 
 
+def test_the_file_of_a_mix_is_a_run_over_pools_with_weights() -> None:
+    [example] = re.findall(r"```toml\n# mixed.toml\n(.*?)```", guide("data"), re.DOTALL)
+    mixture = NewRun(**tomllib.loads(example)).config().mixture
+    assert (mixture.names, mixture.part("gsm8k")) == (("gsm8k", "code"), 0.75)
+
+
 def test_the_file_of_a_profile_is_a_run_that_commits_nothing() -> None:
     [example] = re.findall(r"```toml\n# profile.toml\n(.*?)```", guide("profile"), re.DOTALL)
     config = NewRun(**tomllib.loads(example)).config()

@@ -26,7 +26,7 @@ def dry_run(found: DryRun) -> RenderableType:
     known = facts(
         "dry run: nothing was created",
         (
-            ("trains on", f"{words.plural(found.prompts, 'prompt')} of {config.pool} by {config.allocator}"),
+            ("trains on", f"{words.plural(found.prompts, 'prompt')} by {config.allocator}: {_mix(found)}"),
             _unit(found),
             ("rollouts", _at_most(found.most_rollouts)),
             ("tokens", _at_most(found.most_tokens)),
@@ -48,6 +48,15 @@ def dry_run(found: DryRun) -> RenderableType:
         empty="no limit: set a budget, as with --set budget.rollouts=2000, or max_steps",
     )
     return Group(known, limits)
+
+
+def _mix(found: DryRun) -> str:
+    if len(found.pools) == 1:
+        return found.pools[0].name
+    return words.listed(
+        f"{words.rate(pool.part)} of the claims from {pool.name}, which has {words.plural(pool.prompts, 'prompt')}"
+        for pool in found.pools
+    )
 
 
 def _unit(found: DryRun) -> tuple[str, str]:

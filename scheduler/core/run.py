@@ -13,6 +13,7 @@ from scheduler.core.budget import Budget, Cost, worst_case
 from scheduler.core.errors import InvalidInput
 from scheduler.core.evaluation import DEFAULT_TARGET, EvaluationMeasure, check_target
 from scheduler.core.incomplete import IncompletePolicy
+from scheduler.core.mixture import Mixture, PoolShare
 from scheduler.core.overlong import OverlongPolicy, default_cache
 from scheduler.core.roll_out import PauseMode
 from scheduler.core.stragglers import StragglerPolicy
@@ -56,9 +57,10 @@ class EvaluationPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunConfig:
-    """One training job over a pool, with a budget and an allocator."""
+    """One training job over a pool or several, with a budget and an allocator."""
 
-    pool: str
+    pool: str = ""
+    """The pool; empty where there are several."""
     allocator: str
     pilots: int
     """Rollouts of the first, small set; the uniform allocator adds them to its group."""
@@ -109,6 +111,8 @@ class RunConfig:
     """When failures stop the run from claiming."""
     pause_mode: PauseMode = PauseMode.RETRACT
     """What becomes of the requests in flight when a server is given new weights."""
+    pools: tuple[PoolShare, ...] = ()
+    """Two pools or more, mixed by weight, in the place of `pool`."""
     mode: RunMode = RunMode.TRAIN
     """What the run is for."""
     weights: str | None = None
@@ -139,7 +143,8 @@ class RunConfig:
             raise InvalidInput(f"a group of {self.group_size} has no variance to learn from", field="commits")
         self._check_mode()
         self._check_failure_policies()
-        if self.evaluation is not None and self.evaluation.pool == self.pool:
+        self._check_pools()
+        if self.evaluation is not None and self.evaluation.pool in self.mixture.names:
             raise InvalidInput("a run is not evaluated on the pool it trains on", field="evaluation.pool")
         if not 0.0 < self.discount <= 1.0:
             raise InvalidInput(f"{self.discount} is not in (0, 1]", field="discount")
@@ -156,6 +161,18 @@ class RunConfig:
                 field="budget.tokens",
             )
 
+    def _check_pools(self) -> None:
+        if bool(self.pool) is bool(self.pools):
+            raise InvalidInput("name one pool, or several in pools", field="pool")
+        if len(self.pools) == 1:
+            raise InvalidInput("one pool is not mixed with anything: name it as pool", field="pools")
+        names = [share.name for share in self.pools]
+        if len(set(names)) < len(names):
+            raise InvalidInput("a pool is named twice", field="pools")
+        for number, share in enumerate(self.pools):
+            if not 0.0 < share.weight < float("inf"):
+                raise InvalidInput(f"{share.weight} is not above 0", field=f"pools.{number}.weight")
+
     def _check_mode(self) -> None:
         if self.mode is RunMode.TRAIN:
             if self.weights is not None:
@@ -163,6 +180,8 @@ class RunConfig:
             return
         if self.pilots < 1:
             raise InvalidInput("a profile is made of pilots: 1 or more", field="pilots")
+        if self.pools:
+            raise InvalidInput("a profile looks at one pool", field="pools")
         for name, value in (("max_steps", self.max_steps), ("evaluation", self.evaluation)):
             if value is not None:
                 raise InvalidInput("a profile makes no steps, and is not evaluated", field=name)
@@ -192,6 +211,11 @@ class RunConfig:
                 f"{self.overlong_cache} is not between 1 and sampling.max_new_tokens, which is {limit}",
                 field="overlong_cache",
             )
+
+    @property
+    def mixture(self) -> Mixture:
+        """The pools, one or several."""
+        return Mixture(self.pools or (PoolShare(name=self.pool),))
 
     def least_group(self, num_wanted: int) -> int:
         """Rollouts that a group of which its rule wanted so many has at least, if it is published without some."""

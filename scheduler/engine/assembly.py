@@ -41,6 +41,7 @@ from scheduler.state.keys import RunKeys
 from scheduler.state.leases import Lease
 from scheduler.state.pools import PoolStore
 from scheduler.state.records import RecordStore
+from scheduler.state.run_pools import RunPools
 from scheduler.state.runs import RunRecord, RunStore
 from scheduler.state.table import Row, Table
 from scheduler.state.transaction import Transactor
@@ -101,7 +102,7 @@ class Parts:
     keys: RunKeys
     lease: Lease
     runs: RunStore
-    pools: PoolStore
+    pools: RunPools
     transactor: Transactor
     table: Table
     groups: GroupStore
@@ -145,7 +146,8 @@ async def assemble(
     """Put a run's engine together; the callables are the engine's own ears."""
     config, keys, redis, settings = record.config, RunKeys(record.run_id), around.redis, around.settings
     pools, transactor = PoolStore(redis), Transactor(redis, keys, lease.fence)
-    table, versions = Table(redis, keys, seed=config.seed), VersionStore(redis, transactor)
+    run_pools = RunPools(redis, config.mixture)
+    table, versions = Table.of(redis, keys, config), VersionStore(redis, transactor)
     groups = GroupStore(redis, transactor, table)
     max_new_tokens = config.sampling.max_new_tokens
     visits = VisitStore(
@@ -165,7 +167,7 @@ async def assemble(
         run_id=record.run_id,
         step=record.step,
         batch_size=config.batch_size,
-        foresight=Foresight(pools, pool=config.pool, discount=config.discount) if allocator.foresees else None,
+        foresight=Foresight(run_pools, discount=config.discount) if allocator.foresees else None,
     )
     pipeline = Pipeline(
         batch_size=config.batch_size,
@@ -229,7 +231,7 @@ async def assemble(
         keys=keys,
         lease=lease,
         runs=runs,
-        pools=pools,
+        pools=run_pools,
         transactor=transactor,
         table=table,
         groups=groups,
@@ -270,7 +272,7 @@ async def assemble(
         records=RecordStore(redis, keys),
         completions=CompletionStore(redis, keys, kept_bytes=settings.completions_kept_bytes),
         runner=VisitRunner(
-            sender=await sender_of(config.pool),
+            senders={pool: await sender_of(pool) for pool in config.mixture.names},
             visits=visits,
             pipeline=pipeline,
             circuit=circuit,
@@ -285,7 +287,7 @@ async def assemble(
             circuit=circuit,
             table=table,
             visits=visits,
-            pools=pools,
+            pools=run_pools,
             transactor=transactor,
             run_id=record.run_id,
             start=start_visit,

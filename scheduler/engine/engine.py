@@ -33,6 +33,7 @@ log = structlog.get_logger(__name__)
 PROFILER = "profile"
 """Who publishes the weights of a profile, in a learner's place."""
 _VERSIONS_TAKEN_UP = 64
+_TAKEN_IN_AT_ONCE = 1000
 _SAFE_SHARE_OF_LEASE = 0.75
 """A lease that was not renewed for this share of its life counts as lost: what is under way stops before it ends."""
 
@@ -45,7 +46,8 @@ class Engine:
         self.run_id = record.run_id
         self.has_taken_up = False
         """Whether it knows what an earlier incarnation left: before that, nobody is to change any of it."""
-        self._pool_sequence = record.pool_sequence
+        self._sequences = dict(record.pool_sequences) or {record.config.pool: record.pool_sequence}
+        """Prompts of each pool up to these numbers are in the table."""
         self._ended = asyncio.Event()
         self._visit_tasks: set[asyncio.Task[None]] = set()
         self._accepting = True
@@ -157,7 +159,7 @@ class Engine:
             return
         for visit, held in await parts.visits.open_visits():
             resumed = await parts.visits.resume(visit, fence=parts.lease.fence)
-            [prompt] = await parts.pools.prompts(parts.config.pool, [visit.prompt_id])
+            [prompt] = await parts.pools.prompts([visit.prompt_id])
             row = (await parts.table.rows([visit.prompt_id])).get(visit.prompt_id)
             parts.pipeline.num_visits += 1
             attempts = await parts.visits.attempts(visit.visit_id)
@@ -252,10 +254,11 @@ class Engine:
 
     async def _take_in_new_prompts(self) -> None:
         parts = self._parts
-        async for page in parts.pools.ids_after(parts.config.pool, self._pool_sequence):
-            self._pool_sequence = page[-1][1]
-            await parts.table.seed_prompts(parts.transactor, [prompt_id for prompt_id, _ in page], self._pool_sequence)
-            log.info("prompts_taken_in", run=self.run_id, num_prompts=len(page), sequence=self._pool_sequence)
+        for pool in parts.config.mixture.names:
+            while page := await parts.pools.page(pool, self._sequences.get(pool, 0), count=_TAKEN_IN_AT_ONCE):
+                sequence = self._sequences[pool] = page[-1][1]
+                await parts.table.seed_prompts(parts.transactor, [name for name, _ in page], sequence, pool)
+                log.info("prompts_taken_in", run=self.run_id, pool=pool, num_prompts=len(page), sequence=sequence)
 
     async def _finish_if_done(self) -> None:
         """Nothing new is claimed: end the stream when all is delivered, and the run when it is saved and measured."""

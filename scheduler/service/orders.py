@@ -5,6 +5,7 @@ that is at work, and else changes what its engine will find.
 """
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -37,7 +38,8 @@ class Rehearsal:
     """A run that could be created, and is not."""
 
     config: RunConfig
-    num_prompts: int
+    num_prompts: Mapping[str, int]
+    """Of each of its pools."""
     num_held_out: int
     outlook: Outlook
 
@@ -71,7 +73,7 @@ class Orders:
         await self._check(config)
         record = await self._runs.create(config, now=time.time(), run_id=run_id)
         self._conductor.look_again()
-        log.info("run_created", run=record.run_id, pool=config.pool, allocator=config.allocator)
+        log.info("run_created", run=record.run_id, pool=config.mixture.label, allocator=config.allocator)
         return record
 
     async def rehearse(self, config: RunConfig, run_id: str | None = None) -> Rehearsal:
@@ -100,9 +102,12 @@ class Orders:
             raise InvalidInput(str(error), field="weights") from error
         return replace(config, weights=weights)
 
-    async def _check(self, config: RunConfig) -> tuple[int, int]:
-        """Prompts of its pool, and those that it is evaluated on."""
-        num_prompts, num_held_out = await self._check_pool(config.pool, "pool", config), 0
+    async def _check(self, config: RunConfig) -> tuple[dict[str, int], int]:
+        """Prompts of each of its pools, and those that it is evaluated on."""
+        num_prompts, num_held_out = dict[str, int](), 0
+        for number, pool in enumerate(config.mixture.names):
+            field = f"pools.{number}.name" if config.pools else "pool"
+            num_prompts[pool] = await self._check_pool(pool, field, config)
         if config.evaluation is not None:
             num_held_out = await self._check_pool(config.evaluation.pool, "evaluation.pool", config)
         Engine.check(config)
@@ -182,7 +187,7 @@ class Orders:
         record = await self._runs.get(run_id)
         engine = self._conductor.working(run_id)
         fence = engine.parts.lease.fence if engine else None
-        table = Table(self._redis, RunKeys(run_id), seed=record.config.seed)
+        table = Table.of(self._redis, RunKeys(run_id), record.config)
         transactor = Transactor(self._redis, RunKeys(run_id), fence)
         await table.reinstate(transactor, view.prompt_id, now=time.time(), version=record.version)
         log.info("reinstated", run=run_id, prompt=prompt_id, before=view.state)

@@ -19,10 +19,10 @@ from scheduler.service.conductor import Conductor
 from scheduler.state.connection import Redis
 from scheduler.state.evaluations import EvaluationRecord, evaluation, evaluations
 from scheduler.state.keys import RunKeys
-from scheduler.state.pools import PoolStore
 from scheduler.state.prompt_pages import PromptPages
+from scheduler.state.run_pools import RunPools
 from scheduler.state.runs import RunRecord, RunStore
-from scheduler.state.table import PromptView, Table
+from scheduler.state.table import PromptView, ReadyPool, Table
 from scheduler.state.versions import WeightRecord, recent_versions
 from scheduler.table_sample import TableSample
 
@@ -47,6 +47,8 @@ class RunView:
     prompts: Mapping[PromptState, int]
     waiting_for: str
     """What it waits for now; empty while work flows."""
+    claimable: Mapping[str, ReadyPool] = field(default_factory=dict)
+    """What of each of its pools is."""
     staleness: Mapping[int, int] = field(default_factory=dict)
     """Published groups by their staleness now; empty while no engine is at work on the run."""
     learner_stats: Mapping[str, float] = field(default_factory=dict)
@@ -64,7 +66,6 @@ class Views:
         self._redis = redis
         self._conductor = conductor
         self._runs = RunStore(redis)
-        self._pools = PoolStore(redis)
         self._table_sample = TableSample(redis)
 
     async def run(self, run_id: str) -> RunView:
@@ -72,12 +73,13 @@ class Views:
         record = await self._runs.get(run_id)
         counters = await self._runs.counters(run_id)
         engine = self._conductor.working(run_id)
-        table = Table(self._redis, RunKeys(run_id), seed=record.config.seed)
+        table = Table.of(self._redis, RunKeys(run_id), record.config)
         return RunView(
             record=record,
             ledger=Ledger.from_counters(counters),
             counters=counters,
             prompts=await table.sizes(),
+            claimable=await table.claimable(),
             waiting_for=engine.phases.waiting_for() if engine else record.reason,
             staleness=engine.parts.pipeline.staleness() if engine else {},
             learner_stats=engine.parts.delivery.stats if engine else {},
@@ -103,13 +105,13 @@ class Views:
     async def prompt(self, run_id: str, prompt_id: str) -> PromptView:
         """Why a prompt was skipped: its row and history in this run; raises NotFound for the prompt, too."""
         record = await self._runs.get(run_id)
-        await self._pools.prompts(record.config.pool, [prompt_id])
-        return await Table(self._redis, RunKeys(run_id), seed=record.config.seed).view(prompt_id)
+        await RunPools(self._redis, record.config.mixture).prompts([prompt_id])
+        return await Table.of(self._redis, RunKeys(run_id), record.config).view(prompt_id)
 
     async def prompt_pages(self, run_id: str) -> PromptPages:
         """A run's prompts to look through."""
         config = (await self._runs.get(run_id)).config
-        return PromptPages(self._redis, RunKeys(run_id), pool=config.pool, seed=config.seed)
+        return PromptPages(self._redis, RunKeys(run_id), config)
 
     async def weights(self, run_id: str, *, count: int = 20, before: int | None = None) -> list[WeightRecord]:
         """The newest weight versions (with `before`, of those older than it), newest first."""

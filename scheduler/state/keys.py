@@ -81,6 +81,10 @@ class RunKeys:
         """Sorted set: claimable prompts, lowest score first."""
         return self._key("ready")
 
+    def ready_of(self, pool: str) -> str:
+        """Sorted set: likewise of one pool, in a run that mixes several."""
+        return self._key(f"ready:{pool}")
+
     @property
     def waiting(self) -> str:
         """Sorted set: deferred and evicted prompts by the weight version at which they return."""

@@ -7,6 +7,7 @@ import pytest
 from scheduler.core.budget import Budget, Cost
 from scheduler.core.errors import InvalidInput
 from scheduler.core.incomplete import IncompletePolicy
+from scheduler.core.mixture import PoolShare
 from scheduler.core.run import EvaluationPlan, RunMode
 from scheduler.core.stragglers import StragglerPolicy
 from scheduler.core.types import Sampling
@@ -135,3 +136,30 @@ def test_what_a_profile_cannot_have_is_refused(changes: dict[str, object], field
     with pytest.raises(InvalidInput) as refused:
         dataclasses.replace(CONFIG, **changes)  # type: ignore[arg-type]
     assert refused.value.field == field
+
+
+MIXED = (PoolShare(name="math", weight=2.0), PoolShare(name="code"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"pool": ""}, "pool"),
+        ({"pools": MIXED}, "pool"),
+        ({"pool": "", "pools": MIXED[:1]}, "pools"),
+        ({"pool": "", "pools": (*MIXED, MIXED[0])}, "pools"),
+        ({"pool": "", "pools": (MIXED[0], PoolShare(name="code", weight=0.0))}, "pools.1.weight"),
+        ({"pool": "", "pools": (MIXED[0], PoolShare(name="code", weight=float("inf")))}, "pools.1.weight"),
+        ({"pool": "", "pools": MIXED, "evaluation": EvaluationPlan(pool="code")}, "evaluation.pool"),
+        ({"pool": "", "pools": MIXED, "mode": RunMode.PROFILE}, "pools"),
+    ],
+)
+def test_pools_that_cannot_be_mixed_are_refused(changes: dict[str, object], field: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        dataclasses.replace(CONFIG, **changes)  # type: ignore[arg-type]
+    assert refused.value.field == field
+
+
+def test_a_run_over_one_pool_is_a_mixture_of_one() -> None:
+    assert CONFIG.mixture.names == (CONFIG.pool,)
+    assert dataclasses.replace(CONFIG, pool="", pools=MIXED).mixture.names == ("math", "code")
