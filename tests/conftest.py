@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 import structlog
+from aiohttp import ClientSession
 from hypothesis import settings
 from redis.asyncio import Redis
 
+from inference.connections import Connections
 from scheduler import embedded_redis
 from scheduler.state.connection import connect
 
@@ -50,6 +52,22 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         url = runner.run(server.__aenter__())
         yield url
         runner.run(server.__aexit__(None, None, None))
+
+
+@pytest.fixture(autouse=True)
+def _connections_closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A test closes what it connects: left to the garbage collector, it would fail whichever test runs by then."""
+    opened = list[ClientSession]()
+    opening = Connections._open
+
+    def open_and_note(connections: Connections) -> ClientSession:
+        session = opening(connections)
+        opened.append(session)
+        return session
+
+    monkeypatch.setattr(Connections, "_open", open_and_note)
+    yield
+    assert all(session.closed for session in opened), "connections to a server were left open"
 
 
 @pytest_asyncio.fixture

@@ -9,7 +9,7 @@ import hashlib
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -19,8 +19,7 @@ from inference.protocol import GenerateRequest, Score, WeightLabel
 from scheduler.core.errors import Aborted, InferenceError, ServerRefused
 from scheduler.core.run import RunConfig
 from scheduler.core.types import Completion, Prompt
-from scheduler.engine.first_of import first_of
-from scheduler.engine.flights import Flight, Flights, Volley
+from scheduler.engine.flights import Flight, Flights, Recall, Volley
 from scheduler.engine.judging import Answered, Judge, Judged, Lost, Recalled, Refused, Scored
 from scheduler.engine.prompt_cache import PromptCache
 from scheduler.fleet import Dispatch, Fleet
@@ -149,38 +148,42 @@ class Sender:
         """
         flight = Flight(rid=rid)
         volley.flights.add(flight)
-        flying = asyncio.ensure_future(self._fly(prompt, volley, flight, ask))
+        aborts: list[asyncio.Task[None]] = []
         try:
-            await first_of(flying, flight.recalled)
-            if flight.recalled.done() and not flying.done():
-                await self._call_back(flight, flying)
-            answer = flying.result() if flying.done() else self._given_up(flight)
-            return answer, "" if flight.dispatch is None else flight.dispatch.server.url
+            async with asyncio.timeout(None) as patience:
+
+                def call_back() -> None:
+                    # One that has no server yet has nothing to end there.
+                    moment_s = 0.0 if flight.dispatch is None else self.recall_s
+                    patience.reschedule(asyncio.get_running_loop().time() + moment_s)
+                    if flight.dispatch is not None:
+                        aborts.append(asyncio.create_task(self.fleet.recall(flight.dispatch, rid)))
+
+                flight.on_recall = call_back
+                answer = await self._fly(prompt, volley, flight, ask)
+        except TimeoutError:
+            if flight.recalled is None:
+                raise
+            answer = self._given_up(flight, flight.recalled)
         finally:
             volley.flights.discard(flight)
-            if not flying.done():
-                flying.cancel()
-                # Seen to its end: it holds a place on a server.
-                await asyncio.wait((flying,))
+            if aborts:
+                # What it was to abort has ended, or is not waited for any more.
+                aborts[0].cancel()
+                await asyncio.wait(aborts)
+        return answer, "" if flight.dispatch is None else flight.dispatch.server.url
 
-    async def _call_back(self, flight: Flight, flying: asyncio.Task[_ReplyT | Refused | Lost | Recalled]) -> None:
-        """Abort an attempt where it is and give it a moment to end there; one without a server has nothing to end."""
-        if flight.dispatch is None:
-            return
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self.recall_s):
-                await self.fleet.recall(flight.dispatch, flight.rid)
-                await asyncio.wait((flying,))
-
-    def _given_up(self, flight: Flight) -> Recalled:
+    def _given_up(self, flight: Flight, why: Recall) -> Recalled:
         at_worst = 0 if flight.dispatch is None else self.config.sampling.max_new_tokens
-        return Recalled(why=flight.recalled.result(), num_tokens=at_worst)
+        return Recalled(why=why, num_tokens=at_worst)
 
     async def _fly(
         self, prompt: Prompt, volley: Volley, flight: Flight, ask: Callable[[Dispatch], Awaitable[_ReplyT]]
     ) -> _ReplyT | Refused | Lost | Recalled:
         rid, stage = flight.rid, volley.stage
         async with self.fleet.slot(stage, prompt.prompt_id) as dispatch:
+            if flight.recalled is not None:
+                return Recalled(why=flight.recalled, num_tokens=0)
             flight.sent(dispatch, time.monotonic())
             ids = {
                 "run": self.run_id,
@@ -196,10 +199,10 @@ class Sender:
                 log.info("attempt_refused", **ids, reason=str(error))
                 return Refused(reason=str(error))
             except InferenceError as error:
-                if isinstance(error, Aborted) and flight.recalled.done():
+                if isinstance(error, Aborted) and flight.recalled is not None:
                     at_worst = self.config.sampling.max_new_tokens
                     num_tokens = at_worst if error.num_tokens is None else min(at_worst, error.num_tokens)
-                    return Recalled(why=flight.recalled.result(), num_tokens=num_tokens)
+                    return Recalled(why=flight.recalled, num_tokens=num_tokens)
                 log.info("attempt_lost", **ids, reason=str(error))
                 return Lost(reason=str(error), server_gone=await self.fleet.lost(dispatch, rid, error))
             volley.came_back(flight, time.monotonic())

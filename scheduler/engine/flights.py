@@ -5,8 +5,7 @@ a server and never writes: whoever sent an attempt aborts it and accounts for it
 at most once, while it is under way; none is that a batch could still use, unless the run's straggler policy says so.
 """
 
-import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -39,7 +38,10 @@ class Flight:
     dispatch: Dispatch | None = None
     """Where it is; None while it waits for a server."""
     sent_at: float = 0.0
-    recalled: asyncio.Future[Recall] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    recalled: Recall | None = None
+    """Why it was called back; None if it was not."""
+    on_recall: Callable[[], None] = lambda: None
+    """Does what a recall asks for; called once at most."""
 
     def sent(self, dispatch: Dispatch, now: float) -> None:
         """It goes to a server."""
@@ -47,8 +49,9 @@ class Flight:
 
     def recall(self, why: Recall) -> None:
         """Call it back; once is enough."""
-        if not self.recalled.done():
-            self.recalled.set_result(why)
+        if self.recalled is None:
+            self.recalled = why
+            self.on_recall()
 
     def duration_s(self, now: float) -> float:
         """Seconds it has been at its server, less those in which that was being given weights."""
@@ -131,7 +134,7 @@ class Flights:
                 self._recall(volley, late, Recall.STRAGGLER)
 
     def _recall(self, volley: Volley, flights: list[Flight], why: Recall) -> None:
-        called = [flight for flight in flights if not flight.recalled.done()]
+        called = [flight for flight in flights if flight.recalled is None]
         for flight in called:
             flight.recall(why)
         if called:

@@ -152,11 +152,12 @@ class Fleet:
         def is_settled() -> bool:
             return server.version >= newest or server.breaks != dispatch.breaks
 
-        try:
-            async with asyncio.timeout(timeout_s), self._news:
-                await self._news.wait_for(is_settled)
-        except TimeoutError:
-            return f"{server.url} never confirmed weight version {newest}"
+        if not is_settled():
+            try:
+                async with asyncio.timeout(timeout_s), self._news:
+                    await self._news.wait_for(is_settled)
+            except TimeoutError:
+                return f"{server.url} never confirmed weight version {newest}"
         return "" if server.breaks == dispatch.breaks else f"{server.url} failed to update while it was at it"
 
     async def lost(self, dispatch: Dispatch, rid: str, error: InferenceError) -> bool:

@@ -112,11 +112,14 @@ class Roster:
         async with self._ordering:
             self._refuse_member(address)
             client = await self._connect_named(address)
-            unfit = (await self._fleet.fitness(client)).unfit
-            if unfit:
+            try:
+                unfit = (await self._fleet.fitness(client)).unfit
+                if unfit:
+                    raise InvalidInput(f"{address} cannot serve here: {unfit}", field="url")
+                await self._note(address, Standing.SERVING)
+            except BaseException:
                 await client.aclose()
-                raise InvalidInput(f"{address} cannot serve here: {unfit}", field="url")
-            await self._note(address, Standing.SERVING)
+                raise
             return ServerView.of(self._fleet.admit(client))
 
     def _refuse_member(self, address: str) -> None:

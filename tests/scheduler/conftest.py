@@ -25,7 +25,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def unreachable(url: str) -> ServerClient:
-    """A client for a server that may be listed and is never called."""
+    """A client for a server that is not there."""
     return ServerClient(url, ModelLimits(vocab_size=128, context_length=2048))
 
 
@@ -33,8 +33,9 @@ def unreachable(url: str) -> ServerClient:
 async def service(redis: Redis) -> AsyncIterator[Service]:
     """A service on an empty Redis with an empty fleet: no engine of it is at work."""
     # Its workers start when the first reward is checked.
-    rewards = RewardPool(1)
-    yield Service(redis, Fleet(()), rewards, EngineSettings(), connect=unreachable)
+    rewards, fleet = RewardPool(1), Fleet(())
+    yield Service(redis, fleet, rewards, EngineSettings(), connect=unreachable)
+    await fleet.aclose()
     await rewards.close()
 
 

@@ -45,9 +45,7 @@ async def test_exactly_what_no_batch_to_come_could_take_is_called_back(max_stale
         with flights.under_way(volley):
             flights.look(first, now=0.0)
         could_be_used = any(consumed - oldest <= max_staleness for consumed in range(first, first + 10))
-        assert flight.recalled.done() is not could_be_used
-        if flight.recalled.done():
-            assert flight.recalled.result() is Recall.TOO_STALE
+        assert flight.recalled is (None if could_be_used else Recall.TOO_STALE)
 
 
 async def test_an_evaluation_and_what_nothing_is_known_of_are_never_called_back() -> None:
@@ -55,8 +53,8 @@ async def test_an_evaluation_and_what_nothing_is_known_of_are_never_called_back(
     measured, unsent = under_way(stage=Stage.EVAL, oldest=1), under_way(oldest=None)
     with flights.under_way(measured[0]), flights.under_way(unsent[0]):
         flights.look(100, now=0.0)
-    assert not measured[1].recalled.done()
-    assert not unsent[1].recalled.done()
+    assert measured[1].recalled is None
+    assert unsent[1].recalled is None
 
 
 async def test_time_in_which_a_server_is_given_weights_makes_no_straggler() -> None:
@@ -74,9 +72,9 @@ async def test_time_in_which_a_server_is_given_weights_makes_no_straggler() -> N
         server.enter(ServerState.HEALTHY, 21.0)
         assert flight.duration_s(21.5) == 1.5
         flights.look(1, now=22.9)
-        assert not flight.recalled.done()
+        assert flight.recalled is None
         flights.look(1, now=23.1)
-    assert flight.recalled.result() is Recall.STRAGGLER
+    assert flight.recalled is Recall.STRAGGLER
 
 
 async def test_an_attempt_that_would_end_too_stale_is_aborted_and_its_prompt_comes_back(
