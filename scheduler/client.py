@@ -169,6 +169,10 @@ class Client:
         """Raise limits of a run's budget, by name."""
         return self._post(f"/v1/runs/{_part(run_id)}/budget", dict(limits))
 
+    def profile(self, run_id: str) -> Json:
+        """How hard a profile found its pool, so far."""
+        return self._get(f"/v1/runs/{_part(run_id)}/profile")
+
     def ledger(self, run_id: str) -> Json:
         """What became of every attempt."""
         return self._get(f"/v1/runs/{_part(run_id)}/ledger")
@@ -176,6 +180,15 @@ class Client:
     def prompt(self, run_id: str, prompt_id: str) -> Json:
         """Everything known of a prompt in a run."""
         return self._get(f"/v1/runs/{_part(run_id)}/prompts/{_part(prompt_id)}")
+
+    def completions(self, run_id: str, prompt_id: str, *, count: int = 5, offset: int = 0, chars: int = 4000) -> Json:
+        """What the rollouts of a prompt said, `count` visits of twenty at most, newest first."""
+        page = f"count={count}&offset={offset}&chars={chars}"
+        return self._get(f"/v1/runs/{_part(run_id)}/prompts/{_part(prompt_id)}/completions?{page}")
+
+    def export(self, run_id: str, table: str, *, after: str = "", count: int = 500) -> Json:
+        """A page of a table of a run, of `count` prompts or visits at most, and where the next one begins."""
+        return self._get(f"/v1/runs/{_part(run_id)}/export/{table}?count={count}&after={_part(after)}")
 
     def explain(self, run_id: str, name: str | None = None) -> Json:
         """What happened to a run, or to a prompt, group or rollout of it; `kind` says which it is."""

@@ -20,6 +20,7 @@ from scheduler.state.course import course
 from scheduler.state.groups import GroupEntry, group_entries
 from scheduler.state.keys import RunKeys
 from scheduler.state.records import Attempt, Ending, Record, Recorded, RecordStore
+from scheduler.state.run_pools import RunPools
 from scheduler.state.table import PromptView, Table
 from scheduler.state.unsolved import UnsolvedPage, unsolved
 from scheduler.state.versions import WeightRecord, recent_versions
@@ -100,18 +101,19 @@ class Explanations:
         """A prompt's story; raises NotFound with near ids."""
         await self._check_run(run_id)
         record, keys = await self._service.runs.get(run_id), RunKeys(run_id)
-        if not await self._service.pools.has(record.config.pool, prompt_id):
-            raise await self._no_prompt(record.config.pool, prompt_id)
+        pools = RunPools(self._redis, record.config.mixture)
+        if not await pools.has(prompt_id):
+            raise await _no_prompt(pools, prompt_id)
         view = await self._service.views.prompt(run_id, prompt_id)
         visit_ids = list(dict.fromkeys(event.visit_id for event in view.history if event.visit_id))
         is_open = view.state is PromptState.CLAIMED
         opened = await open_visits_of(self._redis, keys, prompt_id) if is_open else []
-        visits = await self._visits(keys, [*(visit.visit_id for visit in opened), *visit_ids])
+        visits = await self.recorded(keys, [*(visit.visit_id for visit in opened), *visit_ids])
         return PromptStory(
             prompt=view,
             policy_version=record.version,
             run_state=record.state,
-            position=await Table(self._redis, keys, seed=record.config.seed).position(prompt_id),
+            position=await Table.of(self._redis, keys, record.config).position(prompt_id),
             open_visit=opened[0] if opened else None,
             visits=tuple(visits),
         )
@@ -119,7 +121,7 @@ class Explanations:
     async def visit(self, run_id: str, visit_id: str) -> VisitStory:
         """The story of a visit, and of the group it became, which has the same id; raises NotFound."""
         await self._check_run(run_id)
-        found = await self._visits(RunKeys(run_id), [visit_id])
+        found = await self.recorded(RunKeys(run_id), [visit_id])
         if not found:
             raise NotFound(
                 f"nothing is recorded of group {visit_id} in run {run_id}: "
@@ -151,14 +153,14 @@ class Explanations:
         Raises NotFound with near names.
         """
         await self._check_run(run_id)
-        pool = (await self._service.runs.get(run_id)).config.pool
-        if await self._service.pools.has(pool, name):
+        pools = RunPools(self._redis, (await self._service.runs.get(run_id)).config.mixture)
+        if await pools.has(name):
             return await self.prompt(run_id, name)
         if _RID.fullmatch(name) or name.startswith(_EVALUATION):
             return await self.rollout(run_id, name)
-        if await self._visits(RunKeys(run_id), [name]):
+        if await self.recorded(RunKeys(run_id), [name]):
             return await self.visit(run_id, name)
-        raise await self._no_prompt(pool, name, what="prompt, group or rollout")
+        raise await _no_prompt(pools, name, what="prompt, group or rollout")
 
     async def unsolved(
         self, run_id: str, *, min_rollouts: int, count: int, offset: int
@@ -166,10 +168,12 @@ class Explanations:
         """Prompts never solved, with their reference answers; raises NotFound."""
         record = await self._service.runs.get(run_id)
         page = await unsolved(self._redis, RunKeys(run_id), min_rollouts=min_rollouts, count=count, offset=offset)
-        prompts = await self._service.pools.prompts(record.config.pool, [each.prompt_id for each in page.prompts])
+        pools = RunPools(self._redis, record.config.mixture)
+        prompts = await pools.prompts([each.prompt_id for each in page.prompts])
         return page, {prompt.prompt_id: prompt.answer for prompt in prompts}
 
-    async def _visits(self, keys: RunKeys, visit_ids: Sequence[str]) -> list[VisitStory]:
+    async def recorded(self, keys: RunKeys, visit_ids: Sequence[str]) -> list[VisitStory]:
+        """The stories of these visits, of those that are still recorded."""
         recorded = await RecordStore(self._redis, keys).many(visit_ids)
         entries = await group_entries(self._redis, keys, list(recorded))
         return [_visit_story(found, entries.get(visit_id)) for visit_id, found in recorded.items()]
@@ -179,10 +183,11 @@ class Explanations:
         if run_id not in ids:
             raise NotFound(f"there is no run {run_id}{_told(run_id, ids[-_NEAR_RUNS:])}", field="run")
 
-    async def _no_prompt(self, pool: str, prompt_id: str, *, what: str = "prompt") -> NotFound:
-        names = await self._service.pools.ids_like(pool, prompt_id)
-        told = _told(prompt_id, names)
-        return NotFound(f"there is no {what} {prompt_id} here; its pool is {pool}{told}", field="prompt")
+
+async def _no_prompt(pools: RunPools, name: str, *, what: str = "prompt") -> NotFound:
+    told, mixture = _told(name, await pools.names_like(name)), pools.mixture
+    where = f"its pool{'s are' if mixture.is_mixed else ' is'} {', '.join(mixture.names)}"
+    return NotFound(f"there is no {what} {name} here; {where}{told}", field="prompt")
 
 
 def _told(name: str, names: Sequence[str]) -> str:

@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
 import structlog
 
 from scheduler.child import Child, ChildFailed
 from scheduler.client import Client
 from scheduler.core.errors import ServerUnavailable
 from scheduler.core.lifecycle import ENDED, RunState
+from scheduler.core.run import RunMode
 from scheduler.ports import free_port, is_free
 
 log = structlog.get_logger(__name__)
@@ -42,6 +44,16 @@ class LearnersPlan:
     """Address at which they are served; by default nobody but this machine scrapes them."""
     settings: Mapping[str, str] = field(default_factory=dict)
     """Settings of the learner beside those made here, by name."""
+
+
+class _Config(msgspec.Struct, frozen=True):
+    mode: RunMode
+
+
+class _Run(msgspec.Struct, frozen=True):
+    run_id: str
+    state: RunState
+    config: _Config
 
 
 class ChildMaker(Protocol):
@@ -81,13 +93,14 @@ class Learners:
                 await asyncio.sleep(_LOOK_S)
 
     async def _runs(self) -> dict[str, RunState]:
-        """Every run and its state; empty while the scheduler is away."""
+        """Every run that trains and its state; empty while the scheduler is away."""
         try:
             runs = await asyncio.to_thread(self._client.runs)
         except ServerUnavailable as error:
             log.info("scheduler_silent", reason=str(error))
             return {}
-        return {str(run["run_id"]): RunState(str(run["state"])) for run in runs}
+        read = [msgspec.convert(run, _Run) for run in runs]
+        return {run.run_id: run.state for run in read if run.config.mode is RunMode.TRAIN}
 
     def _learner(self, run_id: str) -> Child:
         settings = {

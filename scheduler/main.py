@@ -107,6 +107,7 @@ async def build_service(settings: Settings) -> AsyncIterator[Service]:
         engine_settings = EngineSettings(
             pilot_cap=settings.pilot_cap,
             stall_s=settings.stall_s,
+            completions_kept_bytes=settings.completions_kept_mib << 20,
             drain_s=settings.drain_s,
             roll_out=RollOut(order=settings.roll_out, share=settings.roll_out_share),
             paths=PathMap(settings.path_map),

@@ -148,6 +148,9 @@ class Settings(BaseModel):
     """Seconds between two looks at each server."""
     heartbeat_s: Annotated[float, Field(gt=0)] = 5.0
     """Longest silence on a group stream; learners are told, and take four of them for a dead scheduler."""
+    completions_kept_mib: Annotated[int, Field(ge=0)] = 64
+    """Of the completions of ended visits, what is kept of each run in Redis, compressed, for people who look and for
+    exports; 0 keeps none."""
     stall_s: Annotated[float, Field(gt=0)] = 120.0
     """Without progress for this long, a warning says what the run waits for."""
     stop_grace_s: Annotated[float, Field(ge=0)] = 10.0

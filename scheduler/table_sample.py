@@ -47,7 +47,7 @@ class TableSample:
         return self._looks[record.run_id].spread
 
     async def _look(self, record: RunRecord, counters: Mapping[str, int]) -> Mapping[float, float]:
-        table = Table(self._redis, RunKeys(record.run_id), seed=record.config.seed)
+        table = Table.of(self._redis, RunKeys(record.run_id), record.config)
         rows, num_rows = await table.some_rows(NUM_ROWS)
         prior, discount = fit_counted_prior(first_visits(counters)), record.config.discount
         aged = (row.evidence.aged(record.version, prior, discount) for row in rows)

@@ -34,6 +34,7 @@ def make_rollout(
     token_ids: tuple[int, ...] = (5, 7),
     logprobs: tuple[float, ...] | None = None,
     version: int = 1,
+    text: str = "",
 ) -> Rollout:
     """A rollout whose correctness follows its reward unless said otherwise."""
     return Rollout(
@@ -45,6 +46,7 @@ def make_rollout(
         spans=(VersionSpan(version=version, start=0, end=len(token_ids)),),
         reward=reward,
         correct=reward > 0 if correct is None else correct,
+        text=text,
     )
 
 

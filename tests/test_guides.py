@@ -14,11 +14,12 @@ from typer.exceptions import TyperException
 
 from scheduler.api.run_requests import NewRun
 from scheduler.cli.app import create_cli
+from scheduler.core.run import RunMode
 from scheduler.prompts import PromptLine
 from tests.test_readme import commands, make_targets, unknown_to_the_cli
 
 DOCS = Path(__file__).parents[1] / "docs"
-GUIDES = ("quick-start", "tutorial", "own-servers", "concepts", "troubleshooting")
+GUIDES = ("quick-start", "tutorial", "own-servers", "concepts", "troubleshooting", "profile", "export")
 
 
 def guide(name: str) -> str:
@@ -83,6 +84,18 @@ def test_a_guides_run_is_a_run_over_the_pools_that_it_creates(name: str) -> None
 def test_the_run_in_the_document_of_the_command_line_is_a_run() -> None:
     config = run_of("cli").config()
     assert (config.pool, config.group_size, config.budget.rollouts) == ("arithmetic", 32, 20_000)
+
+
+def test_the_file_of_a_mix_is_a_run_over_pools_with_weights() -> None:
+    [example] = re.findall(r"```toml\n# mixed.toml\n(.*?)```", guide("data"), re.DOTALL)
+    mixture = NewRun(**tomllib.loads(example)).config().mixture
+    assert (mixture.names, mixture.part("gsm8k")) == (("gsm8k", "code"), 0.75)
+
+
+def test_the_file_of_a_profile_is_a_run_that_commits_nothing() -> None:
+    [example] = re.findall(r"```toml\n# profile.toml\n(.*?)```", guide("profile"), re.DOTALL)
+    config = NewRun(**tomllib.loads(example)).config()
+    assert (config.mode, config.largest_claim.rollouts) == (RunMode.PROFILE, 4)
 
 
 def test_the_prompts_of_the_quick_start_are_prompts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,8 +10,10 @@ from fastapi.responses import RedirectResponse
 
 from scheduler.api import (
     broadcasts,
+    completions,
     events,
     explanations,
+    exports,
     learners,
     operations,
     pools,
@@ -67,6 +69,8 @@ def create_app(
     app.include_router(runs.router(service, guard, importable))
     app.include_router(prompt_pages.router(service, guard))
     app.include_router(explanations.router(service, guard))
+    app.include_router(completions.router(service, guard))
+    app.include_router(exports.router(service, guard))
     app.include_router(learners.router(service, guard))
     app.include_router(broadcasts.router(service, guard))
     app.include_router(events.router(Pulse(service), guard))

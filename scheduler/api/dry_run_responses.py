@@ -27,11 +27,23 @@ class Bound(Response):
         return cls(limit=bound.limit, value=bound.value, groups=bound.groups)
 
 
+class PoolPart(Response):
+    """A pool's part in a run."""
+
+    name: str
+    weight: float
+    part: float
+    """Its share of the weights: of the claims, while no pool runs dry."""
+    prompts: int
+
+
 class DryRun(Response):
     """What a run would come to."""
 
     prompts: int
-    """Of its pool."""
+    """Of its pools."""
+    pools: list[PoolPart]
+    """Each of them, one or several."""
     held_out: int
     """Prompts that it would be evaluated on."""
     group_size: int
@@ -55,7 +67,16 @@ class DryRun(Response):
         """The run as the service sees it."""
         outlook = rehearsal.outlook
         return cls(
-            prompts=rehearsal.num_prompts,
+            prompts=sum(rehearsal.num_prompts.values()),
+            pools=[
+                PoolPart(
+                    name=share.name,
+                    weight=share.weight,
+                    part=rehearsal.config.mixture.part(share.name),
+                    prompts=rehearsal.num_prompts[share.name],
+                )
+                for share in rehearsal.config.mixture.shares
+            ],
             held_out=rehearsal.num_held_out,
             group_size=outlook.group_size,
             bounds=[Bound.of(bound) for bound in outlook.bounds],

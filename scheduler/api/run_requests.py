@@ -13,9 +13,10 @@ from scheduler.core.budget import Budget
 from scheduler.core.errors import InvalidInput
 from scheduler.core.evaluation import DEFAULT_TARGET, EvaluationMeasure
 from scheduler.core.incomplete import IncompletePolicy
+from scheduler.core.mixture import PoolShare
 from scheduler.core.overlong import OverlongPolicy
 from scheduler.core.roll_out import PauseMode
-from scheduler.core.run import EvaluationPlan, RunConfig
+from scheduler.core.run import EvaluationPlan, RunConfig, RunMode
 from scheduler.core.stragglers import StragglerPolicy
 from scheduler.core.types import Sampling
 
@@ -106,6 +107,15 @@ class NewBreaker(Request):
     """Prompts claimed at a time while it is tried."""
 
 
+class NewPoolShare(Request):
+    """One of several pools."""
+
+    name: Name
+    """The pool."""
+    weight: float = 1.0
+    """Its part of the claims, relative to the other weights."""
+
+
 class NewRun(Request):
     """A run to queue."""
 
@@ -121,8 +131,10 @@ class NewRun(Request):
 
     run_id: Name | None = None
     """Its id, of letters, digits, . _ and -; one is made up by default."""
-    pool: Name = Field(examples=["arithmetic"])
-    """The pool to train on."""
+    pool: Name | None = Field(None, examples=["arithmetic"])
+    """The pool to train on; required, or `pools`."""
+    pools: tuple[NewPoolShare, ...] = Field((), max_length=32)
+    """Several pools instead, each with its `name` and `weight` (1): claims are mixed by weight (docs/data.md)."""
     allocator: Text = Field("adaptive", examples=["adaptive"])
     """The rule that decides who gets pilots and commits, by name or as `package.module:Name`; docs/allocators.md."""
     pilots: int = Field(8, le=_MOST_ROLLOUTS)
@@ -179,12 +191,19 @@ class NewRun(Request):
     servers: dict[Text, Text] = Field({}, examples=[{"gpu": "h100"}])
     """Labels that the run's servers have to have, as `server add --label` gave them; left out, it takes any server.
     Runs that want a server in common work one after the other, in the order of their creation."""
+    mode: RunMode = RunMode.TRAIN
+    """train: a learner trains on what is committed. profile: `pilots` for every prompt once, no commits and no learner;
+    `allocator` and `commits` say whose decisions are foretold (docs/profile.md)."""
+    weights: Text | None = None
+    """With profile, the folder of the weights to sample with; by default the scheduler's model."""
 
     def config(self) -> RunConfig:
         """The run as the core knows it; raises InvalidInput from its cross-checks."""
-        given = self.model_dump(exclude={"run_id", "sampling", "budget", "evaluation", "breaker"})
+        given = self.model_dump(exclude={"run_id", "pool", "pools", "sampling", "budget", "evaluation", "breaker"})
         return RunConfig(
             **given,
+            pool=self.pool or "",
+            pools=tuple(PoolShare(name=share.name, weight=share.weight) for share in self.pools),
             sampling=Sampling(**self.sampling.model_dump()),
             budget=Budget(**self.budget.model_dump()),
             breaker=BreakerLimits(**self.breaker.model_dump()),

@@ -8,11 +8,12 @@ from typing import Self
 
 from scheduler.api.response import Response
 from scheduler.core.ledger import Ledger, StageLine
+from scheduler.core.pool_tally import PoolTally, pool_tallies
 from scheduler.core.queue import Place
 from scheduler.core.run import RunConfig
 from scheduler.core.spend import pilot_success_rate, skip_rates
 from scheduler.service import BreakerView, RunView
-from scheduler.state.table import Event, PromptView
+from scheduler.state.table import Event, PromptView, ReadyPool
 
 
 class Spend(Response):
@@ -59,6 +60,51 @@ class Queued(Response):
         return cls(position=place.position, behind=list(place.behind))
 
 
+class PoolOfRun(Response):
+    """One of the pools of a run, with what was spent on it."""
+
+    name: str
+    weight: float
+    part: float
+    """Its share of the weights: of the claims, while no pool runs dry."""
+    claimed: int
+    """Prompts claimed."""
+    forfeited: int
+    """Turns it let pass: it had nothing to claim, or the allocator wanted none of it."""
+    claimable: int
+    """Prompts that can be claimed now."""
+    epoch: int | None
+    """Visits that every one of these has had at least; None while there are none."""
+    considered: int
+    """Prompts claimed, or passed over by their history."""
+    skip_rates: dict[str, float]
+    """By verdict: prompts considered and not committed ÷ prompts considered."""
+    rollouts: int
+    """Pilots and commits spent."""
+    tokens: int
+    """Generated tokens of them."""
+    pilot_success_rate: float | None
+
+    @classmethod
+    def of(cls, tally: PoolTally, claimable: Mapping[str, ReadyPool]) -> Self:
+        """The pool with what is claimable of it."""
+        ready = claimable.get(tally.name)
+        return cls(
+            name=tally.name,
+            weight=tally.weight,
+            part=tally.part,
+            claimed=tally.claimed,
+            forfeited=tally.forfeited,
+            claimable=ready.prompts if ready else 0,
+            epoch=ready.epoch if ready else None,
+            considered=tally.considered,
+            skip_rates={verdict.value: rate for verdict, rate in tally.skip_rates.items()},
+            rollouts=tally.rollouts,
+            tokens=tally.tokens,
+            pilot_success_rate=tally.pilot_success_rate,
+        )
+
+
 class Run(Response):
     """A run at one moment."""
 
@@ -72,6 +118,9 @@ class Run(Response):
     breaker: Breaker | None
     """Whether failures keep it from claiming; None while no engine is at work on it."""
     pool: str
+    """Of several their names, with a + between."""
+    pools: list[PoolOfRun]
+    """What was spent on each, one or several."""
     allocator: str
     step: int
     """Last step the learner applied."""
@@ -106,7 +155,8 @@ class Run(Response):
             waiting_for=view.waiting_for,
             queue=Queued.of(view.place) if view.place is not None else None,
             breaker=Breaker.of(view.breaker) if view.breaker is not None else None,
-            pool=record.config.pool,
+            pool=record.config.mixture.label,
+            pools=[PoolOfRun.of(tally, view.claimable) for tally in pool_tallies(record.config.mixture, view.counters)],
             allocator=record.config.allocator,
             step=record.step,
             checkpointed_step=record.checkpointed_step,

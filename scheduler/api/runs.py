@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query
 from scheduler.api import evaluation_responses, run_responses
 from scheduler.api.dry_run_responses import DryRun
 from scheduler.api.guard import Guard
+from scheduler.api.profile_responses import Profile
 from scheduler.api.run_requests import NewEvaluation, NewRun, RaiseBudget
 from scheduler.core.allocators.imported import is_import_path
 from scheduler.core.imports import Importable
@@ -72,6 +73,11 @@ def _add_runs(routes: APIRouter, service: Service, guard: Guard, importable: Imp
         """What is in flight is aborted; the learner gets a while to save what it has applied."""
         await service.orders.cancel(run)
         return await _run(service, run)
+
+    @routes.get("/{run}/profile", summary="How hard is the pool?")
+    async def profile(run: str) -> Profile:
+        """Of a run with mode profile, so far: a histogram of pass rates, and what its allocator would commit."""
+        return Profile.of(await service.views.profile(run))
 
     @routes.get("/{run}/ledger", summary="What became of every attempt")
     async def ledger(run: str) -> run_responses.LedgerPage:

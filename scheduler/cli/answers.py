@@ -91,11 +91,34 @@ class Queued(msgspec.Struct, frozen=True, kw_only=True):
     behind: tuple[str, ...]
 
 
+class PoolOfRun(msgspec.Struct, frozen=True, kw_only=True):
+    """One of the pools of a run, with what was spent on it."""
+
+    name: str
+    weight: float
+    part: float
+    claimed: int
+    forfeited: int
+    claimable: int
+    epoch: int | None
+    considered: int
+    skip_rates: Mapping[Verdict, float]
+    rollouts: int
+    tokens: int
+    pilot_success_rate: float | None
+
+    @property
+    def skip_rate(self) -> float | None:
+        """Prompts considered and not committed ÷ prompts considered; None before the first."""
+        return sum(self.skip_rates.values()) if self.skip_rates else None
+
+
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """A run at one moment."""
 
     run_id: str
     pool: str
+    pools: tuple[PoolOfRun, ...]
     allocator: str
     state: RunState
     reason: str
@@ -124,10 +147,20 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
         return None if self.started_at is None else max(0.0, (self.ended_at or now) - self.started_at)
 
 
+class PoolPart(msgspec.Struct, frozen=True, kw_only=True):
+    """A pool's part in a run."""
+
+    name: str
+    weight: float
+    part: float
+    prompts: int
+
+
 class DryRun(msgspec.Struct, frozen=True, kw_only=True):
     """What a run would come to."""
 
     prompts: int
+    pools: tuple[PoolPart, ...]
     held_out: int
     group_size: int
     bounds: tuple[Bound, ...]

@@ -16,9 +16,11 @@ from scheduler.cli import (
     doctor,
     evaluations,
     explain,
+    export,
     learners,
     pools,
     processes,
+    profile,
     prompts,
     runs,
     servers,
@@ -38,12 +40,15 @@ def create_cli() -> typer.Typer:
     )
     cli.callback()(_root)
     cli.add_typer(pools.commands, name="pool")
+    pools.commands.command("profile")(profile.profile)
     cli.add_typer(runs.commands, name="run")
+    runs.commands.command("profile")(profile.show)
     cli.add_typer(prompts.commands, name="prompt")
     cli.add_typer(evaluations.commands, name="evaluation")
     cli.add_typer(servers.commands, name="server")
     cli.add_typer(tokens.commands, name="token")
     cli.command("explain")(explain.explain)
+    cli.command("export")(export.export)
     cli.command("compare")(compare.compare)
     cli.command("up")(processes.up)
     cli.command("learners")(learners.learners)

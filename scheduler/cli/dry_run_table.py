@@ -9,6 +9,7 @@ from rich.text import Text
 from scheduler.cli import words
 from scheduler.cli.answers import DryRun
 from scheduler.cli.tables import facts, grid
+from scheduler.core.run import RunMode
 
 _UNLIMITED = "unlimited"
 _UNITS = {
@@ -25,8 +26,8 @@ def dry_run(found: DryRun) -> RenderableType:
     known = facts(
         "dry run: nothing was created",
         (
-            ("trains on", f"{words.plural(found.prompts, 'prompt')} of {config.pool} by {config.allocator}"),
-            ("a step", f"{config.batch_size:,} groups of at most {found.group_size:,} rollouts"),
+            ("trains on", f"{words.plural(found.prompts, 'prompt')} by {config.allocator}: {_mix(found)}"),
+            _unit(found),
             ("rollouts", _at_most(found.most_rollouts)),
             ("tokens", _at_most(found.most_tokens)),
             ("evaluation", _evaluation(found)),
@@ -49,6 +50,22 @@ def dry_run(found: DryRun) -> RenderableType:
     return Group(known, limits)
 
 
+def _mix(found: DryRun) -> str:
+    if len(found.pools) == 1:
+        return found.pools[0].name
+    return words.listed(
+        f"{words.rate(pool.part)} of the claims from {pool.name}, which has {words.plural(pool.prompts, 'prompt')}"
+        for pool in found.pools
+    )
+
+
+def _unit(found: DryRun) -> tuple[str, str]:
+    config = found.config
+    if config.mode is RunMode.PROFILE:
+        return "a prompt", f"{words.plural(config.pilots, 'pilot')} and no commits, of the weights in {config.weights}"
+    return "a step", f"{config.batch_size:,} groups of at most {found.group_size:,} rollouts"
+
+
 def _at_most(limit: int | None) -> str:
     return _UNLIMITED if limit is None else f"at most {limit:,}"
 
@@ -61,6 +78,8 @@ def _evaluation(found: DryRun) -> str:
 
 
 def _end(found: DryRun) -> str | Text:
+    if found.config.mode is RunMode.PROFILE:
+        return "the pool's last prompt, or its budget"
     if not found.bounds:
         return Text("nothing but an order: it has no limit", style="yellow")
     if found.steps is None:

@@ -11,7 +11,9 @@ import typer
 
 from scheduler.cli.run_file import FILE, SET, Fields
 
-_REQUIRED = {"pool": "--pool", "sampling.max_new_tokens": "--max-new-tokens"}
+_POOL, _POOLS = "pool", "pools"
+"""One of them is given."""
+_REQUIRED = {_POOL: "--pool", "sampling.max_new_tokens": "--max-new-tokens"}
 """Fields without a default, and the option that gives each."""
 
 
@@ -35,6 +37,8 @@ def merged(
     for name, number in parameters.items():
         _put(request, f"parameters.{name}", number)
     for path, option in _REQUIRED.items():
+        if path == _POOL and _get(request, _POOLS):
+            continue
         if _get(request, path) is None:
             missing = f"it is missing: give it here, or as {path} in {FILE} or with {SET}"
             raise typer.BadParameter(missing, param_hint=option)

@@ -13,9 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from scheduler.cli import words
-from scheduler.cli.answers import Added, Evaluation, Joined, Pool, Prompt, Refusal, Run, Server, Weights
+from scheduler.cli.answers import Added, Evaluation, Joined, Pool, PoolOfRun, Prompt, Refusal, Run, Server, Weights
 from scheduler.core.labels import told
 from scheduler.core.lifecycle import ServerState, Standing
+from scheduler.core.run import RunMode
 from scheduler.core.spend import NOT_COMMITTED
 
 Cell = Text | str
@@ -116,7 +117,7 @@ def runs(found: Sequence[Run], now: float) -> RenderableType:
 def run(found: Run, now: float) -> RenderableType:
     """One run with what it waits for, its spend and its prompts."""
     spend, budget = found.spend, found.config.budget
-    return facts(
+    known = facts(
         found.run_id,
         (
             ("state", _state(found)),
@@ -133,6 +134,42 @@ def run(found: Run, now: float) -> RenderableType:
             ("pilots right", _pilots(found)),
             ("prompts", ", ".join(f"{number:,} {state}" for state, number in found.prompts.items())),
         ),
+    )
+    return Group(known, _mixed(found.pools)) if len(found.pools) > 1 else known
+
+
+def _mixed(pools: Sequence[PoolOfRun]) -> RenderableType:
+    """What was spent on each of several pools, beside the share it was to have."""
+    claims = sum(pool.claimed for pool in pools)
+    return grid(
+        (
+            "pool",
+            ">to have",
+            ">claims",
+            ">share",
+            ">let pass",
+            ">skipped",
+            ">pilots right",
+            ">rollouts",
+            ">tokens",
+            ">left",
+        ),
+        (
+            (
+                pool.name,
+                words.rate(pool.part),
+                f"{pool.claimed:,}",
+                words.rate(pool.claimed / claims if claims else None),
+                words.count(pool.forfeited),
+                words.rate(pool.skip_rate),
+                words.rate(pool.pilot_success_rate),
+                f"{pool.rollouts:,}",
+                f"{pool.tokens:,}",
+                f"{pool.claimable:,}",
+            )
+            for pool in pools
+        ),
+        empty="",
     )
 
 
@@ -298,6 +335,8 @@ def _pilots(found: Run) -> str:
 
 def _groups(found: Run) -> str:
     config = found.config
+    if config.mode is RunMode.PROFILE:
+        return f"which only looks: {words.plural(config.pilots, 'pilot')} a prompt"
     return f"{config.batch_size} groups of {config.pilots} pilots + {config.commits} commits a step"
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from scheduler.core.evaluation import EvaluationMeasure
-from scheduler.core.run import EvaluationPlan, RunConfig
+from scheduler.core.run import EvaluationPlan, RunConfig, RunMode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,7 @@ def outlook(config: RunConfig, *, num_held_out: int) -> Outlook:
     """What `config` may come to, evaluated on so many held-out prompts."""
     bounds = tuple(sorted(_bounds(config), key=lambda bound: float("inf") if bound.groups is None else bound.groups))
     groups = [bound.groups for bound in bounds if bound.groups is not None]
-    steps = min(groups) // config.batch_size if groups else None
+    steps = min(groups) // config.batch_size if groups and config.mode is RunMode.TRAIN else None
     budget = config.budget
     limits = [budget.tokens, None if budget.rollouts is None else budget.rollouts * config.sampling.max_new_tokens]
     return Outlook(

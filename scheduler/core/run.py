@@ -6,6 +6,7 @@ which can be raised.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from scheduler.core.breaker import BreakerLimits
 from scheduler.core.budget import Budget, Cost, worst_case
@@ -13,10 +14,20 @@ from scheduler.core.errors import InvalidInput
 from scheduler.core.evaluation import DEFAULT_TARGET, EvaluationMeasure, check_target
 from scheduler.core.incomplete import IncompletePolicy
 from scheduler.core.labels import Labels, checked
+from scheduler.core.mixture import Mixture, PoolShare
 from scheduler.core.overlong import OverlongPolicy, default_cache
 from scheduler.core.roll_out import PauseMode
 from scheduler.core.stragglers import StragglerPolicy
 from scheduler.core.types import Sampling
+
+
+class RunMode(StrEnum):
+    """What a run is for."""
+
+    TRAIN = "train"
+    """A learner trains on the groups it commits."""
+    PROFILE = "profile"
+    """It spends `pilots` on every prompt once, commits nothing and needs no learner: how hard is the pool?"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,9 +58,10 @@ class EvaluationPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunConfig:
-    """One training job over a pool, with a budget and an allocator."""
+    """One training job over a pool or several, with a budget and an allocator."""
 
-    pool: str
+    pool: str = ""
+    """The pool; empty where there are several."""
     allocator: str
     pilots: int
     """Rollouts of the first, small set; the uniform allocator adds them to its group."""
@@ -102,6 +114,12 @@ class RunConfig:
     """What becomes of the requests in flight when a server is given new weights."""
     servers: Labels = field(default_factory=dict)
     """Labels that the run's servers have to have; with none, it takes any."""
+    pools: tuple[PoolShare, ...] = ()
+    """Two pools or more, mixed by weight, in the place of `pool`."""
+    mode: RunMode = RunMode.TRAIN
+    """What the run is for."""
+    weights: str | None = None
+    """With PROFILE, the folder of the weights that servers sample with, as a learner would name it."""
 
     def __post_init__(self) -> None:
         checks = {
@@ -127,23 +145,50 @@ class RunConfig:
         if self.group_size < 2:
             raise InvalidInput(f"a group of {self.group_size} has no variance to learn from", field="commits")
         checked(self.servers, "servers")
+        self._check_mode()
         self._check_failure_policies()
-        if self.evaluation is not None and self.evaluation.pool == self.pool:
+        self._check_pools()
+        if self.evaluation is not None and self.evaluation.pool in self.mixture.names:
             raise InvalidInput("a run is not evaluated on the pool it trains on", field="evaluation.pool")
         if not 0.0 < self.discount <= 1.0:
             raise InvalidInput(f"{self.discount} is not in (0, 1]", field="discount")
         if self.sampling.temperature <= 0.0:
             raise InvalidInput("a temperature of 0 gives identical rollouts", field="sampling.temperature")
-        if self.budget.rollouts is not None and self.budget.rollouts < self.group_size:
+        claim = self.largest_claim.rollouts
+        if self.budget.rollouts is not None and self.budget.rollouts < claim:
             raise InvalidInput(
-                f"{self.budget.rollouts} rollouts cannot fund one group of {self.group_size}",
-                field="budget.rollouts",
+                f"{self.budget.rollouts} rollouts cannot fund one group of {claim}", field="budget.rollouts"
             )
         if self.budget.tokens is not None and self.budget.tokens < self.largest_claim.tokens:
             raise InvalidInput(
                 f"{self.budget.tokens} tokens cannot fund one group at its worst case of {self.largest_claim.tokens}",
                 field="budget.tokens",
             )
+
+    def _check_pools(self) -> None:
+        if bool(self.pool) is bool(self.pools):
+            raise InvalidInput("name one pool, or several in pools", field="pool")
+        if len(self.pools) == 1:
+            raise InvalidInput("one pool is not mixed with anything: name it as pool", field="pools")
+        names = [share.name for share in self.pools]
+        if len(set(names)) < len(names):
+            raise InvalidInput("a pool is named twice", field="pools")
+        for number, share in enumerate(self.pools):
+            if not 0.0 < share.weight < float("inf"):
+                raise InvalidInput(f"{share.weight} is not above 0", field=f"pools.{number}.weight")
+
+    def _check_mode(self) -> None:
+        if self.mode is RunMode.TRAIN:
+            if self.weights is not None:
+                raise InvalidInput("the weights of a run that trains are its learner's", field="weights")
+            return
+        if self.pilots < 1:
+            raise InvalidInput("a profile is made of pilots: 1 or more", field="pilots")
+        if self.pools:
+            raise InvalidInput("a profile looks at one pool", field="pools")
+        for name, value in (("max_steps", self.max_steps), ("evaluation", self.evaluation)):
+            if value is not None:
+                raise InvalidInput("a profile makes no steps, and is not evaluated", field=name)
 
     def _check_failure_policies(self) -> None:
         if self.min_group is not None and not 2 <= self.min_group <= self.group_size:
@@ -171,6 +216,11 @@ class RunConfig:
                 field="overlong_cache",
             )
 
+    @property
+    def mixture(self) -> Mixture:
+        """The pools, one or several."""
+        return Mixture(self.pools or (PoolShare(name=self.pool),))
+
     def least_group(self, num_wanted: int) -> int:
         """Rollouts that a group of which its rule wanted so many has at least, if it is published without some."""
         least = (num_wanted + 1) // 2 if self.min_group is None else min(self.min_group, num_wanted)
@@ -188,5 +238,6 @@ class RunConfig:
 
     @property
     def largest_claim(self) -> Cost:
-        """What a claim reserves: the largest group it may become, at worst-case tokens."""
-        return worst_case(self.group_size, self.sampling.max_new_tokens)
+        """What a claim reserves: the largest group it may become, at worst-case tokens; of a profile, its pilots."""
+        rollouts = self.pilots if self.mode is RunMode.PROFILE else self.group_size
+        return worst_case(rollouts, self.sampling.max_new_tokens)

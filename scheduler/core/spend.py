@@ -39,6 +39,12 @@ def visits_judged(counters: Mapping[str, int], verdict: Verdict) -> int:
     return counters.get(f"verdict:{verdict}", 0)
 
 
+def visit_ends(counters: Mapping[str, int]) -> dict[str, int]:
+    """Visits by how they ended: a verdict, or what came in between."""
+    prefix = "verdict:"
+    return {name.removeprefix(prefix): count for name, count in counters.items() if name.startswith(prefix)}
+
+
 def passed_over(counters: Mapping[str, int], verdict: Verdict) -> int:
     """Prompts that got the verdict from their history alone, without a pilot."""
     return counters.get(f"passed_over:{verdict}", 0)

@@ -5,6 +5,7 @@ become, and a claim that does not fit the budget waits for refunds.
 """
 
 import uuid
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,13 +16,14 @@ from scheduler.core.allocators.interface import Candidate, Demand, PassedOver, R
 from scheduler.core.allocators.orders import sample_size
 from scheduler.core.budget import Cost, worst_case
 from scheduler.core.informativeness import Evidence
+from scheduler.core.mixture import turns
 from scheduler.core.prior import Prior
 from scheduler.core.run import RunConfig
 from scheduler.core.types import Prompt
 from scheduler.engine.circuit import Circuit
 from scheduler.engine.pipeline import Pipeline
 from scheduler.engine.rule_in_force import RuleInForce
-from scheduler.state.pools import PoolStore
+from scheduler.state.run_pools import RunPools
 from scheduler.state.table import Event, PassedRow, Row, Table
 from scheduler.state.transaction import Transactor
 from scheduler.state.visit import Visit
@@ -30,6 +32,22 @@ from scheduler.state.visits import VisitStore
 log = structlog.get_logger(__name__)
 
 Start = Callable[[Visit, Prompt, Row], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """Prompts of one pool that may be claimed now."""
+
+    pool: str
+    turns: Sequence[int]
+    """Which of the claims wanted are this pool's; it gets no more."""
+    sample: Sequence[str]
+
+
+def _in_turn(offers: Sequence[Offer], chosen: Mapping[str, deque[str]]) -> list[str]:
+    """What is chosen of each pool, in the order of their turns: a budget that ends cuts all of them alike."""
+    order = sorted((turn, offer.pool) for offer in offers for turn in offer.turns)
+    return [chosen[pool].popleft() for _, pool in order if chosen[pool]]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -44,7 +62,7 @@ class Admission:
     circuit: Circuit
     table: Table
     visits: VisitStore
-    pools: PoolStore
+    pools: RunPools
     transactor: Transactor
     start: Start
     now: Callable[[], float]
@@ -80,25 +98,37 @@ class Admission:
         wanted = self.circuit.claims(self.pipeline.claims_wanted, self.pipeline.num_piloting)
         if wanted <= 0:
             return 0
-        sample = await self._sample(wanted)
-        self.out_of_prompts = not sample
-        if not sample:
+        offers = await self._offers(wanted)
+        self.out_of_prompts = not offers
+        if not offers:
             return 0
-        rows = await self.table.rows(sample)
-        candidates = await self._candidates(sample, rows)
-        ranking = self._rank(candidates, wanted)
-        evidence = {candidate.prompt_id: candidate.evidence for candidate in candidates}
-        await self._pass_over(ranking.passed_over, evidence)
-        claimed = await self._claim(ranking.claim, rows, evidence)
+        rows: dict[str, Row] = {}
+        evidence: dict[str, Evidence] = {}
+        chosen: dict[str, deque[str]] = {}
+        for offer in offers:
+            rows |= await self.table.rows(offer.sample)
+            candidates = await self._candidates(offer.sample, rows)
+            evidence |= {candidate.prompt_id: candidate.evidence for candidate in candidates}
+            ranking = self._rank(candidates, len(offer.turns))
+            await self._pass_over(ranking.passed_over, evidence)
+            chosen[offer.pool] = deque(ranking.claim)
+        await self._let_pass(offers, chosen)
+        claimed = await self._claim(_in_turn(offers, chosen), rows, evidence)
         if claimed:
             self.pipeline.round_begun()
         return claimed
 
-    async def _sample(self, wanted: int) -> list[str]:
-        sample = await self.table.sample(sample_size(wanted))
-        if sample or self.pipeline.num_visits:
-            self.is_revisiting = self.is_revisiting and not sample
-            return sample
+    async def _let_pass(self, offers: Sequence[Offer], chosen: Mapping[str, Sequence[str]]) -> None:
+        """Turns that a pool's rule did not want are not the others' to wait for."""
+        if self.config.mixture.is_mixed:
+            unused = {offer.pool: max(0, len(offer.turns) - len(chosen[offer.pool])) for offer in offers}
+            await self.table.forfeit(self.transactor, unused)
+
+    async def _offers(self, wanted: int) -> list[Offer]:
+        offers = await self._look(wanted)
+        if offers or self.pipeline.num_visits:
+            self.is_revisiting = self.is_revisiting and not offers
+            return offers
         if self.config.partial_batches and self.pipeline.published():
             # A smaller batch moves the learner on, and with it the versions at which the others return.
             return []
@@ -108,9 +138,30 @@ class Admission:
         if not returned:
             return []
         log.info("prompts_returned", run=self.run_id, version=self.pipeline.policy_version, prompts=returned, due=False)
-        return await self.table.sample(len(returned))
+        return await self._look(wanted)
 
-    async def _candidates(self, sample: list[str], rows: dict[str, Row]) -> list[Candidate]:
+    async def _look(self, wanted: int) -> list[Offer]:
+        """Some of the claimable prompts: of one pool, or of each whose turn comes."""
+        mixture = self.config.mixture
+        if not mixture.is_mixed:
+            sample = await self.table.sample(sample_size(wanted))
+            return [Offer(pool=mixture.names[0], turns=range(wanted), sample=sample)] if sample else []
+        ready = await self.table.claimable()
+        epochs = [found.epoch for found in ready.values() if found.epoch is not None]
+        self.rule.epoch = max(self.rule.epoch, min(epochs, default=0))
+        claimable = {pool: found.prompts for pool, found in ready.items()}
+        given = turns(mixture, await self.table.turns_taken(), claimable, wanted)
+        await self.table.forfeit(self.transactor, given.forfeited)
+        return [
+            Offer(
+                pool=pool,
+                turns=[number for number, turn in enumerate(given.order) if turn == pool],
+                sample=await self.table.sample(sample_size(count), pool),
+            )
+            for pool, count in given.offered.items()
+        ]
+
+    async def _candidates(self, sample: Sequence[str], rows: dict[str, Row]) -> list[Candidate]:
         foreseen = await self.rule.priors(sample)
         candidates = []
         for prompt_id in sample:
@@ -126,7 +177,8 @@ class Admission:
         return row.evidence.aged(version, prior, self.config.discount)
 
     def _rank(self, candidates: list[Candidate], wanted: int) -> Ranking:
-        self.rule.epoch = max(self.rule.epoch, candidates[0].evidence.visits)
+        if not self.config.mixture.is_mixed:
+            self.rule.epoch = max(self.rule.epoch, candidates[0].evidence.visits)
         demand = Demand(
             prompts=wanted,
             version=self.pipeline.live_version,
@@ -135,8 +187,8 @@ class Admission:
         )
         return self.rule.allocator.rank(candidates, demand, self.rng)
 
-    async def _claim(self, prompt_ids: tuple[str, ...], rows: dict[str, Row], evidence: dict[str, Evidence]) -> int:
-        prompts = {prompt.prompt_id: prompt for prompt in await self.pools.prompts(self.config.pool, prompt_ids)}
+    async def _claim(self, prompt_ids: Sequence[str], rows: dict[str, Row], evidence: dict[str, Evidence]) -> int:
+        prompts = {prompt.prompt_id: prompt for prompt in await self.pools.prompts(prompt_ids)}
         claimed = await self.visits.claim([self._visit(prompt_id) for prompt_id in prompt_ids])
         self.out_of_budget = claimed.is_out_of_budget
         for visit in claimed.refused:

@@ -12,9 +12,10 @@ import numpy as np
 from scheduler.broadcast import Broadcasts, BroadcastSettings
 from scheduler.core.allocators.catalogue import build_allocator
 from scheduler.core.allocators.interface import Allocator
+from scheduler.core.allocators.profiling import Profiling
 from scheduler.core.path_map import SAME_EVERYWHERE, PathMap
 from scheduler.core.roll_out import AT_ONCE, RollOut
-from scheduler.core.run import RunConfig
+from scheduler.core.run import RunConfig, RunMode
 from scheduler.core.types import Prompt
 from scheduler.engine.admission import Admission
 from scheduler.engine.attempts import Sender
@@ -32,6 +33,7 @@ from scheduler.engine.visit import VisitRunner
 from scheduler.fleet import Fleet, Share
 from scheduler.rewards.pool import RewardPool
 from scheduler.rewards.spec import parse_spec
+from scheduler.state.completions import KEPT_BYTES, CompletionStore
 from scheduler.state.connection import Redis
 from scheduler.state.evaluations import EvaluationRecord, EvaluationStore
 from scheduler.state.groups import GroupStore
@@ -39,6 +41,7 @@ from scheduler.state.keys import RunKeys
 from scheduler.state.leases import Lease
 from scheduler.state.pools import PoolStore
 from scheduler.state.records import RecordStore
+from scheduler.state.run_pools import RunPools
 from scheduler.state.runs import RunRecord, RunStore
 from scheduler.state.table import Row, Table
 from scheduler.state.transaction import Transactor
@@ -74,6 +77,8 @@ class EngineSettings:
     """Without any progress for this long, a warning says what the run waits for."""
     end_grace_s: float = 60.0
     """How long a cancelled run waits for its learner to save what it has applied."""
+    completions_kept_bytes: int = KEPT_BYTES
+    """Of the completions of ended visits, what is kept of a run; 0 keeps none."""
     delivery: DeliverySettings = field(default_factory=DeliverySettings)
     broadcast: BroadcastSettings = field(default_factory=BroadcastSettings)
 
@@ -98,7 +103,7 @@ class Parts:
     keys: RunKeys
     lease: Lease
     runs: RunStore
-    pools: PoolStore
+    pools: RunPools
     transactor: Transactor
     table: Table
     groups: GroupStore
@@ -115,6 +120,7 @@ class Parts:
     evaluations: EvaluationStore
     evaluator: Evaluator
     records: RecordStore
+    completions: CompletionStore
     runner: VisitRunner
     admission: Admission
 
@@ -122,6 +128,11 @@ class Parts:
 def allocator_of(config: RunConfig) -> Allocator:
     """The allocator a run names; raises InvalidInput if there is none such."""
     return build_allocator(config.allocator, pilots=config.pilots, commits=config.commits, parameters=config.parameters)
+
+
+def rule_of(config: RunConfig) -> Allocator:
+    """The allocator that a run follows: the one it names, but for a profile, which commits nothing."""
+    return Profiling(pilots=config.pilots) if config.mode is RunMode.PROFILE else allocator_of(config)
 
 
 async def assemble(
@@ -137,20 +148,28 @@ async def assemble(
     """Put a run's engine together; the callables are the engine's own ears."""
     config, keys, redis, settings = record.config, RunKeys(record.run_id), around.redis, around.settings
     pools, transactor = PoolStore(redis), Transactor(redis, keys, lease.fence)
-    table, versions = Table(redis, keys, seed=config.seed), VersionStore(redis, transactor)
+    run_pools = RunPools(redis, config.mixture)
+    table, versions = Table.of(redis, keys, config), VersionStore(redis, transactor)
     groups = GroupStore(redis, transactor, table)
     max_new_tokens = config.sampling.max_new_tokens
-    visits = VisitStore(redis, transactor, table, budget=config.budget, max_new_tokens=max_new_tokens)
+    visits = VisitStore(
+        redis,
+        transactor,
+        table,
+        budget=config.budget,
+        max_new_tokens=max_new_tokens,
+        keeps_completions=settings.completions_kept_bytes > 0,
+    )
     runs = RunStore(redis)
     evaluations = EvaluationStore(redis, transactor, cap=config.budget.eval_rollouts)
-    allocator = allocator_of(config)
+    allocator = rule_of(config)
     rule = RuleInForce(
         allocator,
         runs=runs,
         run_id=record.run_id,
         step=record.step,
         batch_size=config.batch_size,
-        foresight=Foresight(pools, pool=config.pool, discount=config.discount) if allocator.foresees else None,
+        foresight=Foresight(run_pools, discount=config.discount) if allocator.foresees else None,
     )
     pipeline = Pipeline(
         batch_size=config.batch_size,
@@ -214,7 +233,7 @@ async def assemble(
         keys=keys,
         lease=lease,
         runs=runs,
-        pools=pools,
+        pools=run_pools,
         transactor=transactor,
         table=table,
         groups=groups,
@@ -253,8 +272,9 @@ async def assemble(
             measure_of=evaluation_measure,
         ),
         records=RecordStore(redis, keys),
+        completions=CompletionStore(redis, keys, kept_bytes=settings.completions_kept_bytes),
         runner=VisitRunner(
-            sender=await sender_of(config.pool),
+            senders={pool: await sender_of(pool) for pool in config.mixture.names},
             visits=visits,
             pipeline=pipeline,
             circuit=circuit,
@@ -269,7 +289,7 @@ async def assemble(
             circuit=circuit,
             table=table,
             visits=visits,
-            pools=pools,
+            pools=run_pools,
             transactor=transactor,
             run_id=record.run_id,
             start=start_visit,

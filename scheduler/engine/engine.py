@@ -14,7 +14,7 @@ from scheduler.core.course import CourseEvent, Turn
 from scheduler.core.errors import FenceLost
 from scheduler.core.ledger import Outcome
 from scheduler.core.lifecycle import RunState
-from scheduler.core.run import RunConfig
+from scheduler.core.run import RunConfig, RunMode
 from scheduler.core.types import Prompt, Rollout
 from scheduler.engine.assembly import Parts, Surroundings, allocator_of, assemble
 from scheduler.engine.cancellation import cancel_visits
@@ -31,7 +31,10 @@ from scheduler.state.visit import Visit
 
 log = structlog.get_logger(__name__)
 
+PROFILER = "profile"
+"""Who publishes the weights of a profile, in a learner's place."""
 _VERSIONS_TAKEN_UP = 64
+_TAKEN_IN_AT_ONCE = 1000
 _SAFE_SHARE_OF_LEASE = 0.75
 """A lease that was not renewed for this share of its life counts as lost: what is under way stops before it ends."""
 
@@ -45,7 +48,8 @@ class Engine:
         self.run_id = record.run_id
         self.has_taken_up = False
         """Whether it knows what an earlier incarnation left: before that, nobody is to change any of it."""
-        self._pool_sequence = record.pool_sequence
+        self._sequences = dict(record.pool_sequences) or {record.config.pool: record.pool_sequence}
+        """Prompts of each pool up to these numbers are in the table."""
         self._ended = asyncio.Event()
         self._visit_tasks: set[asyncio.Task[None]] = set()
         self._accepting = True
@@ -152,17 +156,25 @@ class Engine:
         if versions:
             await parts.evaluator.plan(versions[0])
         await self._phases.start()
+        await self._profile()
         self.has_taken_up = True
         if self._phases.is_cancelled:
             return
         for visit, held in await parts.visits.open_visits():
             resumed = await parts.visits.resume(visit, fence=parts.lease.fence)
-            [prompt] = await parts.pools.prompts(parts.config.pool, [visit.prompt_id])
+            [prompt] = await parts.pools.prompts([visit.prompt_id])
             row = (await parts.table.rows([visit.prompt_id])).get(visit.prompt_id)
             parts.pipeline.num_visits += 1
             attempts = await parts.visits.attempts(visit.visit_id)
             self._start_visit(resumed, prompt, row or parts.admission.fresh_row(), held, attempts)
             log.info("visit_resumed", run=self.run_id, prompt=visit.prompt_id, visit=visit.visit_id, held=len(held))
+
+    async def _profile(self) -> None:
+        """A profile has no learner: what it samples with is published here, once."""
+        config, delivery = self._parts.config, self._parts.delivery
+        if config.mode is RunMode.PROFILE and config.weights is not None:
+            await delivery.attach(incarnation=PROFILER, step=0, trained={})
+            await delivery.publish(incarnation=PROFILER, step=0, path=config.weights, digest="")
 
     def _start_visit(
         self,
@@ -225,6 +237,7 @@ class Engine:
             await self._finish_if_done()
             await self._watchdog.look()
             await self._parts.records.trim(self._parts.transactor)
+            await self._parts.completions.trim(self._parts.transactor)
             await self._parts.pipeline.changed(moment, timeout_s=self._around.settings.tend_s)
 
     async def _admit(self) -> None:
@@ -244,10 +257,11 @@ class Engine:
 
     async def _take_in_new_prompts(self) -> None:
         parts = self._parts
-        async for page in parts.pools.ids_after(parts.config.pool, self._pool_sequence):
-            self._pool_sequence = page[-1][1]
-            await parts.table.seed_prompts(parts.transactor, [prompt_id for prompt_id, _ in page], self._pool_sequence)
-            log.info("prompts_taken_in", run=self.run_id, num_prompts=len(page), sequence=self._pool_sequence)
+        for pool in parts.config.mixture.names:
+            while page := await parts.pools.page(pool, self._sequences.get(pool, 0), count=_TAKEN_IN_AT_ONCE):
+                sequence = self._sequences[pool] = page[-1][1]
+                await parts.table.seed_prompts(parts.transactor, [name for name, _ in page], sequence, pool)
+                log.info("prompts_taken_in", run=self.run_id, pool=pool, num_prompts=len(page), sequence=sequence)
 
     async def _finish_if_done(self) -> None:
         """Nothing new is claimed: end the stream when all is delivered, and the run when it is saved and measured."""

@@ -13,7 +13,7 @@ from scheduler.core.forecast import Forecast, Seen, fit_forecast
 from scheduler.core.ngrams import Ngrams, ngrams
 from scheduler.core.prior import Prior
 from scheduler.core.types import Prompt, Rollout
-from scheduler.state.pools import PoolStore
+from scheduler.state.run_pools import RunPools
 
 _VISITS_FITTED = 512
 """The latest visits count: fitting takes their number cubed, and older ones are of another policy."""
@@ -24,11 +24,10 @@ _PROMPTS_KEPT = 8192
 class Foresight:
     """The forecasts of one run."""
 
-    def __init__(self, pools: PoolStore, *, pool: str, discount: float) -> None:
+    def __init__(self, pools: RunPools, *, discount: float) -> None:
         self.forecast: Forecast | None = None
         """None while wording is not known to tell anything."""
         self._pools = pools
-        self._pool = pool
         self._discount = discount
         self._visits: deque[Seen] = deque(maxlen=_VISITS_FITTED)
         self._ngrams: dict[str, Ngrams] = {}
@@ -52,7 +51,7 @@ class Foresight:
             return {}
         unread = [prompt_id for prompt_id in prompt_ids if prompt_id not in self._ngrams]
         places = {prompt_id: self._ngrams[prompt_id] for prompt_id in prompt_ids if prompt_id in self._ngrams}
-        for prompt in await self._pools.prompts(self._pool, unread):
+        for prompt in await self._pools.prompts(unread):
             places[prompt.prompt_id] = self._read(prompt)
         return {prompt_id: forecast.prior(places[prompt_id]) for prompt_id in prompt_ids}
 

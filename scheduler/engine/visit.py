@@ -6,7 +6,7 @@ pilots it holds.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -37,7 +37,8 @@ log = structlog.get_logger(__name__)
 class VisitRunner:
     """Runs visits of one run; one call of `run` per claimed prompt, hundreds at once."""
 
-    sender: Sender
+    senders: Mapping[str, Sender]
+    """By pool: each judges by the reward of its own."""
     visits: VisitStore
     pipeline: Pipeline
     circuit: Circuit
@@ -69,7 +70,7 @@ class VisitRunner:
     ) -> "_Run":
         prior = self.rule.prior_of(prompt)
         gathered = Gathering(
-            sender=self.sender,
+            sender=self.senders[self.config.mixture.pool_of(prompt.prompt_id)],
             visits=self.visits,
             circuit=self.circuit,
             config=self.config,

@@ -14,7 +14,7 @@ from scheduler.state.evaluations import EvaluationRecord
 
 def _info(run: RunReading, _: float) -> Rows:
     config = run.view.record.config
-    yield (config.pool, config.allocator), 1
+    yield (config.mixture.label, config.allocator), 1
 
 
 def _state(run: RunReading, _: float) -> Rows:

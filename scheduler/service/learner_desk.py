@@ -9,8 +9,10 @@ from contextlib import aclosing
 
 from scheduler.checkpoints import Checkpoints
 from scheduler.core.broadcast import BroadcastOffer, BroadcastOrder, Rendezvous
+from scheduler.core.errors import Conflict
 from scheduler.core.lifecycle import ENDED
 from scheduler.core.path_map import PathMap
+from scheduler.core.run import RunMode
 from scheduler.engine.assembly import Parts
 from scheduler.frames import Attached, FinalFrame, Sent
 from scheduler.service.conductor import Conductor
@@ -33,7 +35,9 @@ class LearnerDesk:
     async def attach(
         self, run_id: str, *, incarnation: str, step: int, trained: Mapping[int, Sequence[str]]
     ) -> Attached:
-        """A learner incarnation takes the run's groups from here on."""
+        """A learner incarnation takes the run's groups from here on; raises Conflict for a profile."""
+        if (await self._runs.get(run_id)).config.mode is RunMode.PROFILE:
+            raise Conflict(f"run {run_id} is a profile: it commits no groups, and takes no learner")
         delivery = (await self._conductor.at_work(run_id)).parts.delivery
         return await delivery.attach(incarnation=incarnation, step=step, trained=trained)
 

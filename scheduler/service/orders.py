@@ -5,16 +5,20 @@ that is at work, and else changes what its engine will find.
 """
 
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import structlog
 
+from scheduler.checkpoints import Checkpoints
 from scheduler.core.budget import Budget
 from scheduler.core.errors import Conflict, InvalidInput
 from scheduler.core.evaluation import DEFAULT_TARGET, EvaluationMeasure
 from scheduler.core.lifecycle import ENDED, RunState
 from scheduler.core.outlook import Outlook, outlook
-from scheduler.core.run import RunConfig
+from scheduler.core.path_map import PathMap
+from scheduler.core.run import RunConfig, RunMode
 from scheduler.engine.engine import Engine
 from scheduler.rewards.pool import RewardPool
 from scheduler.rewards.spec import UNCERTAIN, RewardSpec, parse_spec
@@ -36,7 +40,8 @@ class Rehearsal:
     """A run that could be created, and is not."""
 
     config: RunConfig
-    num_prompts: int
+    num_prompts: Mapping[str, int]
+    """Of each of its pools."""
     num_held_out: int
     outlook: Outlook
 
@@ -44,8 +49,22 @@ class Rehearsal:
 class Orders:
     """One method an order."""
 
-    def __init__(self, redis: Redis, conductor: Conductor, views: Views, rewards: RewardPool) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        conductor: Conductor,
+        views: Views,
+        checkpoints: Checkpoints,
+        rewards: RewardPool,
+        *,
+        model: Path | None,
+        paths: PathMap,
+    ) -> None:
+        """`model`: whose weights a profile samples with that names none."""
         self._redis = redis
+        self._checkpoints = checkpoints
+        self._model = None if model is None else str(model.absolute())
+        self._paths = paths
         self._conductor = conductor
         self._views = views
         self._rewards = rewards
@@ -54,14 +73,16 @@ class Orders:
 
     async def create(self, config: RunConfig, run_id: str | None = None) -> RunRecord:
         """Queue a run; raises NotFound for a pool of it, InvalidInput if one is empty or the allocator is unknown."""
+        config = await self._complete(config)
         await self._check(config)
         record = await self._runs.create(config, now=time.time(), run_id=run_id)
         self._conductor.look_again()
-        log.info("run_created", run=record.run_id, pool=config.pool, allocator=config.allocator)
+        log.info("run_created", run=record.run_id, pool=config.mixture.label, allocator=config.allocator)
         return record
 
     async def rehearse(self, config: RunConfig, run_id: str | None = None) -> Rehearsal:
         """What creating this run would come to; raises what creating it would raise, and creates nothing."""
+        config = await self._complete(config)
         num_prompts, num_held_out = await self._check(config)
         if run_id is not None and await self._runs.exists(run_id):
             raise taken(run_id)
@@ -72,9 +93,25 @@ class Orders:
             outlook=outlook(config, num_held_out=num_held_out),
         )
 
-    async def _check(self, config: RunConfig) -> tuple[int, int]:
-        """Prompts of its pool, and those that it is evaluated on."""
-        num_prompts, num_held_out = await self._check_pool(config.pool, "pool", config), 0
+    async def _complete(self, config: RunConfig) -> RunConfig:
+        """With the weights that a profile samples with; raises InvalidInput for weights that no server is to load."""
+        if config.mode is not RunMode.PROFILE:
+            return config
+        weights = config.weights if config.weights is not None else self._model
+        if weights is None:
+            raise InvalidInput("name the folder of the weights that servers are to sample with", field="weights")
+        try:
+            await self._checkpoints.check(self._paths.here(weights))
+        except InvalidInput as error:
+            raise InvalidInput(str(error), field="weights") from error
+        return replace(config, weights=weights)
+
+    async def _check(self, config: RunConfig) -> tuple[dict[str, int], int]:
+        """Prompts of each of its pools, and those that it is evaluated on."""
+        num_prompts, num_held_out = dict[str, int](), 0
+        for number, pool in enumerate(config.mixture.names):
+            field = f"pools.{number}.name" if config.pools else "pool"
+            num_prompts[pool] = await self._check_pool(pool, field, config)
         if config.evaluation is not None:
             num_held_out = await self._check_pool(config.evaluation.pool, "evaluation.pool", config)
         Engine.check(config)
@@ -165,7 +202,7 @@ class Orders:
         record = await self._runs.get(run_id)
         engine = self._conductor.working(run_id)
         fence = engine.parts.lease.fence if engine else None
-        table = Table(self._redis, RunKeys(run_id), seed=record.config.seed)
+        table = Table.of(self._redis, RunKeys(run_id), record.config)
         transactor = Transactor(self._redis, RunKeys(run_id), fence)
         await table.reinstate(transactor, view.prompt_id, now=time.time(), version=record.version)
         log.info("reinstated", run=run_id, prompt=prompt_id, before=view.state)

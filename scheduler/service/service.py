@@ -65,11 +65,12 @@ class Service:
         around = Surroundings(redis=redis, fleet=fleet, rewards=rewards, tokenizers=self.tokenizers, settings=settings)
         self.conductor = Conductor(around, self.roster, incarnation=incarnation, lease_ttl_s=lease_ttl_s)
         self.views = Views(redis, self.conductor)
-        self.orders = Orders(redis, self.conductor, self.views, rewards)
+        checkpoints = Checkpoints(model, weight_roots)
+        self.orders = Orders(redis, self.conductor, self.views, checkpoints, rewards, model=model, paths=settings.paths)
         self.learner_desk = LearnerDesk(
             self.conductor,
             self.runs,
-            Checkpoints(model, weight_roots),
+            checkpoints,
             settings.paths,
             heartbeat_s=settings.delivery.heartbeat_s,
         )

@@ -8,18 +8,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from scheduler.core.breaker import Breaker
+from scheduler.core.errors import Conflict
 from scheduler.core.ledger import Ledger
 from scheduler.core.lifecycle import PromptState, RunState
+from scheduler.core.profile import Profile, profile
 from scheduler.core.queue import Place, position_of
+from scheduler.core.run import RunMode
+from scheduler.engine.assembly import allocator_of
 from scheduler.engine.circuit import Circuit
 from scheduler.service.conductor import Conductor
 from scheduler.state.connection import Redis
 from scheduler.state.evaluations import EvaluationRecord, evaluation, evaluations
 from scheduler.state.keys import RunKeys
-from scheduler.state.pools import PoolStore
 from scheduler.state.prompt_pages import PromptPages
+from scheduler.state.run_pools import RunPools
 from scheduler.state.runs import RunRecord, RunStore
-from scheduler.state.table import PromptView, Table
+from scheduler.state.table import PromptView, ReadyPool, Table
 from scheduler.state.versions import WeightRecord, recent_versions
 from scheduler.table_sample import TableSample
 
@@ -44,6 +48,8 @@ class RunView:
     prompts: Mapping[PromptState, int]
     waiting_for: str
     """What it waits for now; empty while work flows."""
+    claimable: Mapping[str, ReadyPool] = field(default_factory=dict)
+    """What of each of its pools is."""
     staleness: Mapping[int, int] = field(default_factory=dict)
     """Published groups by their staleness now; empty while no engine is at work on the run."""
     learner_stats: Mapping[str, float] = field(default_factory=dict)
@@ -63,7 +69,6 @@ class Views:
         self._redis = redis
         self._conductor = conductor
         self._runs = RunStore(redis)
-        self._pools = PoolStore(redis)
         self._table_sample = TableSample(redis)
 
     async def run(self, run_id: str) -> RunView:
@@ -74,7 +79,7 @@ class Views:
         record = await self._runs.get(run_id)
         counters = await self._runs.counters(run_id)
         engine = self._conductor.working(run_id)
-        table = Table(self._redis, RunKeys(run_id), seed=record.config.seed)
+        table = Table.of(self._redis, RunKeys(run_id), record.config)
         place = None
         if record.state is RunState.QUEUED and engine is None:
             place = position_of(queue or await self._conductor.queue(), run_id)
@@ -84,12 +89,20 @@ class Views:
             counters=counters,
             prompts=await table.sizes(),
             waiting_for=engine.phases.waiting_for() if engine else (place.why if place is not None else record.reason),
+            claimable=await table.claimable(),
             staleness=engine.parts.pipeline.staleness() if engine else {},
             learner_stats=engine.parts.delivery.stats if engine else {},
             breaker=_breaker(engine.parts.circuit) if engine else None,
             idle_s=engine.idle_s if engine else None,
             place=place,
         )
+
+    async def profile(self, run_id: str) -> Profile:
+        """How hard a profile found its pool, so far; raises Conflict for a run that trains."""
+        config = (await self._runs.get(run_id)).config
+        if config.mode is not RunMode.PROFILE:
+            raise Conflict(f"run {run_id} trains: only a run with mode profile looks at every prompt alike")
+        return profile(await self._runs.counters(run_id), allocator_of(config), pilots=config.pilots)
 
     async def runs(self) -> list[RunView]:
         """All runs, oldest first."""
@@ -103,13 +116,13 @@ class Views:
     async def prompt(self, run_id: str, prompt_id: str) -> PromptView:
         """Why a prompt was skipped: its row and history in this run; raises NotFound for the prompt, too."""
         record = await self._runs.get(run_id)
-        await self._pools.prompts(record.config.pool, [prompt_id])
-        return await Table(self._redis, RunKeys(run_id), seed=record.config.seed).view(prompt_id)
+        await RunPools(self._redis, record.config.mixture).prompts([prompt_id])
+        return await Table.of(self._redis, RunKeys(run_id), record.config).view(prompt_id)
 
     async def prompt_pages(self, run_id: str) -> PromptPages:
         """A run's prompts to look through."""
         config = (await self._runs.get(run_id)).config
-        return PromptPages(self._redis, RunKeys(run_id), pool=config.pool, seed=config.seed)
+        return PromptPages(self._redis, RunKeys(run_id), config)
 
     async def weights(self, run_id: str, *, count: int = 20, before: int | None = None) -> list[WeightRecord]:
         """The newest weight versions (with `before`, of those older than it), newest first."""

@@ -81,6 +81,10 @@ class RunKeys:
         """Sorted set: claimable prompts, lowest score first."""
         return self._key("ready")
 
+    def ready_of(self, pool: str) -> str:
+        """Sorted set: likewise of one pool, in a run that mixes several."""
+        return self._key(f"ready:{pool}")
+
     @property
     def waiting(self) -> str:
         """Sorted set: deferred and evicted prompts by the weight version at which they return."""
@@ -130,6 +134,21 @@ class RunKeys:
     def recorded(self) -> str:
         """Sorted set: visits that have ended and are in `records`, by when."""
         return self._key("recorded")
+
+    @property
+    def completions(self) -> str:
+        """Hash: visit id → the texts of its rollouts, compressed, for the newest visits that have ended."""
+        return self._key("completions")
+
+    @property
+    def completed(self) -> str:
+        """Sorted set: visits that are in `completions`, by when they ended."""
+        return self._key("completed")
+
+    @property
+    def completions_size(self) -> str:
+        """Hash: the bytes that `completions` has."""
+        return self._key("completions_size")
 
     @property
     def course(self) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from redis.asyncio import Redis
 
 from scheduler.core.lifecycle import PromptState
+from scheduler.core.run import RunConfig
 from scheduler.core.types import Verdict
 from scheduler.state.keys import PoolKeys, RunKeys
 from scheduler.state.table import Row, Table, claimed_prompts
@@ -60,11 +61,11 @@ class PromptPageOf:
 class PromptPages:
     """Reads pages of one run's prompts, and a sample of its table."""
 
-    def __init__(self, redis: "Redis", keys: RunKeys, *, pool: str, seed: int) -> None:
+    def __init__(self, redis: "Redis", keys: RunKeys, config: RunConfig) -> None:
         self._redis = redis
         self._keys = keys
-        self._pool = PoolKeys(pool)
-        self._table = Table(redis, keys, seed=seed)
+        self._table = Table.of(redis, keys, config)
+        self._mixture = config.mixture
 
     async def page(self, wanted: Filter, *, count: int, offset: int) -> PromptPageOf:
         """`count` prompts at most: in their order of claims or returns where a state is named, else of arrival.
@@ -101,10 +102,26 @@ class PromptPages:
     async def _ids(self, state: PromptState | None, offset: int, count: int) -> list[str]:
         if state is PromptState.CLAIMED:
             return sorted(await claimed_prompts(self._redis, self._keys))[offset : offset + count]
-        places = {
-            None: self._pool.order,
-            PromptState.READY: self._keys.ready,
-            PromptState.WAITING: self._keys.waiting,
-            PromptState.QUARANTINED: self._keys.quarantined,
-        }
-        return [text(member) for member in await self._redis.zrange(places[state], offset, offset + count - 1)]
+        if state is PromptState.READY:
+            return await self._one_after_the_other(
+                [(self._table.ready(pool), "") for pool in self._mixture.names], offset, count
+            )
+        if state is None:
+            orders = [(PoolKeys(pool).order, pool) for pool in self._mixture.names]
+            return await self._one_after_the_other(orders, offset, count)
+        key = self._keys.waiting if state is PromptState.WAITING else self._keys.quarantined
+        return await self._members(key, offset, count)
+
+    async def _one_after_the_other(self, places: Sequence[tuple[str, str]], offset: int, count: int) -> list[str]:
+        """Members of sorted sets as if they were one; those of a pool, where one is named, as the run calls them."""
+        found: list[str] = []
+        for key, pool in places:
+            members = await self._members(key, offset, count - len(found))
+            found += [self._mixture.name_of(pool, member) for member in members] if pool else members
+            if len(found) == count:
+                break
+            offset = max(0, offset - await self._redis.zcard(key)) if not members else 0
+        return found
+
+    async def _members(self, key: str, offset: int, count: int) -> list[str]:
+        return [text(member) for member in await self._redis.zrange(key, offset, offset + count - 1)]

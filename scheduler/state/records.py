@@ -149,6 +149,10 @@ class RecordStore:
             if record is not None
         }
 
+    async def ids(self) -> list[str]:
+        """Ids of every visit that is recorded, open ones included, in order: some ten thousand."""
+        return sorted(text(visit_id) for visit_id in await self._redis.hkeys(self._keys.records))
+
     async def trim(self, transactor: Transactor) -> int:
         """Forget the oldest records beyond those kept, a thousand at most; returns how many."""
         excess = min(await self._redis.zcard(self._keys.recorded) - self._kept, _TRIMMED_AT_ONCE)

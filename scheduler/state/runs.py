@@ -6,7 +6,8 @@ never under a drain that did not know of it.
 """
 
 import uuid
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 
 import msgspec
 from redis.asyncio import Redis
@@ -19,6 +20,7 @@ from scheduler.core.lifecycle import ENDED, RunState, move_run
 from scheduler.core.run import RunConfig
 from scheduler.state.course import remember
 from scheduler.state.keys import RUNS, RunKeys
+from scheduler.state.table import SEQUENCE, sequence_field
 from scheduler.state.transaction import Transactor
 from scheduler.state.wire import text
 
@@ -47,6 +49,8 @@ class RunRecord:
     """The learner incarnation that is attached; empty before any is."""
     pool_sequence: int
     """Prompts of the pool up to this sequence number are in the table."""
+    pool_sequences: Mapping[str, int] = field(default_factory=dict)
+    """Likewise by pool, where several are mixed."""
     ending: RunState | None = None
     """The state it drains towards; None before it does."""
     num_raises: int = 0
@@ -112,7 +116,10 @@ class RunStore:
             step=int(meta.get("step", 0)),
             checkpointed_step=int(meta.get("checkpointed_step", 0)),
             incarnation=meta.get("incarnation", ""),
-            pool_sequence=int(meta.get("pool_sequence", 0)),
+            pool_sequence=int(meta.get(SEQUENCE, 0)),
+            pool_sequences={
+                pool: int(meta[sequence_field(pool)]) for pool in config.mixture.names if sequence_field(pool) in meta
+            },
             ending=RunState(meta["ending"]) if "ending" in meta else None,
             num_raises=int(meta.get("num_raises", 0)),
         )

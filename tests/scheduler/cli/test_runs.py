@@ -168,3 +168,32 @@ async def test_a_raised_budget_is_shown_and_told_in_the_runs_story(pilotcommit: 
     assert (nothing.code != 0, "name at least one" in nothing.err) == (True, True)
     story = await pilotcommit("explain", "mine")
     assert "rollouts from 500 to 1,500" in " ".join(story.out.split())
+
+
+MIXED = 'pools=[{"name": "sums", "weight": 3}, {"name": "held-out"}]'
+
+
+async def test_a_run_over_several_pools_says_the_mix_before_and_after_it_is_created(
+    pilotcommit: Command, service: Service
+) -> None:
+    for pool in ("sums", "held-out"):
+        await add_pool(service.redis, pool)
+    asked = ("run", "create", "--set", MIXED, "--run-id", "mix", "--max-new-tokens", "8")
+    said = await pilotcommit(*asked, "--dry-run")
+    assert said.code == 0, said.err
+    told = " ".join(said.out.replace("│", " ").split())
+    assert "16 prompts by adaptive: 75 % of the claims from sums, which has 8 prompts and 25 %" in told
+    said = await pilotcommit(*asked, "--json")
+    assert [(pool["name"], pool["part"]) for pool in json.loads(said.out)["pools"]] == [
+        ("sums", 0.75),
+        ("held-out", 0.25),
+    ]
+    shown = (await pilotcommit("run", "show", "mix")).out
+    assert "sums+held-out by adaptive" in shown
+    assert "let pass" in shown
+
+
+async def test_a_run_names_a_pool_or_several_and_not_both(pilotcommit: Command, service: Service) -> None:
+    await add_pool(service.redis, "sums")
+    said = await pilotcommit("run", "create", "--set", MIXED, "--pool", "sums", "--max-new-tokens", "8")
+    assert (said.code, "name one pool, or several in pools" in said.err) == (1, True)

@@ -7,7 +7,8 @@ import pytest
 from scheduler.core.budget import Budget, Cost
 from scheduler.core.errors import InvalidInput
 from scheduler.core.incomplete import IncompletePolicy
-from scheduler.core.run import EvaluationPlan
+from scheduler.core.mixture import PoolShare
+from scheduler.core.run import EvaluationPlan, RunMode
 from scheduler.core.stragglers import StragglerPolicy
 from scheduler.core.types import Sampling
 from tests.scheduler.core.factories import CONFIG
@@ -114,3 +115,51 @@ def test_an_evaluation_that_measures_nothing_is_refused(changes: dict[str, objec
     with pytest.raises(InvalidInput) as refusal:
         EvaluationPlan(pool="held-out", **changes)  # type: ignore[arg-type]  # the table names the fields
     assert refusal.value.field == field
+
+
+def test_a_claim_of_a_profile_reserves_its_pilots_alone() -> None:
+    looks = dataclasses.replace(CONFIG, mode=RunMode.PROFILE, weights="/models/tiny", budget=Budget(rollouts=8))
+    assert looks.largest_claim == Cost(rollouts=looks.pilots, tokens=10 * looks.pilots)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"mode": RunMode.TRAIN, "weights": "/models/tiny"}, "weights"),
+        ({"mode": RunMode.PROFILE, "pilots": 0}, "pilots"),
+        ({"mode": RunMode.PROFILE, "max_steps": 3}, "max_steps"),
+        ({"mode": RunMode.PROFILE, "evaluation": EvaluationPlan(pool="held-out")}, "evaluation"),
+        ({"mode": RunMode.PROFILE, "budget": Budget(rollouts=7)}, "budget.rollouts"),
+    ],
+)
+def test_what_a_profile_cannot_have_is_refused(changes: dict[str, object], field: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        dataclasses.replace(CONFIG, **changes)  # type: ignore[arg-type]
+    assert refused.value.field == field
+
+
+MIXED = (PoolShare(name="math", weight=2.0), PoolShare(name="code"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"pool": ""}, "pool"),
+        ({"pools": MIXED}, "pool"),
+        ({"pool": "", "pools": MIXED[:1]}, "pools"),
+        ({"pool": "", "pools": (*MIXED, MIXED[0])}, "pools"),
+        ({"pool": "", "pools": (MIXED[0], PoolShare(name="code", weight=0.0))}, "pools.1.weight"),
+        ({"pool": "", "pools": (MIXED[0], PoolShare(name="code", weight=float("inf")))}, "pools.1.weight"),
+        ({"pool": "", "pools": MIXED, "evaluation": EvaluationPlan(pool="code")}, "evaluation.pool"),
+        ({"pool": "", "pools": MIXED, "mode": RunMode.PROFILE}, "pools"),
+    ],
+)
+def test_pools_that_cannot_be_mixed_are_refused(changes: dict[str, object], field: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        dataclasses.replace(CONFIG, **changes)  # type: ignore[arg-type]
+    assert refused.value.field == field
+
+
+def test_a_run_over_one_pool_is_a_mixture_of_one() -> None:
+    assert CONFIG.mixture.names == (CONFIG.pool,)
+    assert dataclasses.replace(CONFIG, pool="", pools=MIXED).mixture.names == ("math", "code")

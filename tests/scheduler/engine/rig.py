@@ -260,7 +260,7 @@ class Rig:
         """The run's stores, for reading: their lease was never acquired."""
         keys = RunKeys(run_id)
         lease = Lease(self.redis, keys, fence=-1, ttl_s=LEASE_TTL_S)
-        transactor, table = Transactor(self.redis, keys, -1), Table(self.redis, keys, seed=config.seed)
+        transactor, table = Transactor(self.redis, keys, -1), Table.of(self.redis, keys, config)
         return Stores(
             redis=self.redis,
             keys=keys,
@@ -285,8 +285,9 @@ class Rig:
         places = await stores.places()
         assert set(places.values()) <= {1}, places
         record = await stores.runs.get(run_id)
-        if record.pool_sequence == await PoolStore(self.redis).size(config.pool):
-            assert len(places) == record.pool_sequence, "a prompt is lost"
+        num_prompts = sum([await PoolStore(self.redis).size(pool) for pool in config.mixture.names])
+        if sum(record.pool_sequences.values()) + record.pool_sequence == num_prompts:
+            assert len(places) == num_prompts, "a prompt is lost"
 
     async def audit_end(self, run_id: str = "run") -> None:
         """The books of a run that has ended: nothing is open and nothing reserved."""

@@ -18,7 +18,7 @@ from scheduler.engine.admission import Admission
 from scheduler.engine.circuit import Circuit
 from scheduler.engine.pipeline import Pipeline
 from scheduler.engine.rule_in_force import RuleInForce
-from scheduler.state.pools import PoolStore
+from scheduler.state.run_pools import RunPools
 from scheduler.state.runs import RunStore
 from scheduler.state.table import Row
 from scheduler.state.visit import Visit
@@ -184,7 +184,7 @@ async def test_a_prompt_that_history_passes_over_is_considered_and_costs_nothing
         circuit=Circuit(config.breaker, run_id="by-hand", runs=stores.runs, transactor=stores.transactor),
         table=stores.table,
         visits=stores.visits,
-        pools=PoolStore(redis),
+        pools=RunPools(redis, config.mixture),
         transactor=stores.transactor,
         start=start,
         now=lambda: 1.0,

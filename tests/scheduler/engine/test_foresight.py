@@ -1,15 +1,18 @@
 """Forecasts in a run: what they are made of, and what they save."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
 
 from scheduler.core.allocators.adaptive import AdaptiveReason
+from scheduler.core.mixture import Mixture, PoolShare
 from scheduler.core.prior import Prior
 from scheduler.core.types import Prompt
 from scheduler.engine.foresight import Foresight
 from scheduler.state.pools import PoolRecord, PoolStore
+from scheduler.state.run_pools import RunPools
 from tests.factories import make_rollout
 from tests.scheduler.engine.factories import ALWAYS, NEVER, SOMETIMES, make_config
 from tests.scheduler.engine.learner import Learner
@@ -18,13 +21,13 @@ from tests.scheduler.engine.rig import open_rig
 POOL = PoolRecord(name="told", tokenizer="t", reward="exact", context_length=64, max_prompt_tokens=32, created_at=0.0)
 
 
-class CountingPools(PoolStore):
+class CountingPools(RunPools):
     """Counts the prompts that are read."""
 
     num_read = 0
 
-    async def prompts(self, name: str, prompt_ids: object) -> list[Prompt]:
-        found = await super().prompts(name, prompt_ids)  # type: ignore[arg-type]  # what it is given it hands on
+    async def prompts(self, names: Iterable[str]) -> list[Prompt]:
+        found = await super().prompts(names)
         self.num_read += len(found)
         return found
 
@@ -35,11 +38,12 @@ def prompt(index: int) -> Prompt:
 
 
 async def test_nothing_is_read_before_there_is_a_forecast_and_then_each_prompt_once(redis: Redis) -> None:
-    pools = CountingPools(redis)
-    await pools.create(POOL)
+    stored = PoolStore(redis)
+    await stored.create(POOL)
     prompts = [prompt(index) for index in range(80)]
-    await pools.add("told", prompts)
-    foresight = Foresight(pools, pool="told", discount=0.98)
+    await stored.add("told", prompts)
+    pools = CountingPools(redis, Mixture((PoolShare(name="told"),)))
+    foresight = Foresight(pools, discount=0.98)
     ids = [one.prompt_id for one in prompts]
     assert await foresight.priors(ids) == {}
     assert foresight.prior(prompts[0]) is None

@@ -257,7 +257,8 @@ class Stores:
     async def places(self) -> Counter[str]:
         """How often each prompt is in some place: ready, waiting, quarantined or an open visit."""
         found: Counter[str] = Counter()
-        for key in (self.keys.ready, self.keys.waiting, self.keys.quarantined):
+        ready = [self.table.ready(pool) for pool in self.table.mixture.names]
+        for key in (*ready, self.keys.waiting, self.keys.quarantined):
             found.update(text(member) for member in await self.redis.zrange(key, 0, -1))
         found.update(visit.prompt_id for visit, _ in await self.visits.open_visits())
         return found
