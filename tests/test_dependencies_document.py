@@ -13,10 +13,18 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 FOR_DEVELOPERS = "dev"
 OURS = ("scheduler", "learner", "inference")
-BROUGHT_BY = {"starlette": "fastapi", "pydantic_core": "pydantic", "yarl": "aiohttp", "multidict": "aiohttp"}
+BROUGHT_BY = {
+    "starlette": "fastapi",
+    "pydantic_core": "pydantic",
+    "yarl": "aiohttp",
+    "multidict": "aiohttp",
+    "tokenizers": "transformers",
+}
 """What is imported and comes with a dependency, as the page says."""
 OF_SGLANG = {"sglang", "attention_backend", "batched_attention"}
 """Imported in SGLang's own environment only (`inference/cpu`)."""
+OF_TRAINERS = {"trl", "verl", "transfer_queue", "slime"}
+"""Imported in the environment of whoever has them (`learner/adapters`)."""
 
 
 def name_of(requirement: str) -> str:
@@ -64,7 +72,7 @@ def test_each_says_what_it_is_for() -> None:
 
 def test_whatever_is_imported_is_a_dependency() -> None:
     declared = {name_of(line) for line in PROJECT["dependencies"]} | {name for _, name in extras()}
-    found = {name for name in imported() if name not in {*sys.stdlib_module_names, *OURS, *OF_SGLANG}}
+    found = {name for name in imported() if name not in {*sys.stdlib_module_names, *OURS, *OF_SGLANG, *OF_TRAINERS}}
     distributions = packages_distributions()
     undeclared = {
         name
