@@ -11,9 +11,9 @@ import time
 import structlog
 
 from scheduler.core.course import CourseEvent, Turn
-from scheduler.core.errors import FenceLost
+from scheduler.core.errors import FenceLost, InvalidInput
 from scheduler.core.ledger import Outcome
-from scheduler.core.lifecycle import RunState
+from scheduler.core.lifecycle import ENDED, RunState
 from scheduler.core.run import RunConfig, RunMode
 from scheduler.core.types import Prompt, Rollout
 from scheduler.engine.assembly import Parts, Surroundings, allocator_of, assemble
@@ -106,6 +106,9 @@ class Engine:
             self._tasks = tasks
             keeping = tasks.create_task(self._keep_lease(), name=f"lease-{self.run_id}")
             await self._recover()
+            if self._phases.state in ENDED:
+                keeping.cancel()
+                return
             self._evaluating = tasks.create_task(self._parts.evaluator.run(), name=f"evaluate-{self.run_id}")
             loops = [
                 keeping,
@@ -156,9 +159,10 @@ class Engine:
         if versions:
             await parts.evaluator.plan(versions[0])
         await self._phases.start()
-        await self._profile()
+        if not self._phases.is_cancelled:
+            await self._profile()
         self.has_taken_up = True
-        if self._phases.is_cancelled:
+        if self._phases.is_cancelled or self._phases.state in ENDED:
             return
         for visit, held in await parts.visits.open_visits():
             resumed = await parts.visits.resume(visit, fence=parts.lease.fence)
@@ -170,11 +174,16 @@ class Engine:
             log.info("visit_resumed", run=self.run_id, prompt=visit.prompt_id, visit=visit.visit_id, held=len(held))
 
     async def _profile(self) -> None:
-        """A profile has no learner: what it samples with is published here, once."""
+        """A profile has no learner: what it samples with is published here, once; it fails where that is gone."""
         config, delivery = self._parts.config, self._parts.delivery
-        if config.mode is RunMode.PROFILE and config.weights is not None:
-            await delivery.attach(incarnation=PROFILER, step=0, trained={})
+        if config.mode is not RunMode.PROFILE or config.weights is None:
+            return
+        await delivery.attach(incarnation=PROFILER, step=0, trained={})
+        try:
             await delivery.publish(incarnation=PROFILER, step=0, path=config.weights, digest="")
+        except InvalidInput as error:
+            # Nothing was sampled yet, so nothing is left to account for.
+            await self._phases.fail(str(error))
 
     def _start_visit(
         self,

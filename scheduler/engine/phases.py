@@ -105,6 +105,12 @@ class Phases:
         ending = self.ending or RunState.FINISHED
         await self._move(frozenset(RunState) - ENDED, ending, self.reason)
 
+    async def fail(self, reason: str) -> None:
+        """It cannot even begin: it ends here, with nothing to account for."""
+        if not self.is_cancelled:
+            await self._note_ending(RunState.FAILED, reason)
+            await self.end()
+
     def take_up_budget(self, record: RunRecord) -> None:
         """The budget as it is written down holds from here on: it was raised here, or by another scheduler."""
         if record.num_raises == self._num_raises:

@@ -4,6 +4,8 @@ Owns: what an order needs to be sound. Never works on a run. Invariant: an order
 that is at work, and else changes what its engine will find.
 """
 
+import asyncio
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -101,7 +103,12 @@ class Orders:
         if weights is None:
             raise InvalidInput("name the folder of the weights that servers are to sample with", field="weights")
         try:
-            await self._checkpoints.check(self._paths.here(weights))
+            here = self._paths.here(weights)
+            if not await asyncio.to_thread(_is_folder, here):
+                raise InvalidInput(f"{here} is no absolute folder here: servers and scheduler read weights from it")
+            # The operator's own model may lie anywhere: servers were started with it.
+            if weights != self._model:
+                await self._checkpoints.check(here)
         except InvalidInput as error:
             raise InvalidInput(str(error), field="weights") from error
         return replace(config, weights=weights)
@@ -227,3 +234,7 @@ class Orders:
         return await evaluator.request(
             pool=pool, num_rollouts=num_rollouts, version=version, measure=measure, target=target
         )
+
+
+def _is_folder(path: str) -> bool:
+    return os.path.isabs(path) and os.path.isdir(path)
