@@ -113,7 +113,7 @@ class NewPoolShare(Request):
     name: Name
     """The pool."""
     weight: float = 1.0
-    """Its part of the claims, relative to the other weights."""
+    """Its part of the claims, relative to the other weights; 0.001 to 1,000,000."""
 
 
 class NewRun(Request):

@@ -13,6 +13,8 @@ from scheduler.core.errors import NotFound
 
 _BETWEEN = ":"
 """It is in no pool's name, so the first one ends that."""
+LEAST_WEIGHT, MOST_WEIGHT = 0.001, 1e6
+"""Bounds of a pool's weight: turns are counted in 64 bits, also those that a pool lets pass beside one of the other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +23,7 @@ class PoolShare:
 
     name: str
     weight: float = 1.0
-    """Its part of the claims, relative to the other weights."""
+    """Its part of the claims, relative to the other weights; 0.001 to 1,000,000."""
 
 
 @dataclass(frozen=True, slots=True)

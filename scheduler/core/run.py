@@ -14,7 +14,7 @@ from scheduler.core.errors import InvalidInput
 from scheduler.core.evaluation import DEFAULT_TARGET, EvaluationMeasure, check_target
 from scheduler.core.incomplete import IncompletePolicy
 from scheduler.core.labels import Labels, checked
-from scheduler.core.mixture import Mixture, PoolShare
+from scheduler.core.mixture import LEAST_WEIGHT, MOST_WEIGHT, Mixture, PoolShare
 from scheduler.core.overlong import OverlongPolicy, default_cache
 from scheduler.core.roll_out import PauseMode
 from scheduler.core.stragglers import StragglerPolicy
@@ -174,8 +174,11 @@ class RunConfig:
         if len(set(names)) < len(names):
             raise InvalidInput("a pool is named twice", field="pools")
         for number, share in enumerate(self.pools):
-            if not 0.0 < share.weight < float("inf"):
-                raise InvalidInput(f"{share.weight} is not above 0", field=f"pools.{number}.weight")
+            if not LEAST_WEIGHT <= share.weight <= MOST_WEIGHT:
+                raise InvalidInput(
+                    f"{share.weight:g} is not between {LEAST_WEIGHT:g} and {MOST_WEIGHT:,.0f}",
+                    field=f"pools.{number}.weight",
+                )
 
     def _check_mode(self) -> None:
         if self.mode is RunMode.TRAIN:

@@ -148,8 +148,10 @@ MIXED = (PoolShare(name="math", weight=2.0), PoolShare(name="code"))
         ({"pools": MIXED}, "pool"),
         ({"pool": "", "pools": MIXED[:1]}, "pools"),
         ({"pool": "", "pools": (*MIXED, MIXED[0])}, "pools"),
-        ({"pool": "", "pools": (MIXED[0], PoolShare(name="code", weight=0.0))}, "pools.1.weight"),
-        ({"pool": "", "pools": (MIXED[0], PoolShare(name="code", weight=float("inf")))}, "pools.1.weight"),
+        *(
+            ({"pool": "", "pools": (MIXED[0], PoolShare(name="code", weight=weight))}, "pools.1.weight")
+            for weight in (0.0, -1.0, 1e-300, 0.0009, 1.1e6, 1e300, float("inf"), float("nan"))
+        ),
         ({"pool": "", "pools": MIXED, "evaluation": EvaluationPlan(pool="code")}, "evaluation.pool"),
         ({"pool": "", "pools": MIXED, "mode": RunMode.PROFILE}, "pools"),
     ],
