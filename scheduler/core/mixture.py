@@ -5,7 +5,6 @@ claimable prompts, none lags its share of the claims by more than one; a pool th
 them away and does not claim them back later.
 """
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -77,26 +76,12 @@ UNMIXED = Mixture((PoolShare(name=""),))
 """Of a run over one pool, whichever it is."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Turns:
-    """Who may claim how many prompts now."""
-
-    order: tuple[str, ...]
-    """The pool of each turn, first things first."""
-    forfeited: Mapping[str, int]
-    """Turns that pools without a claimable prompt have let pass by now."""
-
-    @property
-    def offered(self) -> Mapping[str, int]:
-        """Turns by pool; a pool that is not there gets none."""
-        return Counter(self.order)
-
-
-def turns(mixture: Mixture, taken: Mapping[str, int], claimable: Mapping[str, int], wanted: int) -> Turns:
+def turns(mixture: Mixture, taken: Mapping[str, int], claimable: Mapping[str, int], wanted: int) -> tuple[str, ...]:
     """Share `wanted` claims out by weight (stride scheduling: Waldspurger and Weihl, MIT/LCS/TM-528, 1995).
 
-    `taken` are the turns that each pool has had, forfeited ones included. Each turn goes to the pool whose next one is
-    due first, n turns of weight w being due at n / w, in the order of the pools where two are due at once.
+    The pool of each turn, first things first; fewer than `wanted` where fewer prompts are claimable. `taken` are the
+    turns that each pool has had, forfeited ones included. Each turn goes to the pool whose next one is due first, n
+    turns of weight w being due at n / w, in the order of the pools where two are due at once.
 
     At the time t of a turn each pool i has had at least w_i t - 1 of them, and all together at most t sum(w): so none
     lags its share by more than one, and none is ahead by more than the others lag.
@@ -113,14 +98,19 @@ def turns(mixture: Mixture, taken: Mapping[str, int], claimable: Mapping[str, in
         had[turn] += 1
         left[turn] -= 1
         order.append(turn)
-    return Turns(order=tuple(order), forfeited=_forfeited(weights, had, left))
+    return tuple(order)
 
 
-def _forfeited(weights: Mapping[str, float], had: Mapping[str, int], left: Mapping[str, int]) -> dict[str, int]:
-    """What pools that have nothing left lag behind the slowest of those that have: it is not theirs any more."""
-    able = [name for name in weights if left[name]]
+def forfeited(mixture: Mixture, taken: Mapping[str, int], claimable: Mapping[str, int]) -> Mapping[str, int]:
+    """Turns that are over for pools without a claimable prompt, after others have had theirs.
+
+    It is what they lag behind the slowest of those that have some, by turns really `taken`: what was wanted, and did
+    not fit the budget, costs nobody a turn.
+    """
+    weights = {share.name: share.weight for share in mixture.shares}
+    able = [name for name in weights if claimable.get(name, 0)]
     if not able:
         return {}
-    slowest = min(had[name] / weights[name] for name in able)
-    lags = {name: int(slowest * weights[name]) - had[name] for name in weights if not left[name]}
+    slowest = min(taken.get(name, 0) / weights[name] for name in able)
+    lags = {name: int(slowest * weights[name]) - taken.get(name, 0) for name in weights if name not in able}
     return {name: lag for name, lag in lags.items() if lag > 0}

@@ -5,7 +5,7 @@ become, and a claim that does not fit the budget waits for refunds.
 """
 
 import uuid
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ from scheduler.core.allocators.interface import Candidate, Demand, PassedOver, R
 from scheduler.core.allocators.orders import sample_size
 from scheduler.core.budget import Cost, worst_case
 from scheduler.core.informativeness import Evidence
-from scheduler.core.mixture import turns
+from scheduler.core.mixture import forfeited, turns
 from scheduler.core.prior import Prior
 from scheduler.core.run import RunConfig
 from scheduler.core.types import Prompt
@@ -26,7 +26,7 @@ from scheduler.engine.rule_in_force import RuleInForce
 from scheduler.state.run_pools import RunPools
 from scheduler.state.table import Event, PassedRow, Row, Table
 from scheduler.state.transaction import Transactor
-from scheduler.state.visit import Visit
+from scheduler.state.visit import Claimed, Visit
 from scheduler.state.visits import VisitStore
 
 log = structlog.get_logger(__name__)
@@ -44,10 +44,27 @@ class Offer:
     sample: Sequence[str]
 
 
-def _in_turn(offers: Sequence[Offer], chosen: Mapping[str, deque[str]]) -> list[str]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Due:
+    """One of the claims wanted."""
+
+    pool: str
+    prompt_id: str | None
+    """None: the pool's rule lets its turn pass."""
+
+
+def _in_turn(offers: Sequence[Offer], chosen: Mapping[str, deque[str]]) -> list[Due]:
     """What is chosen of each pool, in the order of their turns: a budget that ends cuts all of them alike."""
     order = sorted((turn, offer.pool) for offer in offers for turn in offer.turns)
-    return [chosen[pool].popleft() for _, pool in order if chosen[pool]]
+    return [Due(pool=pool, prompt_id=chosen[pool].popleft() if chosen[pool] else None) for _, pool in order]
+
+
+def _let_pass(turns_due: Sequence[Due], claimed: Claimed) -> Counter[str]:
+    """Turns by pool that its rule did not want, as far as the budget went: they are not the others' to wait for."""
+    opened = {visit.prompt_id for visit in claimed.visits}
+    last = max((number for number, due in enumerate(turns_due) if due.prompt_id in opened), default=-1)
+    reached = turns_due[: last + 1] if claimed.is_out_of_budget else turns_due
+    return Counter(due.pool for due in reached if due.prompt_id is None)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -112,17 +129,21 @@ class Admission:
             ranking = self._rank(candidates, len(offer.turns))
             await self._pass_over(ranking.passed_over, evidence)
             chosen[offer.pool] = deque(ranking.claim)
-        await self._let_pass(offers, chosen)
-        claimed = await self._claim(_in_turn(offers, chosen), rows, evidence)
-        if claimed:
-            self.pipeline.round_begun()
-        return claimed
-
-    async def _let_pass(self, offers: Sequence[Offer], chosen: Mapping[str, Sequence[str]]) -> None:
-        """Turns that a pool's rule did not want are not the others' to wait for."""
+        turns_due = _in_turn(offers, chosen)
+        wants = [due.prompt_id for due in turns_due if due.prompt_id is not None]
+        claimed = await self._claim(wants, rows, evidence)
         if self.config.mixture.is_mixed:
-            unused = {offer.pool: max(0, len(offer.turns) - len(chosen[offer.pool])) for offer in offers}
-            await self.table.forfeit(self.transactor, unused)
+            await self._forfeit(_let_pass(turns_due, claimed))
+        if claimed.visits:
+            self.pipeline.round_begun()
+        return len(claimed.visits)
+
+    async def _forfeit(self, let_pass: Counter[str]) -> None:
+        """Count turns that were not wanted, and those that were over for pools with nothing to claim."""
+        taken = Counter(await self.table.turns_taken()) + let_pass
+        claimable = {pool: found.prompts for pool, found in (await self.table.claimable()).items()}
+        over = forfeited(self.config.mixture, taken, claimable)
+        await self.table.forfeit(self.transactor, let_pass + Counter(over))
 
     async def _offers(self, wanted: int) -> list[Offer]:
         offers = await self._look(wanted)
@@ -150,15 +171,14 @@ class Admission:
         epochs = [found.epoch for found in ready.values() if found.epoch is not None]
         self.rule.epoch = max(self.rule.epoch, min(epochs, default=0))
         claimable = {pool: found.prompts for pool, found in ready.items()}
-        given = turns(mixture, await self.table.turns_taken(), claimable, wanted)
-        await self.table.forfeit(self.transactor, given.forfeited)
+        order = turns(mixture, await self.table.turns_taken(), claimable, wanted)
         return [
             Offer(
                 pool=pool,
-                turns=[number for number, turn in enumerate(given.order) if turn == pool],
+                turns=[number for number, turn in enumerate(order) if turn == pool],
                 sample=await self.table.sample(sample_size(count), pool),
             )
-            for pool, count in given.offered.items()
+            for pool, count in Counter(order).items()
         ]
 
     async def _candidates(self, sample: Sequence[str], rows: dict[str, Row]) -> list[Candidate]:
@@ -187,7 +207,7 @@ class Admission:
         )
         return self.rule.allocator.rank(candidates, demand, self.rng)
 
-    async def _claim(self, prompt_ids: Sequence[str], rows: dict[str, Row], evidence: dict[str, Evidence]) -> int:
+    async def _claim(self, prompt_ids: Sequence[str], rows: dict[str, Row], evidence: dict[str, Evidence]) -> Claimed:
         prompts = {prompt.prompt_id: prompt for prompt in await self.pools.prompts(prompt_ids)}
         claimed = await self.visits.claim([self._visit(prompt_id) for prompt_id in prompt_ids])
         self.out_of_budget = claimed.is_out_of_budget
@@ -198,7 +218,7 @@ class Admission:
             log.info("claimed", run=self.run_id, prompt=prompt_id, visit=visit.visit_id, reserved=visit.reserved)
             self.pipeline.num_visits += 1
             self.start(visit, prompts[prompt_id], rows.get(prompt_id) or Row(evidence=evidence[prompt_id]))
-        return len(claimed.visits)
+        return claimed
 
     def _visit(self, prompt_id: str) -> Visit:
         return Visit(

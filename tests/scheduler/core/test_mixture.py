@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from scheduler.core.errors import NotFound
-from scheduler.core.mixture import UNMIXED, Mixture, PoolShare, turns
+from scheduler.core.mixture import UNMIXED, Mixture, PoolShare, forfeited, turns
 from scheduler.core.pool_tally import CLAIMED, pool_counter, pool_tallies
 from scheduler.core.types import Verdict
 
@@ -23,9 +23,9 @@ def drawn(mixture: Mixture, wanted: list[int]) -> list[str]:
     taken, order = Counter[str](), list[str]()
     for count in wanted:
         given = turns(mixture, taken, plenty(mixture), count)
-        assert not given.forfeited
-        taken.update(given.offered)
-        order += given.order
+        taken.update(given)
+        order += given
+        assert not forfeited(mixture, taken, plenty(mixture))
     return order
 
 
@@ -51,24 +51,26 @@ def test_how_many_are_wanted_at_a_time_does_not_change_the_order() -> None:
 
 
 def test_a_pool_with_nothing_to_claim_gives_its_turns_away_for_good() -> None:
-    given = turns(MIX, {"math": 30, "code": 10}, {"math": 0, "code": 100}, 20)
-    assert given.offered == {"code": 20}
-    assert given.forfeited == {"math": 60}
+    assert turns(MIX, {"math": 30, "code": 10}, {"math": 0, "code": 100}, 20) == ("code",) * 20
+    assert forfeited(MIX, {"math": 30, "code": 30}, {"code": 80}) == {"math": 60}
     # Back again, it gets its share of what is claimed from now on, not what it missed.
     taken = {"math": 90, "code": 30}
-    assert turns(MIX, taken, plenty(MIX), 40).offered == {"math": 30, "code": 10}
+    assert Counter(turns(MIX, taken, plenty(MIX), 40)) == {"math": 30, "code": 10}
+
+
+def test_a_turn_that_others_have_not_had_either_is_not_over() -> None:
+    assert forfeited(MIX, {"math": 30, "code": 10}, {"code": 100}) == {}
+    assert forfeited(MIX, {"math": 30, "code": 11}, {"code": 99}) == {"math": 3}
 
 
 def test_a_pool_that_has_less_than_its_share_leaves_the_rest_to_others() -> None:
-    given = turns(MIX, {}, {"math": 2, "code": 100}, 8)
-    assert given.offered == {"math": 2, "code": 6}
-    assert given.forfeited == {"math": 16}
+    assert Counter(turns(MIX, {}, {"math": 2, "code": 100}, 8)) == {"math": 2, "code": 6}
+    assert forfeited(MIX, {"math": 2, "code": 6}, {"code": 94}) == {"math": 16}
 
 
 def test_with_nothing_to_claim_anywhere_nobody_loses_a_turn() -> None:
-    given = turns(MIX, {"math": 3}, {}, 8)
-    assert (given.order, given.forfeited) == ((), {})
-    assert turns(MIX, {}, {"math": 1, "code": 1}, 8).forfeited == {}
+    assert turns(MIX, {"math": 3}, {}, 8) == ()
+    assert forfeited(MIX, {"math": 3}, {}) == {}
 
 
 def test_prompts_of_several_pools_are_called_after_their_pool() -> None:

@@ -122,6 +122,25 @@ async def test_a_pool_that_is_used_up_leaves_its_turns_to_the_other(redis: Redis
     assert found["sums"].forfeited > 0
 
 
+async def test_what_the_budget_has_no_room_for_costs_an_empty_pool_no_turn(redis: Redis, tmp_path: Path) -> None:
+    async with open_rig(redis, tmp_path, rates=[SOMETIMES]) as rig:
+        await rig.create_pool("code", make_prompts(MANY))
+        # Three claims of eight; the pipeline wants twelve or more.
+        config = mixed(sums=1.0, budget=Budget(rollouts=24))
+        await rig.create_run(config)
+        rig.fakes[0].hold()
+        await Learner(at=lambda: rig.service, folder=rig.folder).attach()
+
+        async def waits_for_refunds() -> bool:
+            return "refunds" in (await rig.view()).waiting_for
+
+        await rig.until(waits_for_refunds)
+        found = await tallies(rig, config)
+        rig.fakes[0].release()
+    assert (found["sums"].claimed, found["code"].claimed) == (1, 2)
+    assert (found["sums"].forfeited, found["code"].forfeited) == (1, 0)
+
+
 async def test_a_successor_goes_on_where_the_weights_stood(rig: Rig) -> None:
     config = mixed(steps=12)
     learner = await train(rig, config, steps=4)
