@@ -12,7 +12,7 @@ from scheduler.core.informativeness import Evidence
 from scheduler.core.ledger import Ledger
 from scheduler.core.packed import Logprobs, TokenIds
 from scheduler.core.prior import fit_counted_prior
-from scheduler.core.spend import first_visits
+from scheduler.core.spend import VISITED, first_verdicts
 from scheduler.core.types import FinishReason, Rollout, Stage, VersionSpan
 
 UNDECIDED = "more"
@@ -40,7 +40,7 @@ class Profile:
     num_prompts: int
     """Prompts whose pilots all came back."""
     num_unfinished: int
-    """Prompts looked at of which some pilots gave no rollout."""
+    """Prompts looked at, by a visit that has ended, whose pilots have not all come back."""
     bars: tuple[PassRateBar, ...]
     """From none right to all right: a histogram of pass rates."""
     num_rollouts: int
@@ -99,14 +99,14 @@ class Profile:
 
 def profile(counters: Mapping[str, int], allocator: Allocator, *, pilots: int) -> Profile:
     """What a profile's counters say of its pool, and what `allocator` would decide of its prompts."""
-    seen = first_visits(counters)
+    seen = first_verdicts(counters)
     whole = {correct: prompts for (correct, count), prompts in seen.items() if count == pilots}
     evidence = Evidence.fresh(fit_counted_prior(seen), version=1)
     line = Ledger.from_counters(counters).stages[Stage.PILOT]
     return Profile(
         pilots=pilots,
         num_prompts=sum(whole.values()),
-        num_unfinished=sum(seen.values()) - sum(whole.values()),
+        num_unfinished=max(0, counters.get(VISITED, 0) - sum(whole.values())),
         bars=tuple(
             PassRateBar(
                 correct=correct,

@@ -10,6 +10,8 @@ from scheduler.core.types import Verdict
 
 FIRST_VISITS = "first_visits:"
 """Prefix of the counters of first visits, by right pilots and pilots: a histogram of how hard the pool is."""
+FIRST_VERDICTS = "first_verdicts:"
+"""Likewise of the first visits that were judged: the first visit of a prompt may have been interrupted."""
 GROUPED = "grouped:rollouts"
 """Rollouts in published groups."""
 MIXED = "mixed:rollouts"
@@ -20,6 +22,8 @@ REVISITS = "revisits:"
 """Prefix of the counters of judged visits to prompts that were judged before, by the last verdict and the new one."""
 SIGNAL = "signal:milli"
 """Sum over published groups of rollouts x variance of their rewards, in thousandths."""
+VISITED = "visited:prompts"
+"""Prompts of which a visit has ended, in whatever way."""
 TOO_STALE = "recalled:too_stale"
 """Attempts called back because no batch could take their group any more."""
 STRAGGLERS = "recalled:straggler"
@@ -80,10 +84,24 @@ def first_visit_counter(correct: int, pilots: int) -> str:
 
 def first_visits(counters: Mapping[str, int]) -> dict[tuple[int, int], int]:
     """First visits by (right pilots, pilots): an unbiased look at the pool, whatever was selected afterwards."""
+    return _by_pilots(counters, FIRST_VISITS)
+
+
+def first_verdict_counter(correct: int, pilots: int) -> str:
+    """The counter of first judged visits whose pilots were right so often."""
+    return f"{FIRST_VERDICTS}{correct}/{pilots}"
+
+
+def first_verdicts(counters: Mapping[str, int]) -> dict[tuple[int, int], int]:
+    """First judged visits by (right pilots, pilots): one for each prompt that ever was."""
+    return _by_pilots(counters, FIRST_VERDICTS)
+
+
+def _by_pilots(counters: Mapping[str, int], prefix: str) -> dict[tuple[int, int], int]:
     visits: dict[tuple[int, int], int] = {}
     for name, count in counters.items():
-        if name.startswith(FIRST_VISITS):
-            correct, pilots = name.removeprefix(FIRST_VISITS).split("/")
+        if name.startswith(prefix):
+            correct, pilots = name.removeprefix(prefix).split("/")
             visits[int(correct), int(pilots)] = count
     return visits
 

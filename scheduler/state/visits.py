@@ -26,6 +26,8 @@ from scheduler.core.spend import (
     SIGNAL,
     STRAGGLERS,
     TOO_STALE,
+    VISITED,
+    first_verdict_counter,
     first_visit_counter,
     revisit_counter,
 )
@@ -241,12 +243,13 @@ class VisitStore:
         """End a visit without a group: its rollouts get `outcome`, the rest of its reservation is refunded."""
         change = self._begun(visit)
         transaction, visit = change.transaction, change.visit
-        self._end(change, outcome, row, state, event, trace, shortfall)
+        is_judged = event.what in _REASONED
+        self._end(change, outcome, row, state, event, trace, shortfall, is_judged=is_judged)
         transaction.move(
             *(Move(stage=stage, source=OpenState.HELD, to=outcome, count=count) for stage, count in visit.held.items())
         )
         self._table.count(transaction, visit.prompt_id, f"verdict:{event.what}", 1)
-        if event.what in _REASONED:
+        if is_judged:
             transaction.count(f"reason:{event.what}:{event.reason}", 1)
             _count_revisit(transaction, trace, Verdict(event.what))
         await self._transactor.apply(transaction)
@@ -270,7 +273,7 @@ class VisitStore:
         transaction, visit = change.transaction, change.visit
         if _present(entry.counts) != _present(visit.held):
             raise IllegalMove(f"group {entry.group_id} counts {entry.counts}, its visit holds {visit.held}")
-        self._end(change, OpenState.PUBLISHED, row, PromptState.READY, event, trace, shortfall)
+        self._end(change, OpenState.PUBLISHED, row, PromptState.READY, event, trace, shortfall, is_judged=True)
         transaction.move(
             *(
                 Move(stage=stage, source=OpenState.HELD, to=OpenState.PUBLISHED, count=count)
@@ -303,13 +306,19 @@ class VisitStore:
         event: Event,
         trace: Trace,
         shortfall: Shortfall | None,
+        *,
+        is_judged: bool,
     ) -> None:
         transaction, visit = change.transaction, change.visit
         if _present(visit.in_flight):
             raise IllegalMove(f"visit {visit.visit_id} cannot end with attempts in flight: {visit.in_flight}")
         move_prompt(PromptState.CLAIMED, state)
+        if row.evidence.visits == 1:
+            transaction.count(VISITED, 1)
         if row.evidence.visits == 1 and event.pilots:
             transaction.count(first_visit_counter(event.correct, event.pilots), 1)
+        if is_judged and trace.last_verdict is None and event.pilots:
+            transaction.count(first_verdict_counter(event.correct, event.pilots), 1)
         if shortfall is not None:
             transaction.count(shortfall_counter(shortfall), 1)
         transaction.count("reserved:rollouts", -visit.reserved)

@@ -9,14 +9,16 @@ from scheduler.core.informativeness import Evidence
 from scheduler.core.ledger import attempts_counter
 from scheduler.core.prior import Prior
 from scheduler.core.profile import profile
-from scheduler.core.spend import first_visit_counter
+from scheduler.core.spend import VISITED, first_verdict_counter
 from scheduler.core.types import Stage
 from tests.factories import make_rollout
 
 EVIDENCE = Evidence.fresh(Prior(), version=1)
-SEEN = {(0, 4): 20, (1, 4): 10, (2, 4): 5, (4, 4): 15, (1, 2): 3}
+SEEN = {(0, 4): 20, (1, 4): 10, (2, 4): 5, (4, 4): 15, (1, 2): 1}
 COUNTERS = {
-    **{first_visit_counter(correct, pilots): prompts for (correct, pilots), prompts in SEEN.items()},
+    **{first_verdict_counter(correct, pilots): prompts for (correct, pilots), prompts in SEEN.items()},
+    # Two of them were interrupted, and the third was judged by fewer pilots than asked for.
+    VISITED: 53,
     attempts_counter(Stage.PILOT): 210,
     "tokens:pilot": 2100,
 }

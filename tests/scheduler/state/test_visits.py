@@ -10,11 +10,21 @@ from redis.asyncio import Redis
 from scheduler.core.errors import Conflict, IllegalMove
 from scheduler.core.ledger import VERDICT_OUTCOMES, OpenState, Outcome
 from scheduler.core.lifecycle import PromptState
+from scheduler.core.spend import VISITED, first_verdicts, first_visits
 from scheduler.core.types import Stage, Verdict
 from scheduler.state.connection import connect
-from scheduler.state.visit import Landing, Visit
+from scheduler.state.visit import Landing, Trace, Visit
 from tests.scheduler.state.lossy_link import lossy_link
-from tests.scheduler.state.stores import MAX_NEW_TOKENS, Stores, make_rollouts, make_row, open_money, snapshot, spent
+from tests.scheduler.state.stores import (
+    MAX_NEW_TOKENS,
+    Stores,
+    make_event,
+    make_rollouts,
+    make_row,
+    open_money,
+    snapshot,
+    spent,
+)
 
 PILOTS = make_rollouts(3, tokens=4)
 COMMITS = make_rollouts(2, stage=Stage.COMMIT, tokens=6)
@@ -328,3 +338,21 @@ def test_a_landing_counts_every_attempt_whatever_became_of_it() -> None:
     landing = Landing(stage=Stage.PILOT, rollouts=PILOTS, failed=2, lost=4, cancelled=1)
     assert landing.count == 10
     assert replace(landing, rollouts=()).count == 7
+
+
+async def test_a_prompt_is_looked_at_first_by_the_visit_that_is_judged_whatever_came_before(stores: Stores) -> None:
+    await stores.seed("p")
+    looks = [("interrupted", 2, None), ("skip", 3, None), ("defer", 3, Verdict.SKIP)]
+    for visits, (what, pilots, last_verdict) in enumerate(looks, start=1):
+        visit = await stores.ask(await stores.claim(rollouts=4), Stage.PILOT, pilots)
+        await stores.visits.settle(
+            visit,
+            Outcome.SKIPPED,
+            row=make_row(visits=visits),
+            state=PromptState.READY,
+            event=replace(make_event(what), pilots=pilots, correct=1),
+            trace=Trace(last_verdict=last_verdict),
+        )
+    counters = await stores.runs.counters("run")
+    assert (first_visits(counters), first_verdicts(counters)) == ({(1, 2): 1}, {(1, 3): 1})
+    assert counters[VISITED] == 1
