@@ -28,9 +28,14 @@ async def destination(url: str, reachable: Reachable, *, field: str, resolver: R
 
     Raises InvalidInput, naming the field, where the URL makes no sense or leads where it may not.
     """
+    return (await destinations(url, reachable, field=field, resolver=resolver))[0]
+
+
+async def destinations(url: str, reachable: Reachable, *, field: str, resolver: Resolve = resolve) -> tuple[str, ...]:
+    """Every address that a client of `url` may be pinned to; raises InvalidInput as `destination` does."""
     place = place_of(url)
     try:
         addresses = await resolver(place)
     except (OSError, TimeoutError, UnicodeError) as exc:
         raise InvalidInput(f"{place.host} cannot be resolved: {exc or type(exc).__name__}", field=field) from exc
-    return str(reachable.check(place, addresses, field))
+    return tuple(str(address) for address in reachable.check_all(place, addresses, field))

@@ -56,12 +56,16 @@ class Reachable:
 
         Whoever connects must do so to this very address: the name may resolve to another one a moment later.
         """
-        found = [_plain(address) for address in addresses]
+        return self.check_all(place, addresses, field)[0]
+
+    def check_all(self, place: Place, addresses: Iterable[Address], field: str) -> tuple[Address, ...]:
+        """Every address of the host, to connect to any of; raises InvalidInput unless each is allowed."""
+        found = tuple(_plain(address) for address in addresses)
         if not found:
             raise InvalidInput(f"{place.host} resolves to no address", field=field)
         for address in found:
             self._check(place.host, address, field)
-        return found[0]
+        return found
 
     def _check(self, host: str, address: Address, field: str) -> None:
         if address.is_link_local or address in _METADATA or address.is_multicast or address.is_unspecified:

@@ -8,7 +8,8 @@ RewardFailed, within (tries + 2) x timeout and the pauses between; where a batch
 import asyncio
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from itertools import count
 from uuid import uuid4
@@ -30,7 +31,7 @@ _RETRY_S = 0.5
 _CLOSED = "the scheduler stopped asking its reward server"
 
 Answer = Judgement | RewardFailed
-Connect = Callable[[], Awaitable[Channel]]
+Connect = Callable[[], AbstractAsyncContextManager[Channel]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class RewardServer:
     """The server at one address; close it with `aclose`."""
 
     def __init__(self, url: str, connect: Connect, terms: Terms, *, retry_s: float = _RETRY_S) -> None:
-        """`connect` gives the channel to use now; it is asked before every request."""
+        """`connect` gives the channel to use now, for one request."""
         self._url = url
         self._connect = connect
         self._terms = terms
@@ -162,9 +163,9 @@ class RewardServer:
         raise AssertionError("unreachable: the last try returns or raises")
 
     async def _ask_once(self, idents: Sequence[str], body: bytes) -> list[Answer]:
-        channel = await self._connect()
         try:
-            said = await channel.call("POST", "", body=body, timeout_s=self._terms.timeout_s)
+            async with self._connect() as channel:
+                said = await channel.call("POST", "", body=body, timeout_s=self._terms.timeout_s)
         except InferenceError as exc:
             raise Unanswered(Fault.PASSING, str(exc)) from exc
         return server_wire.read(idents, said.status, said.body)

@@ -35,8 +35,9 @@ async def asking(url: str, terms: Terms = QUICK) -> AsyncIterator[RewardServer]:
         url, key="k", max_connections=16, connect_timeout_s=5, no_answer=ServerUnavailable, transport=None
     )
 
-    async def connect() -> Channel:
-        return channel
+    @asynccontextmanager
+    async def connect() -> AsyncIterator[Channel]:
+        yield channel
 
     server = RewardServer(url, connect, terms, retry_s=0.001)
     try:

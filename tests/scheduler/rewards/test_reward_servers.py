@@ -1,5 +1,6 @@
 """Which reward servers may be asked, and which of them get the key."""
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
@@ -11,13 +12,14 @@ import pytest
 from scheduler.core.errors import InvalidInput, RewardFailed
 from scheduler.core.reachable import LOCAL, Address, Place, Reachable
 from scheduler.core.types import Judgement
+from scheduler.destinations import Resolve
 from scheduler.rewards.batching import Terms
 from scheduler.rewards.pool import RewardPool
 from scheduler.rewards.reward_servers import RewardServers
 from scheduler.rewards.spec import RewardJob, parse_spec
 from scheduler.tls import ClientTls
 from tests.certificates import Authority
-from tests.scheduler.rewards.judges import RewardServerApp, serving
+from tests.scheduler.rewards.judges import Asked, RewardServerApp, serving
 
 KEY = "a-key-of-ours"
 JOBS = [RewardJob(text=text, answer="7") for text in ("7", "8")]
@@ -30,6 +32,15 @@ async def servers(
     *, listed: Collection[str] = (), reachable: Collection[str] = (), tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[RewardServers]:
     opened = RewardServers(listed=listed, key=KEY, reachable=Reachable.of(reachable), terms=ONCE, tls=tls)
+    try:
+        yield opened
+    finally:
+        await opened.aclose()
+
+
+@asynccontextmanager
+async def named_servers(resolver: Resolve, terms: Terms) -> AsyncIterator[RewardServers]:
+    opened = RewardServers(reachable=Reachable.of(LOCAL), terms=terms, resolver=resolver)
     try:
         yield opened
     finally:
@@ -92,6 +103,81 @@ async def test_a_name_is_looked_up_anew_and_connected_to_as_judged() -> None:
         where.append("127.0.0.1")
         assert await asked.judge(named, JOBS) == JUDGED
         await asked.aclose()
+
+
+async def test_a_name_server_that_does_not_answer_is_asked_again_and_a_forbidden_address_is_not() -> None:
+    said: list[Exception | str] = [OSError("try again"), TimeoutError(), "127.0.0.1"]
+
+    async def resolver(_place: Place) -> Collection[Address]:
+        found = said.pop(0)
+        if isinstance(found, Exception):
+            raise found
+        return [ip_address(found)]
+
+    app = RewardServerApp()
+    async with serving(app) as url, named_servers(resolver, Terms(wait_s=0, tries=3)) as asked:
+        named = url.replace("127.0.0.1", "judge.example")
+        assert await asked.judge(named, JOBS) == JUDGED
+        said += ["169.254.169.254", "127.0.0.1"]
+        assert all("never allowed" in str(answer) for answer in await asked.judge(named, JOBS))
+        assert said == ["127.0.0.1"]
+        said[:] = [OSError("no such name")]
+        with pytest.raises(InvalidInput, match=r"judge\.example cannot be resolved: no such name"):
+            await asked.check(named)
+
+
+async def test_a_name_with_several_addresses_keeps_to_one_while_that_is_among_them() -> None:
+    started, go_on = asyncio.Event(), asyncio.Event()
+
+    async def hold(number: int, _completions: list[Asked]) -> None:
+        if number == 1:
+            started.set()
+            await go_on.wait()
+
+    order = ["127.0.0.1", "127.0.0.2"]
+
+    async def resolver(_place: Place) -> Collection[Address]:
+        found = [ip_address(address) for address in order]
+        order.reverse()
+        return found
+
+    async with serving(RewardServerApp(spoil=hold)) as url, named_servers(resolver, ONCE) as asked:
+        named = url.replace("127.0.0.1", "judge.example")
+        first = asyncio.create_task(asked.judge(named, JOBS))
+        await started.wait()
+        assert await asked.judge(named, JOBS) == JUDGED
+        go_on.set()
+        assert await first == JUDGED
+
+
+async def test_what_is_in_flight_to_an_address_that_the_name_had_ends_undisturbed() -> None:
+    started, go_on = asyncio.Event(), asyncio.Event()
+
+    async def hold(_number: int, _completions: list[Asked]) -> None:
+        started.set()
+        await go_on.wait()
+
+    where = ["127.0.0.1"]
+
+    async def resolver(_place: Place) -> Collection[Address]:
+        return [ip_address(where[0])]
+
+    async with serving(RewardServerApp(spoil=hold)) as url, named_servers(resolver, ONCE) as asked:
+        named = url.replace("127.0.0.1", "judge.example")
+        first = asyncio.create_task(asked.judge(named, JOBS))
+        await started.wait()
+        where[0] = "127.0.0.2"
+        assert all("cannot reach" in str(answer) for answer in await asked.judge(named, JOBS))
+        go_on.set()
+        assert await first == JUDGED
+
+
+async def test_where_an_address_of_a_name_does_not_answer_the_next_one_is_asked() -> None:
+    async def resolver(_place: Place) -> Collection[Address]:
+        return [ip_address("127.0.0.2"), ip_address("127.0.0.1")]
+
+    async with serving(RewardServerApp()) as url, named_servers(resolver, Terms(wait_s=0, tries=2)) as asked:
+        assert await asked.judge(url.replace("127.0.0.1", "judge.example"), JOBS) == JUDGED
 
 
 async def test_certificates_are_checked(tmp_path: Path) -> None:
