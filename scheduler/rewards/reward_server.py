@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from uuid import uuid4
 
@@ -99,7 +100,7 @@ class RewardServer:
             batch = tuple(self._waiting.popleft() for _ in range(size))
             task = asyncio.create_task(self._settle(batch), name=f"reward-server-{self._url}")
             self._asking.add(task)
-            task.add_done_callback(self._landed)
+            task.add_done_callback(partial(self._landed, batch))
         if self._waiting and self._timer is None and len(self._asking) < self._terms.requests:
             self._timer = asyncio.get_running_loop().call_later(self._terms.wait_s, self._due)
 
@@ -107,27 +108,27 @@ class RewardServer:
         self._timer = None
         self._look(due=True)
 
-    def _landed(self, task: asyncio.Task[None]) -> None:
+    def _landed(self, batch: Sequence[_Waiting], task: asyncio.Task[None]) -> None:
         self._asking.discard(task)
+        # A task that is cancelled before its first step never answers anything itself.
+        _settle(batch, [RewardFailed(_CLOSED) for _ in batch])
         if not self._closed:
             # Whatever waits now has waited for this request to end.
             self._look(due=True)
 
     async def _settle(self, batch: Sequence[_Waiting]) -> None:
-        answers: Sequence[Answer] = [RewardFailed(_CLOSED) for _ in batch]
         try:
-            answers = await self._answers(batch, tries=self._terms.tries)
+            answers = await self._answers(batch)
         except Exception as exc:
             reason = type(exc).__name__
             log.exception("reward_server_failed", url=self._url, num_completions=len(batch), reason=reason)
             answers = [RewardFailed(f"asking the reward server failed: {exc!r}") for _ in batch]
-        finally:
-            _settle(batch, answers)
+        _settle(batch, answers)
 
-    async def _answers(self, batch: Sequence[_Waiting], *, tries: int, is_sane: bool = False) -> list[Answer]:
+    async def _answers(self, batch: Sequence[_Waiting], *, is_sane: bool = False) -> list[Answer]:
         """The answers to a batch; one that cannot be answered is halved, if the server answers at all otherwise."""
         try:
-            return await self._ask(batch, tries=tries)
+            return await self._ask(batch, tries=self._terms.tries)
         except Unanswered as unanswered:
             fault, reason, told = unanswered.fault, unanswered.reason, str(unanswered)
         except PilotCommitError as exc:
@@ -135,8 +136,8 @@ class RewardServer:
         if fault in (Fault.CONTENT, Fault.BROKEN) and len(batch) > 1 and (is_sane or await self._is_sane()):
             log.info("reward_server_batch_halved", url=self._url, num_completions=len(batch), reason=reason)
             middle = len(batch) // 2
-            left = await self._answers(batch[:middle], tries=1, is_sane=True)
-            return left + await self._answers(batch[middle:], tries=1, is_sane=True)
+            left = await self._answers(batch[:middle], is_sane=True)
+            return left + await self._answers(batch[middle:], is_sane=True)
         log.warning("reward_server_failed", url=self._url, num_completions=len(batch), reason=reason)
         return [RewardFailed(f"the reward server {self._url}: {told}") for _ in batch]
 

@@ -71,7 +71,7 @@ class RewardSpec:
     tolerance: float = DEFAULT_TOLERANCE
     """Of a numeric reward: largest |number - answer| over max(1, |answer|). Integers must be equal."""
     timeout_s: float = DEFAULT_TIMEOUT_S
-    """Wall-clock limit of one judgement; past it the worker is killed and the rollout is failed."""
+    """Wall-clock limit of one judgement; past it the worker is killed and the rollout is failed. Not of an http reward."""
 
     def __post_init__(self) -> None:
         _check_number("timeout_s", self.timeout_s, low=0.001, high=MAX_TIMEOUT_S)
@@ -113,7 +113,7 @@ def parse_spec(value: str | Mapping[str, object]) -> RewardSpec:
 
     A string is the kind, with its target after a colon: `exact`, `numeric`, `regex`, `regex:PATTERN`, `math`,
     `reasoning_gym`, `python:module:function`; the address of a reward server stands for itself. A mapping has `kind`
-    (any such string) and may have `pattern`, `function`, `tolerance` and `timeout_s`. Raises InvalidInput, which says
+    (any such string) and may have `pattern`, `function`, `tolerance` and, but for a reward server, `timeout_s`. Raises InvalidInput, which says
     what would be right, for anything else.
     """
     if isinstance(value, str):
@@ -138,6 +138,11 @@ def _parse_mapping(value: Mapping[str, object]) -> RewardSpec:
     if not isinstance(name, str):
         raise InvalidInput(f"reward.kind must be one of {FORMS}, got {name!r}", field="reward.kind")
     kind, target = _parse_name(name)
+    if kind is RewardKind.HTTP and "timeout_s" in value:
+        raise InvalidInput(
+            "how long a reward server may take is PILOTCOMMIT_REWARD_SERVER_TIMEOUT_S, which the operator sets",
+            field="reward.timeout_s",
+        )
     allowed = {"kind", "timeout_s", *_own_keys(kind)}
     unknown = sorted(str(key) for key in value.keys() - allowed)
     if unknown:

@@ -135,7 +135,24 @@ async def test_the_completion_at_which_a_server_fails_is_found_and_fails_alone()
         answers = await server.judge(jobs(*["7"] * 20, "bad", *["7"] * 11))
     assert [isinstance(answer, RewardFailed) for answer in answers].index(True) == 20
     assert answers[:20] + answers[21:] == [RIGHT] * 31
-    assert len(app.batches) <= 3 + 1 + 2 * 5
+    # At each of five halvings, one half fails three times.
+    assert len(app.batches) <= 3 + 1 + 5 * (3 + 1)
+
+
+async def test_a_part_of_a_batch_that_was_taken_apart_is_asked_again_too() -> None:
+    num_parts = 0
+
+    async def choke(_number: int, completions: list[Asked]) -> tuple[int, bytes] | None:
+        nonlocal num_parts
+        if len(completions) == 4:
+            return 500, b"Traceback"
+        num_parts += len(completions) == 2
+        return (503, b"busy") if num_parts == 1 else None
+
+    app = RewardServerApp(spoil=choke)
+    async with serving(app) as url, asking(url) as server:
+        assert await server.judge(jobs("7", "8", "7", "8")) == [RIGHT, WRONG] * 2
+    assert [len(batch) for batch in app.batches] == [4, 4, 4, 0, 2, 2, 2]
 
 
 @pytest.mark.parametrize("spoilt", ["fewer", "foreign", "not JSON", "endless"])
@@ -242,3 +259,13 @@ async def test_a_close_answers_what_waits_and_what_is_in_flight() -> None:
         await server.aclose()
         assert reasons(await judging) == {"the scheduler stopped asking its reward server"}
         assert reasons(await server.judge(jobs("7"))) == {"the scheduler stopped asking its reward server"}
+
+
+async def test_a_close_answers_a_batch_that_was_about_to_be_sent() -> None:
+    async with serving(RewardServerApp()) as url, asking(url, Terms(batch=1)) as server:
+        judging = asyncio.create_task(server.judge(jobs("7")))
+        # The batch has a task, which has not begun.
+        await asyncio.sleep(0)
+        await server.aclose()
+        async with asyncio.timeout(5):
+            assert reasons(await judging) == {"the scheduler stopped asking its reward server"}

@@ -42,6 +42,7 @@ def test_a_reward_is_read_from_a_string_or_a_mapping(value: str | dict[str, obje
         ({}, "reward.kind must be one of"),
         ({"kind": 3}, "reward.kind must be one of"),
         ({"kind": "exact", "tolerance": 0.1}, "does not know tolerance"),
+        ({"kind": "https://judge.example", "timeout_s": 5}, "is PILOTCOMMIT_REWARD_SERVER_TIMEOUT_S"),
         ({"kind": "numeric", "tolerance": "small"}, "must be a number"),
         ({"kind": "numeric", "tolerance": -0.1}, "between 0 and 1"),
         ({"kind": "numeric", "tolerance": float("nan")}, "between 0 and 1"),
