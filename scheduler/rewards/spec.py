@@ -71,7 +71,10 @@ class RewardSpec:
     tolerance: float = DEFAULT_TOLERANCE
     """Of a numeric reward: largest |number - answer| over max(1, |answer|). Integers must be equal."""
     timeout_s: float = DEFAULT_TIMEOUT_S
-    """Wall-clock limit of one judgement; past it the worker is killed and the rollout is failed. Not of an http reward."""
+    """Wall-clock limit of one judgement; past it the worker is killed and the rollout is failed.
+
+    A reward server's is of the settings.
+    """
 
     def __post_init__(self) -> None:
         _check_number("timeout_s", self.timeout_s, low=0.001, high=MAX_TIMEOUT_S)
@@ -113,8 +116,8 @@ def parse_spec(value: str | Mapping[str, object]) -> RewardSpec:
 
     A string is the kind, with its target after a colon: `exact`, `numeric`, `regex`, `regex:PATTERN`, `math`,
     `reasoning_gym`, `python:module:function`; the address of a reward server stands for itself. A mapping has `kind`
-    (any such string) and may have `pattern`, `function`, `tolerance` and, but for a reward server, `timeout_s`. Raises InvalidInput, which says
-    what would be right, for anything else.
+    (any such string) and may have `pattern`, `function`, `tolerance` and, but for a reward server, `timeout_s`. Raises
+    InvalidInput, which says what would be right, for anything else.
     """
     if isinstance(value, str):
         kind, target = _parse_name(value)
