@@ -22,20 +22,11 @@ _UNITS = {
 
 def dry_run(found: DryRun) -> RenderableType:
     """Its bounds on spend, and its limits, the one first that ends it."""
-    config = found.config
-    known = facts(
-        "dry run: nothing was created",
-        (
-            ("trains on", f"{words.plural(found.prompts, 'prompt')} by {config.allocator}: {_mix(found)}"),
-            _unit(found),
-            ("rollouts", _at_most(found.most_rollouts)),
-            ("tokens", _at_most(found.most_tokens)),
-            ("evaluation", _evaluation(found)),
-            ("ends by", _end(found)),
-        ),
-    )
+    looks = found.config.mode is RunMode.PROFILE
+    rows = _of_profile(found) if looks else _of_training(found)
+    known = facts("dry run: nothing was created", (*rows, ("ends by", _end(found))))
     limits = grid(
-        ("limit", ">", "", ">whole groups"),
+        ("limit", ">", "", ">prompts" if looks else ">whole groups"),
         (
             (
                 bound.limit,
@@ -45,9 +36,35 @@ def dry_run(found: DryRun) -> RenderableType:
             )
             for bound in found.bounds
         ),
-        empty="no limit: set a budget, as with --set budget.rollouts=2000, or max_steps",
+        empty=f"no limit{' but the pool' if looks else ''}: set a budget, as with --set budget.rollouts=2000"
+        f"{'' if looks else ', or max_steps'}",
     )
     return Group(known, limits)
+
+
+def _of_training(found: DryRun) -> tuple[tuple[str, str], ...]:
+    config = found.config
+    return (
+        ("trains on", f"{words.plural(found.prompts, 'prompt')} by {config.allocator}: {_mix(found)}"),
+        ("a step", f"{config.batch_size:,} groups of at most {found.group_size:,} rollouts"),
+        ("rollouts", _at_most(found.most_rollouts)),
+        ("tokens", _at_most(found.most_tokens)),
+        ("evaluation", _evaluation(found)),
+    )
+
+
+def _of_profile(found: DryRun) -> tuple[tuple[str, str], ...]:
+    config = found.config
+    # Attempts that are lost are made again, so only a budget is a bound.
+    planned = found.prompts * config.pilots
+    tokens = planned * config.sampling.max_new_tokens
+    return (
+        ("looks at", f"{words.plural(found.prompts, 'prompt')}: {_mix(found)}"),
+        ("a prompt", f"{words.plural(config.pilots, 'pilot')} and no commits, of the weights in {config.weights}"),
+        ("rollouts", f"about {planned:,}" if found.most_rollouts is None else _at_most(found.most_rollouts)),
+        ("tokens", f"about {tokens:,} or fewer" if found.most_tokens is None else _at_most(found.most_tokens)),
+        ("allocator", f"{config.allocator}, asked what it would decide of them"),
+    )
 
 
 def _mix(found: DryRun) -> str:
@@ -57,13 +74,6 @@ def _mix(found: DryRun) -> str:
         f"{words.rate(pool.part)} of the claims from {pool.name}, which has {words.plural(pool.prompts, 'prompt')}"
         for pool in found.pools
     )
-
-
-def _unit(found: DryRun) -> tuple[str, str]:
-    config = found.config
-    if config.mode is RunMode.PROFILE:
-        return "a prompt", f"{words.plural(config.pilots, 'pilot')} and no commits, of the weights in {config.weights}"
-    return "a step", f"{config.batch_size:,} groups of at most {found.group_size:,} rollouts"
 
 
 def _at_most(limit: int | None) -> str:

@@ -87,6 +87,16 @@ async def test_a_dry_run_of_a_profile_says_that_it_commits_nothing(pilotcommit: 
     )
     assert said.code == 0, said.err
     assert "3 pilots and no commits" in said.out
+    assert "looks at 12 prompts: sums" in " ".join(said.out.split())
+    assert "about 36" in said.out
+    for wrong in ("trains on", "whole groups", "max_steps", "a step", "evaluation"):
+        assert wrong not in said.out
+    told = await pilotcommit(
+        *("run", "create", "--dry-run", "--pool", "sums", "--max-new-tokens", "8", "--pilots", "3"),
+        *("--set", "mode=profile", "--set", f"weights={weights}", "--set", "budget.rollouts=30"),
+    )
+    assert "at most 30" in told.out
+    assert told.out.rstrip().splitlines()[-1].split()[-1] == "10"
 
 
 def test_the_report_says_how_hard_the_pool_is_and_what_would_be_committed() -> None:
