@@ -28,6 +28,8 @@ from scheduler.rewards.wire import Failed, Judged, Loaded, Refused, Reply, Task
 log = structlog.get_logger(__name__)
 
 LOAD_TIMEOUT_S = 30.0
+CHECK_TIMEOUT_S = 20.0
+"""Whoever creates a pool or a run waits for it, for half a minute by default."""
 _MAX_DEATHS = 2
 _LOADING = -1
 _CHEAP = frozenset({RewardKind.EXACT, RewardKind.NUMERIC, RewardKind.REGEX})
@@ -48,6 +50,7 @@ class RewardPool:
         *,
         confinement: Confinement = DEFAULT,
         load_timeout_s: float = LOAD_TIMEOUT_S,
+        check_timeout_s: float = CHECK_TIMEOUT_S,
         servers: RewardServers | None = None,
     ) -> None:
         """`servers` are closed with the pool; without any, no reward server may be asked."""
@@ -58,6 +61,7 @@ class RewardPool:
         self.isolation: Isolation | None = None
         """What the system granted the newest worker; None before the first."""
         self._load_timeout_s = load_timeout_s
+        self._check_timeout_s = check_timeout_s
         self._free = asyncio.Semaphore(num_workers)
         self._idle: list[WorkerProcess] = []
         self._busy: set[WorkerProcess] = set()
@@ -87,8 +91,18 @@ class RewardPool:
 
         Raises InvalidInput, with the reason, if a user's function cannot be imported or called, or its import
         kills the worker or takes longer than `load_timeout_s`; if a package is missing; if a server may not be asked or
-        does not answer as it should.
+        does not answer as it should; if all that takes longer than `check_timeout_s`, waiting for a worker included.
         """
+        try:
+            async with asyncio.timeout(self._check_timeout_s):
+                await self._check(spec)
+        except TimeoutError as exc:
+            raise InvalidInput(
+                f"reward {spec.name}: it was not found to work within {self._check_timeout_s:g} s; try again",
+                field="reward",
+            ) from exc
+
+    async def _check(self, spec: RewardSpec) -> None:
         if spec.kind is RewardKind.HTTP:
             await self._servers.check(str(spec.target))
             return

@@ -115,16 +115,20 @@ class Orders:
 
     async def _check(self, config: RunConfig) -> tuple[dict[str, int], int]:
         """Prompts of each of its pools, and those that it is evaluated on."""
-        num_prompts, num_held_out = dict[str, int](), 0
-        for number, pool in enumerate(config.mixture.names):
-            field = f"pools.{number}.name" if config.pools else "pool"
-            num_prompts[pool] = await self._check_pool(pool, field, config)
+        names = config.mixture.names
+        fields = {pool: f"pools.{number}.name" if config.pools else "pool" for number, pool in enumerate(names)}
         if config.evaluation is not None:
-            num_held_out = await self._check_pool(config.evaluation.pool, "evaluation.pool", config)
+            fields[config.evaluation.pool] = "evaluation.pool"
+        sizes, rewards = dict[str, int](), dict[RewardSpec, str]()
+        for pool, field in fields.items():
+            sizes[pool], reward = await self._check_pool(pool, field, config)
+            rewards.setdefault(reward, field)
         Engine.check(config)
-        return num_prompts, num_held_out
+        await self._check_rewards(rewards)
+        num_held_out = sizes[config.evaluation.pool] if config.evaluation is not None else 0
+        return {pool: sizes[pool] for pool in names}, num_held_out
 
-    async def _check_pool(self, pool: str, field: str, config: RunConfig) -> int:
+    async def _check_pool(self, pool: str, field: str, config: RunConfig) -> tuple[int, RewardSpec]:
         record = await self._pools.get(pool)
         context_length = record.context_length
         if config.sampling.max_new_tokens >= context_length:
@@ -135,13 +139,19 @@ class Orders:
         num_prompts = await self._pools.size(pool)
         if not num_prompts:
             raise InvalidInput(f"pool {pool} has no prompts: add some first", field=field)
-        await self._check_reward(parse_spec(record.reward), field)
-        return num_prompts
+        return num_prompts, parse_spec(record.reward)
+
+    async def _check_rewards(self, rewards: Mapping[RewardSpec, str]) -> None:
+        """All at once, each named by the field of its pool; raises InvalidInput for the first that does not work.
+
+        What was there when a pool was created may be missing by now: a package, a module, a server.
+        """
+        checks = [self._check_reward(reward, field) for reward, field in rewards.items() if reward.kind in UNCERTAIN]
+        for found in await asyncio.gather(*checks, return_exceptions=True):
+            if found is not None:
+                raise found
 
     async def _check_reward(self, reward: RewardSpec, field: str) -> None:
-        """What was there when the pool was created may be missing by now: a package, a module, a server."""
-        if reward.kind not in UNCERTAIN:
-            return
         try:
             await self._rewards.check(reward)
         except InvalidInput as error:

@@ -204,6 +204,19 @@ async def test_a_pool_of_workers_hands_on_what_a_server_judges() -> None:
         assert all("stopped asking" in str(answer) for answer in await pool.judge(parse_spec(url), JOBS))
 
 
+async def test_whoever_creates_a_pool_does_not_wait_for_a_server_that_does_not_answer() -> None:
+    async def hang(_number: int, _completions: list[Asked]) -> None:
+        await asyncio.Event().wait()
+
+    async with serving(RewardServerApp(spoil=hang)) as url:
+        asked = RewardServers(reachable=Reachable.of(LOCAL), terms=ONCE)
+        pool = RewardPool(1, servers=asked, check_timeout_s=0.05)
+        with pytest.raises(InvalidInput, match=r"it was not found to work within 0\.05 s") as refused:
+            await pool.check(parse_spec(url))
+        assert refused.value.field == "reward"
+        await pool.close()
+
+
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
