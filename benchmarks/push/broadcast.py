@@ -49,7 +49,7 @@ async def bare_broadcasts(weights: Path, *, times: int) -> list[float]:
 def take_part(rank: int, port: int, weights: Path, times: int) -> list[float]:
     """Send or receive so many times; the seconds of each, from when both are ready to the last bucket's end."""
     cut = stretches(weights, BUCKET_BYTES)
-    contents = [stretch.read(weights) if rank == _SENDER else bytearray(stretch.num_bytes) for stretch in cut]
+    contents = [bytearray(stretch.mapped(weights) if rank == _SENDER else stretch.num_bytes) for stretch in cut]
     buckets = [torch.frombuffer(content, dtype=torch.uint8) for content in contents]
     torch.distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
     seconds = []
@@ -60,7 +60,7 @@ def take_part(rank: int, port: int, weights: Path, times: int) -> list[float]:
             torch.distributed.broadcast(bytes_N, src=_SENDER)
         seconds.append(time.perf_counter() - began)
     torch.distributed.destroy_process_group()
-    if any(content != stretch.read(weights) for content, stretch in zip(contents, cut, strict=True)):
+    if any(content != stretch.mapped(weights) for content, stretch in zip(contents, cut, strict=True)):
         raise LearnerError(f"rank {rank} does not hold what is in {weights}")
     return seconds[1:]
 
