@@ -41,6 +41,18 @@ class Transaction:
         self._counters: dict[tuple[str, str], int] = {}
         self._operations: list[list[str | int]] = []
 
+    def copy(self) -> "Transaction":
+        """The same change so far, as one of its own: what is added to it, or becomes of it, leaves this one alone."""
+        copied = Transaction(self.keys)
+        of_its_own = len(copied._keys)
+        copied._keys |= {key: number for key, number in self._keys.items() if number > of_its_own}
+        copied._operands = list(self._operands)
+        copied._checks = list(self._checks)
+        copied._refusals = list(self._refusals)
+        copied._counters = dict(self._counters)
+        copied._operations = list(self._operations)
+        return copied
+
     def _key(self, key: str) -> int:
         return self._keys.setdefault(key, len(self._keys) + 1)
 
