@@ -79,6 +79,12 @@ class Transaction:
         """Refuse unless the sorted set has all these members; with the error of the first that it lacks."""
         self._check_each("ranked", key, members, lambda found: otherwise(members[found - 1]))
 
+    def take_ranked(self, key: str, members: Sequence[str], otherwise: Callable[[str], Exception]) -> None:
+        """Take these members out of the sorted set; refuse with the error of the first that it lacks."""
+        self.require_ranked(key, members, otherwise)
+        # What was checked is what is taken: named once, however many they are.
+        self._operations.append(["ZREM", *self._checks[-1][1:]])
+
     def require_field(self, key: str, field: str, otherwise: Exception) -> None:
         """Refuse with `otherwise` unless the hash has the field."""
         self._check("has", key, [field], otherwise)

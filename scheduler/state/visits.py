@@ -121,16 +121,13 @@ class VisitStore:
         return Claimed(visits=tuple(fitting), refused=tuple(refused), is_out_of_budget=is_out_of_budget)
 
     def _claims(self, visits: Sequence[Visit]) -> Transaction:
-        transaction, prompt_ids = self._transactor.begin(), [visit.prompt_id for visit in visits]
-        by_ready = self._table.by_ready(prompt_ids)
-        for key, members in by_ready.items():
-            transaction.require_ranked(key, members, not_claimable)
+        transaction = self._transactor.begin()
+        for key, members in self._table.by_ready(visit.prompt_id for visit in visits).items():
+            # All of one pool.
+            transaction.take_ranked(key, members, not_claimable)
+            self._table.count(transaction, members[0], CONSIDERED, len(members))
+            self._table.count_by_pool(transaction, members[0], CLAIMED, len(members))
         self._reserve(transaction, sum(visit.reserved for visit in visits))
-        for prompt_id in prompt_ids:
-            self._table.count(transaction, prompt_id, CONSIDERED, 1)
-            self._table.count_by_pool(transaction, prompt_id, CLAIMED, 1)
-        for key, members in by_ready.items():
-            transaction.run("ZREM", key, *members)
         pairs = (operand for visit in visits for operand in (visit.visit_id, msgspec.json.encode(visit)))
         transaction.run("HSET", self._keys.visits, *pairs)
         return transaction
