@@ -20,6 +20,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer  # type: ignore[import-not-found]  # in an environment of its own
 
+from learner.adapters.temperature import check_temperature
 from scheduler.core.advantage import AdvantageKind, counted_advantages
 from scheduler.core.errors import InvalidInput
 from scheduler.core.types import Rollout
@@ -92,12 +93,7 @@ class StreamGRPOTrainer(GRPOTrainer):  # type: ignore[misc]  # there are no type
 
     def _micro_batches(self) -> Iterator[dict[str, Tensor]]:
         self.client.begin(self._initial_weights)
-        if self.client.temperature != self.args.temperature:
-            raise InvalidInput(
-                f"the run samples at temperature {self.client.temperature:g}: set temperature to it in GRPOConfig, "
-                f"where it is {self.args.temperature:g}",
-                field="temperature",
-            )
+        check_temperature(self.client, self.args.temperature, field="temperature")
         for batch in self.client.batches():
             rows = self._rows(batch)
             if not any(row.advantage for row in rows):
