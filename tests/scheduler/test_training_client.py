@@ -7,12 +7,13 @@ from pathlib import Path
 
 import httpx
 import pytest
+from redis.asyncio import Redis
 
 from scheduler.core.errors import InvalidInput, LearnerError, NotFound, StaleIncarnation
 from scheduler.core.types import Group
 from scheduler.taking import Progress, TrainingBatch
 from scheduler.training_client import AsyncTrainingClient, TrainingClient, weights_digest
-from tests.scheduler.training_site import TrainingSite
+from tests.scheduler.training_site import TrainingSite, training_site
 
 
 async def test_a_run_is_trained_to_its_end_in_asynchronous_code(site: TrainingSite) -> None:
@@ -74,6 +75,63 @@ async def test_a_reader_that_stopped_goes_on_where_it_was(site: TrainingSite) ->
             await client.applied(batch, site.weights(batch.step))
             break
         assert (await anext(client.batches())).step == 2
+
+
+async def test_a_wait_that_was_cancelled_is_begun_again_and_loses_nothing(site: TrainingSite) -> None:
+    async with AsyncTrainingClient(site.url, "run") as client:
+        await client.begin(site.weights(0))
+        batches, steps = client.batches(), list[int]()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.0):
+                await anext(batches)
+        async for batch in batches:
+            steps.append(batch.step)
+            await client.applied(batch, site.weights(batch.step))
+            await client.checkpointed()
+        assert steps == [1, 2]
+        assert client.last_word is not None
+        assert await anext(batches, None) is None
+
+
+async def test_an_interrupt_while_a_trainer_waits_for_a_batch_is_what_it_gets(
+    redis: Redis, model_folder: Path, tmp_path: Path
+) -> None:
+    # No answer is right, so no batch ever comes.
+    async with training_site(redis, model_folder, tmp_path, answer="9") as site:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", _INTERRUPTED, site.url, str(site.weights(0)),
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        try:
+            async with asyncio.timeout(60.0):
+                output, errors = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+    assert process.returncode == 0, errors.decode()
+    assert output.decode().splitlines()[-1] == "interrupted"
+
+
+_INTERRUPTED = """
+import os, signal, sys, threading
+from scheduler.training_client import TrainingClient
+
+def interrupt(client):
+    pause = threading.Event()
+    while not client.waiting_for:
+        pause.wait(0.01)
+    os.kill(os.getpid(), signal.SIGINT)
+
+try:
+    with TrainingClient(sys.argv[1], "run") as client:
+        client.begin(sys.argv[2])
+        threading.Thread(target=interrupt, args=(client,), daemon=True).start()
+        for _ in client.batches():
+            pass
+except KeyboardInterrupt:
+    print("interrupted")
+"""
 
 
 async def test_a_run_cancelled_during_a_step_wants_no_report_and_ends_the_batches(site: TrainingSite) -> None:
