@@ -144,7 +144,8 @@ class StreamGRPOTrainer(GRPOTrainer):  # type: ignore[misc]  # there are no type
 
     def _prune(self, current: Path) -> None:
         """Delete what no server reads any more: every step writes a whole model."""
-        kept = {Path(path).resolve() for path in (current, self._initial_weights, *self.client.weights_in_use())}
+        in_use = [Path(path) for path in self.client.weights_in_use()]
+        kept = {path.resolve() for path in (current, self._initial_weights, *in_use)}
         for folder in self._weights_folder.glob("version-*"):
             if folder.resolve() not in kept:
                 shutil.rmtree(folder)
