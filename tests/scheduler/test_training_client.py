@@ -7,13 +7,12 @@ from pathlib import Path
 
 import httpx
 import pytest
-from redis.asyncio import Redis
 
 from scheduler.core.errors import InvalidInput, LearnerError, NotFound, StaleIncarnation
 from scheduler.core.types import Group
 from scheduler.taking import Progress, TrainingBatch
 from scheduler.training_client import AsyncTrainingClient, TrainingClient, weights_digest
-from tests.scheduler.training_site import TrainingSite, training_site
+from tests.scheduler.training_site import TrainingSite
 
 
 async def test_a_run_is_trained_to_its_end_in_asynchronous_code(site: TrainingSite) -> None:
@@ -94,21 +93,22 @@ async def test_a_wait_that_was_cancelled_is_begun_again_and_loses_nothing(site: 
 
 
 async def test_an_interrupt_while_a_trainer_waits_for_a_batch_is_what_it_gets(
-    redis: Redis, model_folder: Path, tmp_path: Path
+    site: TrainingSite,
 ) -> None:
-    # No answer is right, so no batch ever comes.
-    async with training_site(redis, model_folder, tmp_path, answer="9") as site:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", _INTERRUPTED, site.url, str(site.weights(0)),
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        try:
-            async with asyncio.timeout(60.0):
-                output, errors = await process.communicate()
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
+    # A run that is paused claims nothing: no batch ever comes.
+    await site.reached("waiting_weights")
+    (await site.http.post("/v1/runs/run/pause")).raise_for_status()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _INTERRUPTED, site.url, str(site.weights(0)),
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        async with asyncio.timeout(60.0):
+            output, errors = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
     assert process.returncode == 0, errors.decode()
     assert output.decode().splitlines()[-1] == "interrupted"
 
