@@ -21,7 +21,7 @@ export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= passive
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help setup setup-sglang setup-prometheus setup-trainers model browser browser-test screenshots demo dashboards dashboards-test docs bench bench-target bench-end-to-end bench-tune chaos compose-test quickstart-test wheel-test test test-fast check format coverage wheel audit clean
+.PHONY: help setup setup-sglang setup-prometheus setup-trainers model browser browser-test screenshots demo dashboards dashboards-test docs bench bench-target bench-end-to-end bench-tune chaos compose-test quickstart-test wheel-test test test-slow test-fast check format coverage wheel audit clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -106,8 +106,11 @@ check: $(STAMP) ## Format, lint, types, import rules, compose file, Dockerfiles,
 	$(BIN)/lint-imports
 	$(BIN)/python -m deploy.lint
 
-test: setup browser ## The whole test suite, real SGLang and a real browser included
-	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadgroup $(ARGS)
+test: setup browser ## The test suite, real SGLang and a real browser included, but for what is slow
+	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadgroup -m "not slow" $(ARGS)
+
+test-slow: setup ## The tests that take minutes each: the learner under torchrun, two SGLang servers started by hand
+	$(BIN)/pytest -m slow $(ARGS)
 
 test-fast: $(STAMP) ## The tests that need no SGLang and start no processes of ours
 	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadgroup -m "not sglang and not e2e and not browser" $(ARGS)

@@ -24,7 +24,10 @@ from scheduler.state.table import Event, PromptView, Table
 
 Row = Mapping[str, object]
 _MOST_CHARS = 4 << 20
-"""Text on a page of completions, from which on it ends early."""
+"""Text on a page, from which on it ends early: it is made beside the engine."""
+_EVENT_CHARS = 400
+"""Of an event of a history, about."""
+_PROMPTS_AT_ONCE = 50
 _VISITS_AT_ONCE = 20
 
 
@@ -64,14 +67,20 @@ class Exports:
         names = [name for name, _ in page]
         views = Table.of(redis, RunKeys(run_id), config)
         rows: list[Row] = []
-        if table is ExportTable.HISTORY:
-            for name, events in (await views.histories(names)).items():
-                rows += [history_row(name, event) for event in reversed(events)]
-        else:
-            found = zip(await pools.prompts(names), await views.many(names), strict=True)
-            rows += [prompt_row(pool, prompt, view) for prompt, view in found]
-        if len(page) == count:
-            return ExportPage(rows=rows, after=f"{number}.{page[-1][1]}")
+        done, num_chars = 0, 0
+        while done < len(page) and num_chars < _MOST_CHARS:
+            part = names[done : done + _PROMPTS_AT_ONCE]
+            done += len(part)
+            if table is ExportTable.HISTORY:
+                for name, events in (await views.histories(part)).items():
+                    rows += [history_row(name, event) for event in reversed(events)]
+                    num_chars += len(events) * _EVENT_CHARS
+            else:
+                for prompt, view in zip(await pools.prompts(part), await views.many(part), strict=True):
+                    rows.append(prompt_row(pool, prompt, view))
+                    num_chars += len(prompt.text)
+        if done < len(page) or len(page) == count:
+            return ExportPage(rows=rows, after=f"{number}.{page[done - 1][1]}")
         return ExportPage(rows=rows, after=f"{number + 1}.0" if number + 1 < len(config.mixture.names) else None)
 
     async def _visits(self, run_id: str, table: ExportTable, after: str, count: int) -> ExportPage:

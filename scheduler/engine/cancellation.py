@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 
 async def cancel_visits(parts: Parts, reason: str) -> None:
     """End every open visit of the run."""
-    for visit, _ in await parts.visits.open_visits():
+    for visit, held in await parts.visits.open_visits():
         attempts = closed(await parts.visits.attempts(visit.visit_id), Outcome.CANCELLED, reason)
         for stage, count in visit.in_flight.items():
             if count:
@@ -34,7 +34,7 @@ async def cancel_visits(parts: Parts, reason: str) -> None:
             row=rows.get(visit.prompt_id) or parts.admission.fresh_row(),
             state=PromptState.READY,
             event=event,
-            trace=Trace(attempts=attempts),
+            trace=Trace(attempts=attempts, unjudged=held),
         )
         log.info(
             "settled",

@@ -4,6 +4,7 @@ Owns: which are kept, and how they are stored. Invariants: a visit's completions
 ends it, and forgotten together; what they take is at most the limit, and what was written since the last trim.
 """
 
+import asyncio
 import zlib
 from collections.abc import Mapping, Sequence
 
@@ -20,17 +21,28 @@ KEPT_BYTES = 64 << 20
 _TRIMMED_AT_ONCE = 200
 _SIZE = "bytes"
 _FASTEST = 1
+_LONG_BYTES = 1 << 15
+"""Compressing fewer takes less than the way to a thread and back."""
 
 Texts = Mapping[str, str]
 """The text of each rollout of a visit, by its rid."""
 
 
-def put_completions(transaction: Transaction, visit_id: str, rollouts: Sequence[Rollout], *, at: float) -> None:
-    """Keep the completions of a visit that ends at `at`; nothing is written of one without rollouts."""
+async def packed_completions(rollouts: Sequence[Rollout]) -> bytes:
+    """Their texts as they are stored; empty without rollouts. Long ones are compressed beside the event loop."""
     if not rollouts:
+        return b""
+    texts = msgspec.msgpack.encode({rollout.rid: rollout.text for rollout in rollouts})
+    if len(texts) < _LONG_BYTES:
+        return zlib.compress(texts, _FASTEST)
+    return await asyncio.to_thread(zlib.compress, texts, _FASTEST)
+
+
+def put_completions(transaction: Transaction, visit_id: str, packed: bytes, *, at: float) -> None:
+    """Keep the packed completions of a visit that ends at `at`; nothing is written if there are none."""
+    if not packed:
         return
-    texts = {rollout.rid: rollout.text for rollout in rollouts}
-    packed, keys = zlib.compress(msgspec.msgpack.encode(texts), _FASTEST), transaction.keys
+    keys = transaction.keys
     transaction.run("HSET", keys.completions, visit_id, packed)
     transaction.run("ZADD", keys.completed, at, visit_id)
     transaction.count_in(keys.completions_size, _SIZE, len(packed))

@@ -41,6 +41,18 @@ class Transaction:
         self._counters: dict[tuple[str, str], int] = {}
         self._operations: list[list[str | int]] = []
 
+    def copy(self) -> "Transaction":
+        """The same change so far, as one of its own: what is added to it, or becomes of it, leaves this one alone."""
+        copied = Transaction(self.keys)
+        of_its_own = len(copied._keys)
+        copied._keys |= {key: number for key, number in self._keys.items() if number > of_its_own}
+        copied._operands = list(self._operands)
+        copied._checks = list(self._checks)
+        copied._refusals = list(self._refusals)
+        copied._counters = dict(self._counters)
+        copied._operations = list(self._operations)
+        return copied
+
     def _key(self, key: str) -> int:
         return self._keys.setdefault(key, len(self._keys) + 1)
 
@@ -66,6 +78,12 @@ class Transaction:
     def require_ranked(self, key: str, members: Sequence[str], otherwise: Callable[[str], Exception]) -> None:
         """Refuse unless the sorted set has all these members; with the error of the first that it lacks."""
         self._check_each("ranked", key, members, lambda found: otherwise(members[found - 1]))
+
+    def take_ranked(self, key: str, members: Sequence[str], otherwise: Callable[[str], Exception]) -> None:
+        """Take these members out of the sorted set; refuse with the error of the first that it lacks."""
+        self.require_ranked(key, members, otherwise)
+        # What was checked is what is taken: named once, however many they are.
+        self._operations.append(["ZREM", *self._checks[-1][1:]])
 
     def require_field(self, key: str, field: str, otherwise: Exception) -> None:
         """Refuse with `otherwise` unless the hash has the field."""

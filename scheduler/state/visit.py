@@ -70,6 +70,8 @@ class Trace:
     """Every attempt made so far."""
     rollouts: tuple[Rollout, ...] = ()
     """Every rollout that came back."""
+    unjudged: tuple[Rollout, ...] = ()
+    """Rollouts that came back and that no evidence counts, as those of a cancelled run: only their texts are kept."""
     last_verdict: Verdict | None = None
     """How the prompt was judged last, before this visit; None if it never was."""
 

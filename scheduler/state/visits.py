@@ -30,7 +30,7 @@ from scheduler.core.spend import (
     revisit_counter,
 )
 from scheduler.core.types import Group, Rollout, Stage, Verdict
-from scheduler.state.completions import put_completions
+from scheduler.state.completions import packed_completions, put_completions
 from scheduler.state.groups import GroupEntry
 from scheduler.state.keys import RunKeys
 from scheduler.state.records import Attempt, Ending, Record, RecordStore, closed, put_record
@@ -121,16 +121,13 @@ class VisitStore:
         return Claimed(visits=tuple(fitting), refused=tuple(refused), is_out_of_budget=is_out_of_budget)
 
     def _claims(self, visits: Sequence[Visit]) -> Transaction:
-        transaction, prompt_ids = self._transactor.begin(), [visit.prompt_id for visit in visits]
-        by_ready = self._table.by_ready(prompt_ids)
-        for key, members in by_ready.items():
-            transaction.require_ranked(key, members, not_claimable)
+        transaction = self._transactor.begin()
+        for key, members in self._table.by_ready(visit.prompt_id for visit in visits).items():
+            # All of one pool.
+            transaction.take_ranked(key, members, not_claimable)
+            self._table.count(transaction, members[0], CONSIDERED, len(members))
+            self._table.count_by_pool(transaction, members[0], CLAIMED, len(members))
         self._reserve(transaction, sum(visit.reserved for visit in visits))
-        for prompt_id in prompt_ids:
-            self._table.count(transaction, prompt_id, CONSIDERED, 1)
-            self._table.count_by_pool(transaction, prompt_id, CLAIMED, 1)
-        for key, members in by_ready.items():
-            transaction.run("ZREM", key, *members)
         pairs = (operand for visit in visits for operand in (visit.visit_id, msgspec.json.encode(visit)))
         transaction.run("HSET", self._keys.visits, *pairs)
         return transaction
@@ -219,7 +216,7 @@ class VisitStore:
 
     async def write(self, change: Change) -> Visit:
         """Write a change by itself."""
-        transaction, visit = change.transaction, change.visit
+        transaction, visit = change.transaction.copy(), change.visit
         if change.held:
             transaction.run("HSET", self._keys.rollouts, visit.visit_id, pack(change.held))
         self._record(transaction, visit, change.attempts)
@@ -239,9 +236,10 @@ class VisitStore:
         shortfall: Shortfall | None = None,
     ) -> None:
         """End a visit without a group: its rollouts get `outcome`, the rest of its reservation is refunded."""
+        completions = await self._packed(trace)
         change = self._begun(visit)
         transaction, visit = change.transaction, change.visit
-        self._end(change, outcome, row, state, event, trace, shortfall)
+        self._end(change, outcome, row, state, event, trace, shortfall, completions)
         transaction.move(
             *(Move(stage=stage, source=OpenState.HELD, to=outcome, count=count) for stage, count in visit.held.items())
         )
@@ -266,11 +264,12 @@ class VisitStore:
 
         Raises IllegalMove if the entry does not count exactly the rollouts that the visit holds.
         """
+        completions = await self._packed(trace)
         change = self._begun(visit)
         transaction, visit = change.transaction, change.visit
         if _present(entry.counts) != _present(visit.held):
             raise IllegalMove(f"group {entry.group_id} counts {entry.counts}, its visit holds {visit.held}")
-        self._end(change, OpenState.PUBLISHED, row, PromptState.READY, event, trace, shortfall)
+        self._end(change, OpenState.PUBLISHED, row, PromptState.READY, event, trace, shortfall, completions)
         transaction.move(
             *(
                 Move(stage=stage, source=OpenState.HELD, to=OpenState.PUBLISHED, count=count)
@@ -303,6 +302,7 @@ class VisitStore:
         event: Event,
         trace: Trace,
         shortfall: Shortfall | None,
+        completions: bytes,
     ) -> None:
         transaction, visit = change.transaction, change.visit
         if _present(visit.in_flight):
@@ -319,10 +319,13 @@ class VisitStore:
         self._table.place(transaction, visit.prompt_id, row, state)
         self._table.remember(transaction, visit.prompt_id, replace(event, visit_id=visit.visit_id))
         note_unsolved(transaction, visit.prompt_id, row.evidence, trace.rollouts)
-        if self._keeps_completions:
-            put_completions(transaction, visit.visit_id, trace.rollouts, at=event.at)
+        put_completions(transaction, visit.visit_id, completions, at=event.at)
         ending = Ending(at=event.at, version=event.version, what=event.what, reason=event.reason, outcome=status)
         self._record(transaction, visit, trace.attempts or change.attempts, ending)
+
+    async def _packed(self, trace: Trace) -> bytes:
+        """The texts that are kept of a visit."""
+        return await packed_completions((*trace.rollouts, *trace.unjudged)) if self._keeps_completions else b""
 
     def _record(
         self, transaction: Transaction, visit: Visit, attempts: Sequence[Attempt], ending: Ending | None = None
@@ -334,7 +337,8 @@ class VisitStore:
     def _begun(self, visit: Visit | Change) -> Change:
         """What a move of a visit is added to."""
         if isinstance(visit, Change):
-            return visit
+            # A copy: where the move comes to nothing, the change is still to be written as it was.
+            return replace(visit, transaction=visit.transaction.copy())
         transaction = self._transactor.begin()
         # Compared whole: a cancelled coroutine's last step may arrive after its visit was read by whoever cleans up.
         gone = Conflict(f"visit {visit.visit_id} has ended already, or gone on")

@@ -14,7 +14,7 @@ from typing import TypeVar
 from scheduler.child import Child
 from scheduler.cli.answers import Added, Ledger, Run, Server, read
 from scheduler.client import Client, Json
-from scheduler.core.errors import ServerUnavailable
+from scheduler.core.errors import NotAtWork, ServerUnavailable
 from scheduler.core.lifecycle import ENDED
 from scheduler.stack import Stack, StackPlan
 from tests.last_words import last_words
@@ -153,8 +153,12 @@ class LocalService:
             self.processes.result()
         try:
             return await self.ask(call)
-        except ServerUnavailable:
+        except (ServerUnavailable, NotAtWork):
             return None
+
+    async def resume(self, run_id: str, *, deadline_s: float = 60.0) -> Run:
+        """Resume a paused run, once the lease of a scheduler that is gone has run out."""
+        return await self._polled(lambda client: read(client.resume(run_id), Run), lambda _: True, deadline_s)
 
     async def ended(self, run_id: str) -> Run:
         """The run once it has ended."""

@@ -89,5 +89,5 @@ async def test_a_paused_service_is_brought_back_from_copies_made_while_it_went_o
     shutil.copytree(copy, folder, symlinks=True)
     async with started(folder, model=model, servers=(server,)) as service:
         await service.until(run_id, lambda run: run.state == "paused")
-        await service.ask(lambda client: client.resume(run_id))
+        await service.resume(run_id)
         await check_end(service, run_id, before)

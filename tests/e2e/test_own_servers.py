@@ -25,7 +25,13 @@ from tests.e2e.local_service import LocalService, started
 from tests.last_words import last_words
 from tests.tiny_model import CONTEXT_LENGTH, VOCAB_SIZE
 
-pytestmark = [pytest.mark.e2e, pytest.mark.sglang, pytest.mark.timeout(420), pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.slow,
+    pytest.mark.sglang,
+    pytest.mark.timeout(420),
+    pytest.mark.asyncio(loop_scope="session"),
+]
 
 KEY, ADMIN_KEY = "key-of-one", "admin-key-of-two"
 START_S = 200.0

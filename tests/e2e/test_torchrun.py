@@ -15,7 +15,7 @@ from tests.e2e.books import Books, learner_book
 from tests.e2e.local_service import LocalService, started
 from tests.tiny_model import write_tiny_model
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(240)]
 
 NUM_STEPS, GROUPS = 40, 4
 """Enough steps for none of the lives to reach the end before it is struck."""

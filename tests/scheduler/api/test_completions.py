@@ -97,6 +97,19 @@ async def test_visits_come_a_page_at_a_time_newest_first(http: httpx.AsyncClient
     assert second["next_offset"] is None
 
 
+@pytest.mark.parametrize("table", [table for table in ExportTable if table is not ExportTable.LEDGER])
+async def test_a_page_that_has_enough_text_ends_early_and_no_row_is_left_out(
+    http: httpx.AsyncClient, learner: Learner, table: ExportTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = await _rows(http, table, count=100)
+    monkeypatch.setattr("scheduler.exports._MOST_CHARS", 1)
+    monkeypatch.setattr("scheduler.exports._PROMPTS_AT_ONCE", 1)
+    page = await _ask(http, f"/export/{table}?count=100")
+    if table in (ExportTable.PROMPTS, ExportTable.HISTORY):
+        assert len(cast(list[Json], page["rows"])) < len(whole)
+    assert await _rows(http, table, count=100) == whole
+
+
 async def test_what_is_not_kept_any_more_says_so(http: httpx.AsyncClient, learner: Learner, redis: Redis) -> None:
     keys = RunKeys("run")
     await redis.delete(keys.completions)

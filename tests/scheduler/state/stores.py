@@ -27,7 +27,7 @@ from scheduler.state.runs import RunStore
 from scheduler.state.table import Event, PassedRow, Row, Table
 from scheduler.state.transaction import Transactor
 from scheduler.state.versions import VersionStore, WeightRecord
-from scheduler.state.visit import Landing, Trace, Visit
+from scheduler.state.visit import Change, Landing, Trace, Visit
 from scheduler.state.visits import VisitStore
 from scheduler.state.wire import text
 from tests.factories import make_rollout
@@ -178,7 +178,7 @@ class Stores:
 
     async def settle(
         self,
-        visit: Visit,
+        visit: Visit | Change,
         outcome: Outcome = Outcome.SKIPPED,
         *,
         what: str = "skip",
@@ -192,9 +192,10 @@ class Stores:
         await self.visits.settle(visit, outcome, row=row or make_row(), state=state, event=event, trace=trace)
 
     async def publish(
-        self, visit: Visit, *, version: int = 1, pilots: int | None = None, commits: int | None = None
+        self, move: Visit | Change, *, version: int = 1, pilots: int | None = None, commits: int | None = None
     ) -> GroupEntry:
         """End a visit with the group of what it holds, or of what the caller says it holds."""
+        visit = move.visit if isinstance(move, Change) else move
         num_pilots = visit.held.get(Stage.PILOT, 0) if pilots is None else pilots
         num_commits = visit.held.get(Stage.COMMIT, 0) if commits is None else commits
         group = Group(
@@ -205,7 +206,7 @@ class Stores:
             + make_rollouts(num_commits, stage=Stage.COMMIT, version=version),
         )
         entry = make_entry(group, order=next(self.orders))
-        await self.visits.publish(visit, group, entry, row=make_row(), event=make_event("published"))
+        await self.visits.publish(move, group, entry, row=make_row(), event=make_event("published"))
         return entry
 
     async def make_group(self, prompt_id: str, *, version: int = 1) -> GroupEntry:

@@ -9,6 +9,7 @@ from scheduler.core.ledger import Outcome
 from scheduler.core.lifecycle import PromptState
 from scheduler.core.types import Rollout, Stage
 from scheduler.state.completions import CompletionStore
+from scheduler.state.unsolved import unsolved
 from scheduler.state.visit import Landing, Trace
 from tests.factories import make_rollout
 from tests.scheduler.state.stores import Stores, make_event, make_row
@@ -87,3 +88,24 @@ async def test_a_run_that_is_to_keep_none_forgets_those_that_it_has(stores: Stor
 async def test_a_visit_without_rollouts_leaves_nothing(stores: Stores) -> None:
     await stores.settle(await stores.claim("p"), what="lost")
     assert await CompletionStore(stores.redis, stores.keys).size() == 0
+
+
+async def test_long_texts_are_kept_as_they_are(stores: Stores) -> None:
+    await _visit(stores, "p", long := _noise(100_000))
+    assert (await CompletionStore(stores.redis, stores.keys).many(["visit-p"]))["visit-p"] == {"p-1": long}
+
+
+async def test_rollouts_that_no_evidence_counts_keep_their_texts_and_say_nothing_of_the_prompt(stores: Stores) -> None:
+    rollouts = (_rollout("p", "half-way"),)
+    visit = await stores.visits.launch(await stores.claim("p"), Stage.PILOT, 1)
+    visit = await stores.visits.land(visit, Landing(stage=Stage.PILOT, rollouts=rollouts), held=rollouts)
+    await stores.visits.settle(
+        visit,
+        Outcome.CANCELLED,
+        row=make_row(),
+        state=PromptState.READY,
+        event=make_event("cancelled"),
+        trace=Trace(unjudged=rollouts),
+    )
+    assert await CompletionStore(stores.redis, stores.keys).many(["visit-p"]) == {"visit-p": {"p-1": "half-way"}}
+    assert (await unsolved(stores.redis, stores.keys, min_rollouts=0, count=9, offset=0)).total == 0

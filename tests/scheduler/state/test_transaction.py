@@ -29,6 +29,11 @@ CHECKS: list[tuple[str, Callable[[Transaction], None], Callable[[Transaction], N
         lambda change: change.require_ranked(KEYS.ready, ["there", "not there"], REFUSALS.__getitem__),
     ),
     (
+        "taken",
+        lambda change: change.take_ranked(KEYS.ready, ["there"], REFUSALS.__getitem__),
+        lambda change: change.take_ranked(KEYS.ready, ["there", "not there"], REFUSALS.__getitem__),
+    ),
+    (
         "field",
         lambda change: change.require_field(KEYS.meta, "there", REFUSAL),
         lambda change: change.require_field(KEYS.meta, "not there", REFUSAL),
