@@ -42,6 +42,8 @@ class Incarnation:
         self._attached: Attachment | None = None
         # Not bounded here: the scheduler sends the next batch only after this one is applied.
         self._frames: asyncio.Queue[Frame | None] = asyncio.Queue()
+        self._reading: asyncio.Task[None] | None = None
+        self._given: TrainingBatch | None = None
         self._ended = asyncio.Event()
         self.version = 0
         """The weight version of the policy, as far as it was announced."""
@@ -61,7 +63,7 @@ class Incarnation:
         return self._known().temperature
 
     async def attach(self) -> Attachment:
-        """Take the run's groups from here on; waits while the run is queued."""
+        """Take the run's groups from here on; waits while the run is queued or paused, however long."""
         progress = self.progress
         self._attached = await self._calls.attach(incarnation=self._name, step=progress.step, trained=progress.trained)
         return self._attached
@@ -80,24 +82,46 @@ class Incarnation:
         Unblocked by: a batch frame, the final frame. Raises StaleIncarnation when another learner has taken the run,
         StreamEnded when the stream breaks off for good, LearnerError where it makes no sense.
         """
-        attached = self._known()
-        reading = asyncio.create_task(self._read(), name="group-stream")
-        reading.add_done_callback(lambda _: self._frames.put_nowait(None))
         try:
-            while (frame := await self._frames.get()) is not None:
-                if isinstance(frame, GroupFrame):
-                    self._deliver(frame)
-                elif isinstance(frame, BatchFrame):
-                    batch = self._taking.batch(frame, version=self.version, max_staleness=attached.max_staleness)
-                    if batch is not None:
-                        yield batch
-                        self._check_reported(batch)
-                elif isinstance(frame, FinalFrame):
-                    return
-            reading.result()
+            while (batch := await self.next_batch()) is not None:
+                yield batch
         finally:
-            reading.cancel()
-            await asyncio.wait({reading})
+            await self.aclose()
+
+    async def next_batch(self) -> TrainingBatch | None:
+        """The next batch, or None once the run has ended; raises what `batches` raises.
+
+        A wait that is cancelled loses nothing: whoever asks again gets the batch that it waited for.
+        """
+        attached = self._known()
+        self._check_reported()
+        reading = self._begin_to_read()
+        while (frame := await self._frames.get()) is not None:
+            if isinstance(frame, GroupFrame):
+                self._deliver(frame)
+            elif isinstance(frame, BatchFrame):
+                batch = self._taking.batch(frame, version=self.version, max_staleness=attached.max_staleness)
+                if batch is not None:
+                    self._given = batch
+                    return batch
+            elif isinstance(frame, FinalFrame):
+                return None
+        # For whoever asks once more.
+        self._frames.put_nowait(None)
+        reading.result()
+        return None
+
+    async def aclose(self) -> None:
+        """Read no more."""
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
+
+    def _begin_to_read(self) -> asyncio.Task[None]:
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._read(), name="group-stream")
+            self._reading.add_done_callback(lambda _: self._frames.put_nowait(None))
+        return self._reading
 
     def _deliver(self, frame: GroupFrame) -> None:
         if self._on_group is not None:
@@ -158,9 +182,10 @@ class Incarnation:
         await self._calls.checkpointed(incarnation=self._name, step=self._applied_step)
         self._taking.saved()
 
-    def _check_reported(self, batch: TrainingBatch) -> None:
-        if self.progress.step < batch.step:
-            raise LearnerError(f"step {batch.step} was given out and not reported: call `applied` before the next one")
+    def _check_reported(self) -> None:
+        given = self._given
+        if given is not None and self.progress.step < given.step:
+            raise LearnerError(f"step {given.step} was given out and not reported: call `applied` before the next one")
 
     def _known(self) -> Attachment:
         if self._attached is None:

@@ -119,14 +119,15 @@ class LearnerLink:
         await self._http.aclose()
 
     async def attach(self, *, incarnation: str, step: int, trained: Mapping[int, Sequence[str]]) -> Attached:
-        """Take the run's groups from here on; waits while the run is queued.
+        """Take the run's groups from here on; waits while the run is not at work, however long: it may be queued.
 
-        Raises NotFound for the run, NotAtWork if that lasts longer than the patience, InvalidInput where scheduler and
-        reader know no common format of frames.
+        Raises NotFound for the run, ServerUnavailable if the scheduler is away for longer than the patience,
+        InvalidInput where scheduler and reader know no common format of frames.
         """
         by_step = {str(number): group_ids for number, group_ids in trained.items()}
         body = {"incarnation": incarnation, "step": step, "trained": by_step, "formats": [FORMAT]}
-        attached = msgspec.json.decode(await self._report("learner", body), type=Attached)
+        answer = await self._patiently("POST", "learner", msgspec.json.encode(body), in_queue=True)
+        attached = msgspec.json.decode(answer, type=Attached)
         check_written(attached.format)
         # Four heartbeats of silence are a dead scheduler.
         self._stream_timeout = httpx.Timeout(30.0, connect=5.0, read=4 * attached.heartbeat_s)
@@ -242,16 +243,23 @@ class LearnerLink:
     async def _report(self, what: str, body: Mapping[str, object]) -> bytes:
         return await self._patiently("POST", what, msgspec.json.encode(body))
 
-    async def _patiently(self, method: str, what: str, body: bytes | None) -> bytes:
-        """Ask until there is an answer: the scheduler may be restarting, or its new incarnation not yet at work."""
-        until, pause_s = time.monotonic() + self._patience_s, _FIRST_PAUSE_S
+    async def _patiently(self, method: str, what: str, body: bytes | None, *, in_queue: bool = False) -> bytes:
+        """Ask until there is an answer: the scheduler may be restarting, or its new incarnation not yet at work.
+
+        `in_queue`: a run that is not at work may be queued, for days, which is no reason to give up.
+        """
+        until, pause_s, told = time.monotonic() + self._patience_s, _FIRST_PAUSE_S, ""
         while True:
             try:
                 return await self._once(method, what, body)
             except (ServerUnavailable, NotAtWork, TooManyRequests) as error:
-                if time.monotonic() > until:
+                if in_queue and isinstance(error, NotAtWork):
+                    until = time.monotonic() + self._patience_s
+                elif time.monotonic() > until:
                     raise
-                log.info("report_again", run=self._run_id, what=what, reason=str(error))
+                if str(error) != told:
+                    told = str(error)
+                    log.info("report_again", run=self._run_id, what=what, reason=told)
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
             pause_s = min(_LONGEST_PAUSE_S, 2 * pause_s)
 

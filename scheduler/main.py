@@ -55,8 +55,6 @@ async def build_service(settings: Settings) -> AsyncIterator[Service]:
         stack.push_async_callback(redis.aclose)
         await check(redis)
         limits = model_limits(settings.model)
-        server_tls = settings.server_tls.context()
-
         described = ServersFile(path=settings.servers_file)
 
         def client_of(url: str, address: str | None = None) -> ServerClient:
@@ -67,7 +65,7 @@ async def build_service(settings: Settings) -> AsyncIterator[Service]:
                 api_key=own.api_key or _revealed(settings.api_key),
                 admin_api_key=own.admin_api_key or _revealed(settings.admin_api_key),
                 max_connections=settings.max_in_flight,
-                tls=own.tls.context() if own.tls is not None else server_tls,
+                tls=own.tls.over(settings.server_tls).context(),
                 address=address,
             )
 
@@ -83,7 +81,7 @@ async def build_service(settings: Settings) -> AsyncIterator[Service]:
             return Gateway(
                 url,
                 key=own.api_key or _revealed(settings.api_key),
-                tls=own.tls.context() if own.tls is not None else server_tls,
+                tls=own.tls.over(settings.server_tls).context(),
                 address=await destination(url, settings.destinations, field="url"),
             )
 

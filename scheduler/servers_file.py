@@ -54,7 +54,7 @@ class Described:
     labels: Labels = field(default_factory=dict)
     api_key: str | None = field(default=None, repr=False)
     admin_api_key: str | None = field(default=None, repr=False)
-    tls: ClientTls | None = None
+    tls: ClientTls = field(default_factory=ClientTls)
     paths: PathMap = SAME_EVERYWHERE
 
 
@@ -74,11 +74,10 @@ class ServersFile:
         """Read everything that it names; raises InvalidInput for the first mistake."""
         for url, table in self.tables().items():
             described = self._described(url, table)
-            if described.tls is not None:
-                try:
-                    described.tls.context()
-                except InvalidInput as error:
-                    raise self._wrong(url, str(error.field), str(error)) from error
+            try:
+                described.tls.context()
+            except InvalidInput as error:
+                raise self._wrong(url, str(error.field), str(error)) from error
 
     def tables(self) -> dict[str, ServerTable]:
         """Every table, by the server's address; raises InvalidInput."""
@@ -120,14 +119,11 @@ class ServersFile:
             labels = checked(table.labels, "labels")
         except InvalidInput as error:
             raise self._wrong(url, "labels", str(error)) from error
-        tls = None
-        if table.ca_file or table.cert_file or table.key_file:
-            tls = ClientTls(ca_file=table.ca_file, cert_file=table.cert_file, key_file=table.key_file)
         return Described(
             labels=labels,
             api_key=self._secret(url, "api_key_file", table.api_key_file),
             admin_api_key=self._secret(url, "admin_api_key_file", table.admin_api_key_file),
-            tls=tls,
+            tls=ClientTls(ca_file=table.ca_file, cert_file=table.cert_file, key_file=table.key_file),
             paths=PathMap(self._folder(url, learner, server) for learner, server in table.folders.items()),
         )
 

@@ -26,6 +26,10 @@ class Progress:
     trained: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     """Group ids by step, of the steps whose checkpoint the scheduler has not acknowledged."""
 
+    def after(self, batch: "TrainingBatch") -> "Progress":
+        """What it is once this batch is trained, whether or not that was reported: for a checkpoint made before."""
+        return Progress(step=batch.step, trained={**self.trained, batch.step: batch.group_ids})
+
     def encode(self) -> bytes:
         """JSON, for a file beside the weights."""
         return msgspec.json.encode(
@@ -93,8 +97,8 @@ class Taking:
 
     def stepped(self, batch: TrainingBatch) -> None:
         """The batch is trained."""
-        self._step = batch.step
-        self._trained[batch.step] = batch.group_ids
+        progress = self.progress.after(batch)
+        self._step, self._trained = progress.step, dict(progress.trained)
 
     def saved(self) -> None:
         """Everything trained is in a checkpoint that the scheduler knows of."""

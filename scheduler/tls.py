@@ -30,6 +30,13 @@ class ClientTls:
         given = {name: environ.get(f"{prefix}{name}_FILE") for name in ("CA", "CERT", "KEY")}
         return cls(**{f"{name.lower()}_file": Path(path) if path else None for name, path in given.items()})
 
+    def over(self, general: "ClientTls") -> "ClientTls":
+        """What these files leave out is as `general` has it; a certificate and its key go together."""
+        identity = self if self.cert_file or self.key_file else general
+        return ClientTls(
+            ca_file=self.ca_file or general.ca_file, cert_file=identity.cert_file, key_file=identity.key_file
+        )
+
     def context(self) -> ssl.SSLContext | None:
         """None where the default will do. Raises InvalidInput, naming the file, for one that cannot be used."""
         if self.key_file is not None and self.cert_file is None:

@@ -17,13 +17,14 @@ import asyncio
 import hashlib
 import ssl
 import uuid
-from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
+from concurrent.futures import wait
 from contextlib import ExitStack
 from functools import partial
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 import httpx
 from anyio.from_thread import BlockingPortal, start_blocking_portal
@@ -34,6 +35,8 @@ from scheduler.frames import FinalFrame
 from scheduler.incarnation import Incarnation
 from scheduler.learner_link import LearnerLink
 from scheduler.taking import Progress, TrainingBatch
+
+Result = TypeVar("Result")
 
 
 def weights_digest(folder: Path) -> str:
@@ -71,7 +74,7 @@ class AsyncTrainingClient:
         self._link = LearnerLink(url, run_id, token=token, patience_s=patience_s, transport=transport, tls=tls)
         name = uuid.uuid4().hex[:12]
         self._incarnation = Incarnation(self._link, progress or Progress(), name=name, on_group=on_group)
-        self._batches = self._incarnation.batches()
+        self._batches = _Batches(self._incarnation)
 
     async def __aenter__(self) -> Self:
         return self
@@ -80,7 +83,7 @@ class AsyncTrainingClient:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         # Here and not by whoever stops reading: a stream is read on from where it was left.
-        await self._batches.aclose()
+        await self._incarnation.aclose()
         await self._link.__aexit__(kind, error, traceback)
 
     @property
@@ -111,16 +114,17 @@ class AsyncTrainingClient:
     async def begin(self, weights: str | PathLike[str]) -> int:
         """Take the run, and publish the weights that training begins with; returns their version.
 
-        Waits while the run is queued. Raises NotFound for the run, InvalidInput for weights that no server can load
-        and for a scheduler that writes another format of frames.
+        Waits while the run is queued or paused, however long; the log says what for. Raises NotFound for the run,
+        InvalidInput for weights that no server can load and for a scheduler that writes another format of frames.
         """
         path, digest = await _named(weights)
         await self._incarnation.attach()
         return await self._incarnation.publish(path=path, digest=digest)
 
-    def batches(self) -> AsyncGenerator[TrainingBatch, None]:
+    def batches(self) -> AsyncIterator[TrainingBatch]:
         """The batches until the run ends; the next one comes once the last was reported as applied.
 
+        A wait for one may be cancelled, by a timeout for instance, and be begun again.
         Raises StaleIncarnation when another trainer has taken the run, StreamEnded when the scheduler stays away.
         """
         return self._batches
@@ -142,6 +146,22 @@ class AsyncTrainingClient:
     async def weights_in_use(self) -> Collection[str]:
         """Folders of published weights that servers may still be loading: every other one may be deleted."""
         return await self._link.weights_in_use()
+
+
+class _Batches:
+    """The batches of one incarnation. Not a generator, which a cancelled wait would end."""
+
+    def __init__(self, incarnation: Incarnation) -> None:
+        self._incarnation = incarnation
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> TrainingBatch:
+        batch = await self._incarnation.next_batch()
+        if batch is None:
+            raise StopAsyncIteration
+        return batch
 
 
 async def _named(weights: str | PathLike[str]) -> tuple[str, str]:
@@ -212,28 +232,38 @@ class TrainingClient:
 
     def begin(self, weights: str | PathLike[str]) -> int:
         """As AsyncTrainingClient.begin."""
-        return self._portal.call(self._client.begin, weights)
+        return self._call(partial(self._client.begin, weights))
 
     def batches(self) -> Iterator[TrainingBatch]:
         """As AsyncTrainingClient.batches."""
         batches = self._client.batches()
-        while (batch := self._portal.call(_next, batches)) is not None:
+        while (batch := self._call(partial(_next, batches))) is not None:
             yield batch
 
     def applied(
         self, batch: TrainingBatch, weights: str | PathLike[str], *, stats: Mapping[str, float] | None = None
     ) -> int | None:
         """As AsyncTrainingClient.applied."""
-        return self._portal.call(partial(self._client.applied, batch, weights, stats=stats))
+        return self._call(partial(self._client.applied, batch, weights, stats=stats))
 
     def checkpointed(self) -> None:
         """As AsyncTrainingClient.checkpointed."""
-        self._portal.call(self._client.checkpointed)
+        self._call(self._client.checkpointed)
 
     def weights_in_use(self) -> Collection[str]:
         """As AsyncTrainingClient.weights_in_use."""
-        return self._portal.call(self._client.weights_in_use)
+        return self._call(self._client.weights_in_use)
+
+    def _call(self, function: Callable[[], Awaitable[Result]]) -> Result:
+        """Run it on the thread that has the client; an interrupt of the caller ends it too."""
+        future = self._portal.start_task_soon(function)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            wait({future})
+            raise
 
 
-async def _next(batches: AsyncGenerator[TrainingBatch, None]) -> TrainingBatch | None:
+async def _next(batches: AsyncIterator[TrainingBatch]) -> TrainingBatch | None:
     return await anext(batches, None)

@@ -20,6 +20,7 @@ from typing import Any
 from slime.rollout.base_types import RolloutFnTrainOutput
 from slime.utils.types import Sample
 
+from learner.adapters.temperature import check_temperature
 from scheduler.core.advantage import AdvantageKind, counted_advantages
 from scheduler.core.errors import InvalidInput, StreamEnded
 from scheduler.core.types import FinishReason, Group, Rollout
@@ -70,8 +71,9 @@ class StreamSource:
         if self._client is None or self._batch is None:
             return
         folder = self._weights(rollout_id)
+        # Before the report: whoever dies in between can still resume from this step.
+        (folder / PROGRESS).write_bytes(self._client.progress.after(self._batch).encode())
         self._client.applied(self._batch, folder)
-        (folder / PROGRESS).write_bytes(self._client.progress.encode())
         self._client.checkpointed()
         self._batch = None
 
@@ -107,6 +109,7 @@ class StreamSource:
         client.__enter__()
         try:
             client.begin(folder)
+            check_temperature(client, self._args.rollout_temperature, field="rollout_temperature")
         except BaseException:
             client.__exit__(None, None, None)
             raise

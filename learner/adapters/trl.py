@@ -7,6 +7,7 @@ A subclass and not a `rollout_func`: that is given the prompts that TRL has samp
 groups of `num_generations`, and here neither the prompts nor the sizes of the groups are TRL's to choose.
 """
 
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -19,6 +20,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer  # type: ignore[import-not-found]  # in an environment of its own
 
+from learner.adapters.temperature import check_temperature
 from scheduler.core.advantage import AdvantageKind, counted_advantages
 from scheduler.core.errors import InvalidInput
 from scheduler.core.types import Rollout
@@ -62,7 +64,8 @@ class StreamGRPOTrainer(GRPOTrainer):  # type: ignore[misc]  # there are no type
         """`client` is open, with the progress of the checkpoint to resume from.
 
         `initial_weights`: a checkpoint of transformers with the weights of `model`. Every step's weights go to a folder
-        of their own in `weights_folder`, where the servers can read them. Raises InvalidInput for settings of TRL that
+        `version-N` of their own in `weights_folder`, where the servers can read them; what no server reads any more is
+        deleted there. Raises InvalidInput for settings of TRL that
         the stream cannot serve.
         """
         _check(args)
@@ -90,12 +93,7 @@ class StreamGRPOTrainer(GRPOTrainer):  # type: ignore[misc]  # there are no type
 
     def _micro_batches(self) -> Iterator[dict[str, Tensor]]:
         self.client.begin(self._initial_weights)
-        if self.client.temperature != self.args.temperature:
-            raise InvalidInput(
-                f"the run samples at temperature {self.client.temperature:g}: set temperature to it in GRPOConfig, "
-                f"where it is {self.args.temperature:g}",
-                field="temperature",
-            )
+        check_temperature(self.client, self.args.temperature, field="temperature")
         for batch in self.client.batches():
             rows = self._rows(batch)
             if not any(row.advantage for row in rows):
@@ -133,14 +131,24 @@ class StreamGRPOTrainer(GRPOTrainer):  # type: ignore[misc]  # there are no type
         """The optimiser has stepped on `batch`: write the weights and report them."""
         if self.batch is not None:
             self._report(self.batch, {"learning_rate": self._get_learning_rate()})
-            self._unsaved = True
             self.batch = None
 
     def _report(self, batch: TrainingBatch, stats: dict[str, float]) -> None:
         # A version is never given twice, so no server is reading what is written here.
         folder = self._weights_folder / f"version-{self.client.version + 1}"
         self.save_model(str(folder), _internal_call=True)
-        self.client.applied(batch, folder, stats=stats)
+        # Also of a batch that taught nothing: the run ends only once its last step is in a checkpoint.
+        self._unsaved = True
+        if self.client.applied(batch, folder, stats=stats) is not None:
+            self._prune(folder)
+
+    def _prune(self, current: Path) -> None:
+        """Delete what no server reads any more: every step writes a whole model."""
+        in_use = [Path(path) for path in self.client.weights_in_use()]
+        kept = {path.resolve() for path in (current, self._initial_weights, *in_use)}
+        for folder in self._weights_folder.glob("version-*"):
+            if folder.resolve() not in kept:
+                shutil.rmtree(folder)
 
     def saved(self, checkpoint: Path) -> None:
         """A checkpoint of TRL is complete: it is to be found again, and its groups are trained."""

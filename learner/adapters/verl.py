@@ -21,6 +21,7 @@ from verl.experimental.agent_loop.agent_loop import AgentLoopMetrics, AgentLoopO
 from verl.trainer.ppo.checkpoint_callback import CheckpointCallback
 from verl.utils.tensordict_utils import list_of_dict_to_tensordict
 
+from learner.adapters.temperature import check_temperature
 from scheduler.core.errors import InvalidInput, StreamEnded
 from scheduler.core.types import Group, Rollout
 from scheduler.taking import Progress, TrainingBatch
@@ -96,8 +97,10 @@ class StreamAgentLoopManager:
         progress = Progress.decode((folder / PROGRESS).read_bytes()) if step else Progress()
         client = TrainingClient(where["url"], where["run"], token=where.get("token"), progress=progress)
         client.__enter__()
+        actor = self._config["actor_rollout_ref"]
         try:
-            client.begin(weights_of(folder) if step else self._config["actor_rollout_ref"]["model"]["path"])
+            client.begin(weights_of(folder) if step else actor["model"]["path"])
+            check_temperature(client, actor["rollout"]["temperature"], field="actor_rollout_ref.rollout.temperature")
         except BaseException:
             client.__exit__(None, None, None)
             raise
@@ -107,8 +110,9 @@ class StreamAgentLoopManager:
         """A checkpoint of verl is complete: its weights are the step's, and its groups are trained."""
         if self._client is None or self._batch is None:
             return
+        # Before the report: whoever dies in between can still resume from this checkpoint.
+        (checkpoint / PROGRESS).write_bytes(self._client.progress.after(self._batch).encode())
         self._client.applied(self._batch, weights_of(checkpoint))
-        (checkpoint / PROGRESS).write_bytes(self._client.progress.encode())
         self._client.checkpointed()
         self._batch = None
 

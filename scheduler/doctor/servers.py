@@ -75,7 +75,7 @@ async def _server(patient: Patient, url: str, expected: ExpectedModel | None) ->
         admin_api_key=own.admin_api_key or _revealed(settings.admin_api_key),
         timeouts=_TIMEOUTS,
         max_connections=2,
-        tls=(own.tls or settings.server_tls).context(),
+        tls=own.tls.over(settings.server_tls).context(),
     )
     try:
         found = await _asked(client, expected)

@@ -19,6 +19,9 @@ TEXTS = (
 )
 """Words, mathematics and white space, scripts, and what chat templates mark: where tokenizers differ."""
 
+_SAME_TYPE = {"half": "float16", "float": "float32"}
+"""Other names by which SGLang can be launched with a number type."""
+
 
 def fingerprint(tokens: Tokens) -> str:
     """A short hash of what a tokenizer makes of the texts."""
@@ -53,6 +56,7 @@ def dtype_difference(theirs: str, ours: str, quantization: str) -> str:
     """
     if quantization:
         return f"it quantises its weights ({quantization}), the model is written in {ours or 'full'}: log-probs differ"
+    theirs = _SAME_TYPE.get(theirs, theirs)
     if not theirs or not ours or theirs in ("auto", "float32", ours):
         return ""
     return (

@@ -106,7 +106,9 @@ class Roster:
             if order is not None and order.standing not in _STAYING:
                 continue
             with suppress(InvalidInput):
-                found.append(members.get(url) or self._traits(url, order.labels if order else ANY).labels)
+                # Only of one that is no member: describing it reads the servers file and its keys.
+                known = members[url] if url in members else self._traits(url, order.labels if order else ANY).labels
+                found.append(known)
         return found
 
     async def _seat(self, url: str, order: FleetOrder) -> None:

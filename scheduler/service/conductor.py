@@ -21,7 +21,7 @@ from scheduler.engine.engine import Engine
 from scheduler.fleet import Roster, Share
 from scheduler.state.connection import why_silent
 from scheduler.state.keys import RunKeys
-from scheduler.state.leases import Lease, holder_of
+from scheduler.state.leases import Lease, holder_of, was_held
 from scheduler.state.runs import RunRecord, RunStore
 from scheduler.state.transaction import Transactor
 
@@ -150,16 +150,18 @@ class Conductor:
         ids = [run_id for run_id in await self._runs.ids() if run_id not in self._ended or run_id in self._held]
         records = [await self._runs.get(run_id) for run_id in ids]
         self._ended.update(record.run_id for record in records if record.state in ENDED)
-        contenders = [
-            Contender(
-                run_id=record.run_id,
-                wanted=record.config.servers,
-                has_begun=record.state is not RunState.QUEUED or record.run_id in self._held,
-            )
-            for record in sorted(records, key=lambda record: record.created_at)
-            if record.run_id in self._held or _may_begin(record)
-        ]
+        contenders = []
+        for record in sorted(records, key=lambda record: record.created_at):
+            has_begun = await self._has_begun(record)
+            if has_begun or record.state not in ENDED | {RunState.PAUSED}:
+                contenders.append(Contender(run_id=record.run_id, wanted=record.config.servers, has_begun=has_begun))
         return places(contenders, await self._roster.labels()) if contenders else {}
+
+    async def _has_begun(self, record: RunRecord) -> bool:
+        """Whether some scheduler has taken it up, so that servers are its own; a standby has to know that too."""
+        if record.run_id in self._held:
+            return True
+        return record.state not in ENDED and await was_held(self._around.redis, RunKeys(record.run_id))
 
     # Who is at work.
 
@@ -175,6 +177,11 @@ class Conductor:
         record = await self._runs.get(run_id)
         if record.state in ENDED:
             raise Conflict(f"run {run_id} has ended: it is {record.state}")
+        if record.state is RunState.PAUSED and not await self._has_begun(record):
+            raise NotAtWork(
+                f"run {run_id} is not at work: it was paused before it began; "
+                f"`pilotcommit run resume {run_id}` queues it"
+            )
         waits_for = position_of(await self.queue(), run_id).why
         why = f"it waits for {waits_for}" if waits_for else "it is being taken up"
         raise NotAtWork(f"run {run_id} is not at work: {why}; try again later")
@@ -210,7 +217,3 @@ class Conductor:
                 f"run {run_id} is held by another scheduler: ask that one, which /readyz tells from a standby, or wait "
                 f"{self._lease_ttl_s:g} s if it has died"
             )
-
-
-def _may_begin(record: RunRecord) -> bool:
-    return record.state not in ENDED and (record.state is not RunState.PAUSED or bool(record.incarnation))

@@ -39,6 +39,11 @@ async def holder_of(redis: "Redis", run_keys: RunKeys) -> str:
     return "" if found is None else text(found)
 
 
+async def was_held(redis: "Redis", run_keys: RunKeys) -> bool:
+    """Whether any scheduler has ever had the run's lease, be that alive or not: fences are never forgotten."""
+    return bool(await redis.exists(run_keys.lease))
+
+
 class Lease:
     """A held lease; `fence` proves it."""
 

@@ -176,6 +176,18 @@ async def test_patience_ends(reply: Reply | None, kind: type[Exception]) -> None
             await link.checkpointed(incarnation="one", step=1)
 
 
+async def test_a_queued_run_is_waited_for_beyond_all_patience_and_an_absent_scheduler_is_not() -> None:
+    queued = [_problem(409, "NotAtWork"), _problem(409, "NotAtWork")]
+    network = Network([*queued, httpx.Response(200, json=ATTACHED)])
+    async with network.link(patience_s=0.0) as link:
+        await link.attach(incarnation="one", step=0, trained={})
+    assert len(network.asked) == 3
+    network = Network([queued[0], httpx.ConnectError("refused")])
+    async with network.link(patience_s=0.0) as link:
+        with pytest.raises(ServerUnavailable, match="refused"):
+            await link.attach(incarnation="one", step=0, trained={})
+
+
 async def test_publishing_names_the_folder_and_its_digest() -> None:
     network = Network([httpx.Response(202, json=_version(1))])
     async with network.link() as link:

@@ -6,6 +6,7 @@ import pytest
 
 from scheduler.core.errors import InvalidInput
 from scheduler.servers_file import Described, ServersFile
+from scheduler.tls import ClientTls
 from tests.certificates import Authority
 
 URL = "http://10.0.0.7:30000"
@@ -38,8 +39,7 @@ def test_a_table_says_what_differs_of_one_server_and_nothing_of_another(tmp_path
     file.check()
     found = file.of(URL)
     assert (found.labels, found.api_key, found.admin_api_key) == ({"gpu": "h100"}, "secret", "secret")
-    assert found.tls is not None
-    assert found.tls.context() is not None
+    assert found.tls == ClientTls(ca_file=authority.ca_file)
     assert found.paths.at_servers("/runs/a/w1") == "/mnt/nfs/runs/a/w1"
     assert not found.paths.maps("/elsewhere/w1")
     assert "secret" not in repr(found)

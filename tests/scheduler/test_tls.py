@@ -55,6 +55,19 @@ async def _server(identity: Identity, *, wants: Path | None = None) -> AsyncIter
         yield server.sockets[0].getsockname()[1]
 
 
+def test_files_of_one_server_go_over_the_general_ones_one_by_one_and_a_certificate_with_its_key() -> None:
+    general = ClientTls(ca_file=Path("all/ca"), cert_file=Path("all/cert"), key_file=Path("all/key"))
+    assert ClientTls().over(general) == general
+    assert general.over(ClientTls()) == general
+    authority = ClientTls(ca_file=Path("own/ca")).over(general)
+    assert authority == ClientTls(ca_file=Path("own/ca"), cert_file=Path("all/cert"), key_file=Path("all/key"))
+    # A certificate may have its key in the same file: that of another one does not belong to it.
+    certificate = ClientTls(cert_file=Path("own/both")).over(general)
+    assert certificate == ClientTls(ca_file=Path("all/ca"), cert_file=Path("own/both"))
+    with pytest.raises(InvalidInput, match="the key own/key has no certificate"):
+        ClientTls(key_file=Path("own/key")).over(general).context()
+
+
 async def _pause(port: int, tls: ClientTls, *, name: str = "localhost", address: str | None = "127.0.0.1") -> None:
     client = ServerClient(f"https://{name}:{port}", LIMITS, tls=tls.context(), address=address)
     try:

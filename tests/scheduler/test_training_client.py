@@ -76,6 +76,64 @@ async def test_a_reader_that_stopped_goes_on_where_it_was(site: TrainingSite) ->
         assert (await anext(client.batches())).step == 2
 
 
+async def test_a_wait_that_was_cancelled_is_begun_again_and_loses_nothing(site: TrainingSite) -> None:
+    async with AsyncTrainingClient(site.url, "run") as client:
+        await client.begin(site.weights(0))
+        batches, steps = client.batches(), list[int]()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.0):
+                await anext(batches)
+        async for batch in batches:
+            steps.append(batch.step)
+            await client.applied(batch, site.weights(batch.step))
+            await client.checkpointed()
+        assert steps == [1, 2]
+        assert client.last_word is not None
+        assert await anext(batches, None) is None
+
+
+async def test_an_interrupt_while_a_trainer_waits_for_a_batch_is_what_it_gets(
+    site: TrainingSite,
+) -> None:
+    # A run that is paused claims nothing: no batch ever comes.
+    await site.reached("waiting_weights")
+    (await site.http.post("/v1/runs/run/pause")).raise_for_status()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _INTERRUPTED, site.url, str(site.weights(0)),
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        async with asyncio.timeout(60.0):
+            output, errors = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode == 0, errors.decode()
+    assert output.decode().splitlines()[-1] == "interrupted"
+
+
+_INTERRUPTED = """
+import os, signal, sys, threading
+from scheduler.training_client import TrainingClient
+
+def interrupt(client):
+    pause = threading.Event()
+    while not client.waiting_for:
+        pause.wait(0.01)
+    os.kill(os.getpid(), signal.SIGINT)
+
+try:
+    with TrainingClient(sys.argv[1], "run") as client:
+        client.begin(sys.argv[2])
+        threading.Thread(target=interrupt, args=(client,), daemon=True).start()
+        for _ in client.batches():
+            pass
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
 async def test_a_run_cancelled_during_a_step_wants_no_report_and_ends_the_batches(site: TrainingSite) -> None:
     async with AsyncTrainingClient(site.url, "run") as client:
         await client.begin(site.weights(0))

@@ -59,8 +59,12 @@ class TrainingSite:
     async def cancel(self) -> None:
         """Cancel the run, and return once it has ended."""
         (await self.http.post("/v1/runs/run/cancel")).raise_for_status()
+        await self.reached("cancelled")
+
+    async def reached(self, state: str) -> None:
+        """Return once the run is in this state."""
         async with asyncio.timeout(20.0):
-            while (await self.get())["state"] != "cancelled":
+            while (await self.get())["state"] != state:
                 pass
 
     async def trained(self) -> object:
@@ -71,8 +75,13 @@ class TrainingSite:
 
 
 @asynccontextmanager
-async def training_site(redis: Redis, model: Path, folder: Path, **run: object) -> AsyncIterator[TrainingSite]:
-    """A scheduler on a scripted server; `run` changes the run, which is of two steps."""
+async def training_site(
+    redis: Redis, model: Path, folder: Path, *, answer: str = "3", **run: object
+) -> AsyncIterator[TrainingSite]:
+    """A scheduler on a scripted server; `run` changes the run, which is of two steps.
+
+    `answer` is the right one to every prompt: any other than 3 and 4 is never found.
+    """
     fake = create_fake(FakeServer(policy=ScriptedPolicy(script=_answer)))
     limits = ModelLimits(vocab_size=128, context_length=2048)
     server = ServerClient("http://fake", limits, transport=httpx.ASGITransport(fake))
@@ -81,12 +90,12 @@ async def training_site(redis: Redis, model: Path, folder: Path, **run: object) 
     service = Service(redis, fleet, rewards, settings, connect=lambda _: server, servers=[server.base_url], model=model)
     await add_pool(service.pools, model)
     async with served(service) as url, httpx.AsyncClient(base_url=url, trust_env=False) as http:
-        await upload(http, *({"id": f"p{number}", "text": f"{number} + 2 =", "answer": "3"} for number in range(8)))
+        await upload(http, *({"id": f"p{number}", "text": f"{number} + 2 =", "answer": answer} for number in range(8)))
         # Nothing grows too stale to be delivered again, however often a trainer starts anew.
         small: dict[str, object] = {"pilots": 4, "commits": 4, "max_steps": 2, "max_staleness": 100}
         body = make_run(**(small | {"run_id": "run", "budget": {"rollouts": 900}} | run))
-        answer = await http.post("/v1/runs", json=body)
-        assert answer.status_code == 201, answer.text
+        created = await http.post("/v1/runs", json=body)
+        assert created.status_code == 201, created.text
         loops = [asyncio.create_task(fleet.watch()), asyncio.create_task(service.conductor.conduct())]
         yield TrainingSite(url, http, model, folder)
         await service.conductor.quiesce(grace_s=0.2)

@@ -31,6 +31,7 @@ async def test_slime_trains_on_the_groups_of_a_run_and_its_checkpoints_are_the_w
 ) -> None:
     where = {"PILOTCOMMIT_URL": site.url, "PILOTCOMMIT_RUN": "run"}
     found = json.loads(await run_job(python, "slime_job.py", str(site.model), str(tmp_path / "slime"), **where))
+    assert "samples at temperature 1, and rollout_temperature is 0.7" in found["refused"]
     assert len(found["rollouts"]) == 3
     for rows in found["rollouts"]:
         # The run's batch has two groups; the rest of slime's third counts for nothing.

@@ -4,11 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
+from redis.asyncio import Redis
 from safetensors.numpy import load_file
 
 from tests.learner.adapters.conftest import run_job
 from tests.learner.adapters.environments import TRL
-from tests.scheduler.training_site import TrainingSite
+from tests.scheduler.training_site import TrainingSite, training_site
 
 pytestmark = pytest.mark.timeout(500)
 
@@ -37,4 +38,18 @@ async def test_trl_trains_a_run_to_its_end_and_resumes_it_from_its_checkpoint(
         "version-5", "version-4", "checkpoint-1", "version-2", site.model.name,
     ]  # fmt: skip
     before, after = (load_file(folder / "model.safetensors") for folder in (checkpoint, tmp_path / "weights/version-5"))
+    kept = {folder.name for folder in (tmp_path / "weights").iterdir()}
+    assert "version-5" in kept
+    assert "version-2" not in kept, "weights that no server reads any more stay on the disk"
     assert any((before[name] != after[name]).any() for name in before), "nothing was learnt"
+
+
+async def test_a_run_whose_last_batch_teaches_nothing_is_saved_and_ends(
+    redis: Redis, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    python = TRL.required()
+    async with training_site(redis, tiny_checkpoint, tmp_path, answer="9", allocator="grpo", max_steps=1) as site:
+        found = json.loads(await run_job(python, "trl_job.py", site.url, str(site.model), str(tmp_path), "1"))
+        assert (found["state"], found["logs"]) == ("finished", [])
+        await site.reached("finished")
+        assert await site.trained() == 2

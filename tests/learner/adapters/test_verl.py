@@ -18,6 +18,7 @@ async def test_verl_trains_on_the_groups_of_a_run_and_its_checkpoints_are_the_we
     found = json.loads(
         await run_job(VERL.required(), "verl_job.py", site.url, str(site.model), str(tmp_path), RAY_DISABLE_METRICS="1")
     )
+    assert "samples at temperature 1, and actor_rollout_ref.rollout.temperature is 0.7" in found["refused"]
     assert len(found["steps"]) == 3
     for step, rows in enumerate(found["steps"], start=1):
         assert {row["uid"] for row in rows} == {f"step{step}prompt0", f"step{step}prompt1"}

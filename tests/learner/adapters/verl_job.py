@@ -8,6 +8,7 @@ Prints, as JSON, what each step was trained on.
 import json
 import shutil
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,12 +24,17 @@ from verl.trainer.ppo.v1.utils import compute_advantage_for_multi_trajectories
 from verl.utils import tensordict_utils
 from verl.utils.import_utils import load_class_from_fqn
 
+from learner.adapters.verl import weights_of
+from scheduler.core.errors import InvalidInput
+
 GROUPS = 2
+CRASHED = 2
+"""The step after which verl dies."""
 _FIELDS = ["uid", "prompts", "responses", "response_mask", "rm_scores", "rollout_log_probs"]
 
 
 def main(url: str, model: str, folder: Path) -> None:
-    """Three steps, and the answer to a fourth."""
+    """Three steps, the answer to a fourth, and what is said of another temperature."""
     config = OmegaConf.create(
         {
             "pilotcommit": {"url": url, "run": "run"},
@@ -40,7 +46,10 @@ def main(url: str, model: str, folder: Path) -> None:
             "actor_rollout_ref": {
                 "model": {"path": model},
                 "actor": {"checkpoint": {"save_contents": ["model", "hf_model"]}},
-                "rollout": {"agent": {"agent_loop_manager_class": "learner.adapters.verl.StreamAgentLoopManager"}},
+                "rollout": {
+                    "temperature": 0.7,
+                    "agent": {"agent_loop_manager_class": "learner.adapters.verl.StreamAgentLoopManager"},
+                },
             },
         }
     )
@@ -50,16 +59,35 @@ def main(url: str, model: str, folder: Path) -> None:
     manager_class = load_class_from_fqn(
         config.actor_rollout_ref.rollout.agent.agent_loop_manager_class, "AgentLoopManager"
     )
-    manager = manager_class.create(config=config, llm_client=None, teacher_client=None, reward_loop_worker_handles=None)
+
+    def make_manager() -> Any:
+        return manager_class.create(
+            config=config, llm_client=None, teacher_client=None, reward_loop_worker_handles=None
+        )
+
     callback = build_checkpoint_callback(config)
-    trainer = SimpleNamespace(agent_loop_manager=manager)
     buffer = ReplayBuffer("sync", OmegaConf.create({}), None, "drop", OmegaConf.create({}), poll_interval=0.05)
-    steps = []
+    refused, steps = "", []
+    try:
+        _step(make_manager(), buffer, 1)
+    except InvalidInput as error:
+        refused = str(error)
+    tq.kv_clear(keys=[f"step1prompt{place}" for place in range(GROUPS)], partition_id="train")
+    config.actor_rollout_ref.rollout.temperature = 1.0
+    manager = make_manager()
     for step in range(1, 4):
         steps.append(_step(manager, buffer, step))
         checkpoint = folder / f"global_step_{step}"
-        shutil.copytree(model, checkpoint / "actor" / "huggingface")
-        callback.on_save(trainer=trainer, global_step=step, checkpoint_dir=str(checkpoint), async_save=False)
+        if step == CRASHED:
+            # No weights yet, so the step is not reported: as if verl had died between its checkpoint and the report.
+            weights_of(checkpoint).mkdir(parents=True)
+            with suppress(InvalidInput):
+                _save(callback, manager, checkpoint, step)
+            manager.close()
+            manager = make_manager()
+        shutil.copytree(model, weights_of(checkpoint), dirs_exist_ok=True)
+        if step != CRASHED:
+            _save(callback, manager, checkpoint, step)
     ending = ""
     try:
         _step(manager, buffer, 4)
@@ -67,7 +95,12 @@ def main(url: str, model: str, folder: Path) -> None:
         ending = f"{type(error).__name__}: {error}"
     tq.close()
     ray.shutdown()
-    sys.stdout.write(json.dumps({"steps": steps, "ending": ending}) + "\n")
+    sys.stdout.write(json.dumps({"refused": refused, "steps": steps, "ending": ending}) + "\n")
+
+
+def _save(callback: Any, manager: Any, checkpoint: Path, step: int) -> None:
+    trainer = SimpleNamespace(agent_loop_manager=manager)
+    callback.on_save(trainer=trainer, global_step=step, checkpoint_dir=str(checkpoint), async_save=False)
 
 
 def _step(manager: Any, buffer: ReplayBuffer, step: int) -> list[dict[str, Any]]:

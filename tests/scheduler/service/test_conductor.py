@@ -68,6 +68,8 @@ async def test_a_queued_run_can_be_paused_resumed_and_cancelled(rig: Rig) -> Non
     assert (await rig.service.orders.pause("second")).state is RunState.PAUSED
     with pytest.raises(Conflict, match="paused"):
         await rig.service.orders.pause("second")
+    with pytest.raises(NotAtWork, match="it was paused before it began; `pilotcommit run resume second` queues it"):
+        await rig.service.learner_desk.attach("second", incarnation="x", step=0, trained={})
     assert (await rig.service.orders.cancel("third")).state is RunState.CANCELLED
     with pytest.raises(Conflict, match="not paused"):
         await rig.service.orders.resume("third")

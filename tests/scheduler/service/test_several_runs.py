@@ -27,6 +27,11 @@ def owners(rig: Rig) -> dict[str, str]:
     return {view.url: view.run for view in rig.service.fleet.view()}
 
 
+def has_taken_up(rig: Rig, run_id: str) -> bool:
+    engine = rig.service.conductor.working(run_id)
+    return engine is not None and engine.has_taken_up
+
+
 async def begin(rig: Rig, run_id: str, wanted: Labels, *, max_steps: int = 1) -> Learner:
     """A run that a learner is attached to."""
     await rig.create_run(make_config(max_steps=max_steps, servers=wanted), run_id)
@@ -175,6 +180,36 @@ async def test_a_standby_begins_no_run_while_another_scheduler_has_one(redis: Re
             await begin(rig, "two", A100)
             assert standby.conductor.working("two") is None
             assert rig.service.conductor.working("two") is not None
+
+
+async def test_a_run_paused_before_its_learner_came_keeps_its_servers_from_a_standby_and_over_a_restart(
+    redis: Redis, tmp_path: Path
+) -> None:
+    async with open_rig(redis, tmp_path) as rig:
+        await rig.create_run(make_config(max_steps=1), "one")
+        await rig.until(lambda: has_taken_up(rig, "one"))
+        await rig.create_run(make_config(max_steps=1), "two")
+        assert (await rig.service.orders.pause("one")).state is RunState.PAUSED
+        async with rig.standing_by() as standby:
+
+            async def stands_by() -> bool:
+                return "run one is held by another" in await standby.conductor.is_ready()
+
+            await rig.until(stands_by)
+            assert standby.conductor.working("two") is None
+        await rig.crash()
+        await rig.redis.delete(RunKeys("one").lease_alive)
+        rig.start()
+        await rig.until(lambda: has_taken_up(rig, "one"))
+        assert owners(rig) == {FIRST: "one"}
+        place = (await rig.view("two")).place
+        assert place is not None
+        assert place.behind == ("one",)
+        await rig.service.orders.resume("one")
+        learner = learner_of(rig, "one")
+        await learner.attach()
+        await learner.train()
+        await rig.ended("one")
 
 
 async def test_a_standby_knows_the_labels_of_servers_that_were_added_elsewhere(redis: Redis, tmp_path: Path) -> None:
