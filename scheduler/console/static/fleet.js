@@ -1,11 +1,11 @@
 /** The fleet: its servers, and how it changes. */
 
 import { part, post, remove } from "./api.js";
-import { badge, bar } from "./badges.js";
+import { badge, bar, labelled } from "./badges.js";
 import { h, say, shown } from "./dom.js";
 import { confirmed, field, form, labels, typed } from "./form.js";
 import { fleet, link, onNews } from "./live.js";
-import { count, DASH, told } from "./words.js";
+import { count, DASH } from "./words.js";
 
 /** @param {HTMLElement} main @param {AbortSignal} signal */
 export function fleetPage(main, signal) {
@@ -44,7 +44,7 @@ function row(server) {
   return h(
     "tr",
     {},
-    h("td", { class: "lead id" }, server.url, h("div", { class: "hint" }, told(server.labels)), server.run && h("div", { class: "hint" }, `of run ${server.run}`)),
+    h("td", { class: "lead id" }, server.url, h("div", { class: "hint" }, labelled(server.labels)), server.run && h("div", { class: "hint" }, `of run ${server.run}`)),
     h("td", { "data-label": "State" }, badge(server.state), server.reason && h("div", { class: "hint" }, server.reason), server.warnings.map((/** @type {string} */ warning) => h("div", { class: "hint warning" }, h("b", {}, "Warning: "), warning))),
     h("td", { "data-label": "Wanted" }, badge(server.standing)),
     h("td", { class: "num", "data-label": "Weights" }, server.version ? `v${server.version}` : DASH),

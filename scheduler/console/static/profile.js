@@ -35,7 +35,7 @@ function histogram(found) {
       h(
         "tr",
         {},
-        h("td", { class: "lead" }, `${one.correct} of ${found.pilots}`),
+        h("td", { class: "lead whole" }, `${one.correct} of ${found.pilots}`),
         h("td", { class: "num" }, count(one.prompts)),
         h("td", { class: "drawn" }, bar([{ share: one.prompts / most, tone: one.decision === "commit" ? "commit" : "gone", title: rate(one.pass_rate) }], plural(one.prompts, "prompt"))),
         h("td", {}, decided(one.decision)),

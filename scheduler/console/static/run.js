@@ -1,14 +1,14 @@
 /** A run: where it stands, its charts, its books, and what can be ordered. */
 
 import { get, part } from "./api.js";
-import { badge, bar } from "./badges.js";
+import { badge, bar, labelled } from "./badges.js";
 import { Curves } from "./curves.js";
 import { h, replace, shown } from "./dom.js";
 import { controls } from "./controls.js";
 import { ledgerCard } from "./ledger.js";
 import { link, onNews, runs } from "./live.js";
 import { profileCard } from "./profile.js";
-import { clock, count, DASH, duration, rate, spaced, told } from "./words.js";
+import { clock, count, DASH, duration, rate, spaced } from "./words.js";
 
 export const ENDED = new Set(["finished", "exhausted", "cancelled", "failed"]);
 
@@ -147,7 +147,7 @@ function askedFor(run) {
   const { config } = run;
   const facts = {
     [run.pools.length > 1 ? "Pools" : "Pool"]: run.pools.map((/** @type {any} */ pool) => pool.name).join(" + "),
-    Servers: told(config.servers) || "any",
+    Servers: Object.keys(config.servers).length ? labelled(config.servers) : "any",
     Allocator: run.allocator,
     ...(config.mode === "profile" ? { Mode: "profile: pilots alone, no learner", Weights: config.weights ?? "the scheduler's model" } : {}),
     Group: `${config.pilots} pilots, ${config.commits} commits`,

@@ -1,9 +1,9 @@
 /** The list of runs. */
 
-import { badge, bar } from "./badges.js";
+import { badge, bar, labelled } from "./badges.js";
 import { h, shown } from "./dom.js";
 import { link, onNews, runs } from "./live.js";
-import { ago, count, DASH, rate, told } from "./words.js";
+import { ago, count, DASH, rate } from "./words.js";
 
 /** @param {HTMLElement} main @param {AbortSignal} signal */
 export function runsPage(main, signal) {
@@ -53,7 +53,7 @@ function row(run) {
   return h(
     "tr",
     {},
-    h("td", { class: "lead word" }, h("a", { href: `#/runs/${encodeURIComponent(run.run_id)}`, id: `run-${run.run_id}` }, run.run_id), h("div", { class: "hint" }, told(run.config.servers))),
+    h("td", { class: "lead word" }, h("a", { href: `#/runs/${encodeURIComponent(run.run_id)}`, id: `run-${run.run_id}` }, run.run_id), h("div", { class: "hint" }, labelled(run.config.servers))),
     h("td", { "data-label": "State" }, h("span", {}, badge(run.state), run.queue?.behind.length > 0 && h("span", { class: "hint" }, ` place ${run.queue.position}`)), run.waiting_for && h("div", { class: "hint clip", title: run.waiting_for }, run.waiting_for)),
     h("td", { "data-label": "Pool" }, run.pools.map((/** @type {any} */ pool) => pool.name).join(" + "), run.config.mode === "profile" && h("div", { class: "hint" }, "profile")),
     h("td", { class: "word", "data-label": "Allocator" }, run.allocator),

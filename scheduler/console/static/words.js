@@ -55,8 +55,5 @@ export function clock(moment) {
 /** A name of several words. @param {string | null} name */
 export const spaced = (name) => (name ?? "").replaceAll("_", " ");
 
-/** Labels of servers, as they are typed. @param {Record<string, string>} labels */
-export const told = (labels) => Object.entries(labels).map(([name, value]) => `${name}=${value}`).join(", ");
-
 /** So many things of a kind. @param {number} number @param {string} what */
 export const plural = (number, what) => `${count(number)} ${what}${number === 1 ? "" : "s"}`;
