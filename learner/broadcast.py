@@ -22,7 +22,7 @@ from scheduler.core.errors import InvalidInput, PilotCommitError, StaleIncarnati
 _log = structlog.get_logger()
 
 BUCKET_BYTES = 1 << 28
-"""Of one message: what both sides need of memory beside the weights, against a call to every server for each."""
+"""Of one message: what a server needs of memory beside the weights, against a call to every server for each."""
 
 
 class BroadcastLink(Protocol):
@@ -161,8 +161,8 @@ class Broadcaster:
             over.cancel()
             thread.shutdown(wait=False)
 
-    def _buckets(self, weights: Path) -> Iterator[bytearray]:
-        """What is to be sent, read as it is; raises PilotCommitError before the first if it is not what was offered.
+    def _buckets(self, weights: Path) -> Iterator[memoryview]:
+        """What is to be sent, as it is; raises PilotCommitError before the first if it is not what was offered.
 
         Asked for once everybody has joined: who was told to, and finds nobody, would try for half an hour.
         """
@@ -171,7 +171,7 @@ class Broadcaster:
             # Of an earlier life with another publish_format; servers have been told to expect what was offered.
             raise InvalidInput(f"{weights} does not hold what was offered")
         for stretch in cut:
-            yield stretch.read(weights)
+            yield stretch.mapped(weights)
 
     async def _over(self, group: str) -> str:
         """What there is to say of a round that ends before all was sent."""

@@ -1,10 +1,11 @@
 """Published weights, cut into buckets to be broadcast.
 
-Owns: where each bucket begins and ends in the file. Never copies a tensor and never computes: a bucket is a stretch of
-the file. Invariant: the stretches cover the tensors of the file once, in the file's own order, which safetensors keeps
-sorted by alignment, so that no tensor begins at an odd place.
+Owns: where each bucket begins and ends in the file. Never copies a byte and never computes: a bucket is a stretch of
+the file, mapped. Invariant: the stretches cover the tensors of the file once, in the file's own order, which
+safetensors keeps sorted by alignment, so that no tensor begins at an odd place.
 """
 
+import mmap
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,14 +26,22 @@ class Stretch:
     start: int
     num_bytes: int
 
-    def read(self, weights: Path) -> bytearray:
-        """The bucket's bytes out of a folder of published weights. Raises OSError where they are not all there."""
-        content = bytearray(self.num_bytes)
+    def mapped(self, weights: Path) -> memoryview:
+        """The bucket's bytes in a folder of published weights, wherever the kernel has them.
+
+        Published files never shrink: one that did would kill the process. A folder may be deleted meanwhile. Raises
+        OSError where the bytes are not all there.
+        """
+        begin = self.start - self.start % mmap.ALLOCATIONGRANULARITY
         with (weights / WEIGHTS).open("rb") as file:
-            file.seek(self.start)
-            if file.readinto(content) != self.num_bytes:
-                raise OSError(f"{weights / WEIGHTS} ends before {self.bucket[-1].name}")
-        return content
+            try:
+                # Private and writable, which is what torch asks of memory that it takes over.
+                pages = mmap.mmap(
+                    file.fileno(), self.start + self.num_bytes - begin, access=mmap.ACCESS_COPY, offset=begin
+                )
+            except ValueError as exc:
+                raise OSError(f"{weights / WEIGHTS} ends before {self.bucket[-1].name}") from exc
+        return memoryview(pages)[self.start - begin :]
 
 
 def stretches(weights: Path, bucket_bytes: int) -> tuple[Stretch, ...]:

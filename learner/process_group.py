@@ -42,7 +42,7 @@ class RankZero:
         store = TCPStore(address, port, is_master=True, wait_for_workers=False)
         self._store, self.port = store, store.port
 
-    def lead(self, order: BroadcastOrder, buckets: Iterable[bytearray]) -> str:
+    def lead(self, order: BroadcastOrder, buckets: Iterable[memoryview]) -> str:
         """Have everybody join and broadcast one bucket after the other; what went wrong, or nothing.
 
         Returned and not raised: the traceback of an exception would hold the sockets that are to be closed.
@@ -85,7 +85,7 @@ class RankZero:
         options._timeout = deadline
         return ProcessGroupNCCL(store, 0, world_size, options)
 
-    def _send(self, group: ProcessGroup, order: BroadcastOrder, buckets: Iterable[bytearray]) -> None:
+    def _send(self, group: ProcessGroup, order: BroadcastOrder, buckets: Iterable[memoryview]) -> None:
         deadline = timedelta(seconds=order.step_s)
         for content in buckets:
             if self._store is None:

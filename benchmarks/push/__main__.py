@@ -1,4 +1,4 @@
-"""`python -m benchmarks.push`: new weights for a real server, against the bare load and the bare copy."""
+"""`python -m benchmarks.push`: new weights for a real server, against the bare load, copy and broadcast."""
 
 from pathlib import Path
 

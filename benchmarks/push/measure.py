@@ -1,69 +1,89 @@
-"""What giving a server new weights costs, against the bare copy of the file and against the bare call.
+"""What giving a server new weights costs, against what cannot be left out of it.
 
 Owns: what is timed. Invariants: the server is a real SGLang and the scheduler the real process; the copy is of the same
-file, on the same disk, and like published weights not synced; the bare call is made of the same server, by our own
-client, once no run owns it any more.
+file, on the same disk, and like published weights not synced; the bare broadcast is of the same bytes in the same
+buckets; the bare call is made of the same server, by our own client, once no run owns it any more.
 """
 
 import asyncio
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from statistics import median
-from typing import TypeVar
 
 from benchmarks.figures import Figure, Sense
 from benchmarks.model import model_folder
+from benchmarks.push.broadcast import bare_broadcasts
+from benchmarks.push.pushes import pushes
 from benchmarks.session import Findings, Say
 from inference.client import ServerClient
 from inference.protocol import ModelLimits, WeightLabel
-from scheduler.client import Client
-from scheduler.core.errors import InvalidInput, ServerUnavailable
-from scheduler.core.lifecycle import ENDED
+from learner.settings import Transport
+from scheduler.core.errors import InvalidInput
 from scheduler.core.roll_out import PauseMode
-from scheduler.learner_link import LearnerLink
 from scheduler.stack import Stack, StackPlan
 
 WEIGHTS = "model.safetensors"
 _LIMITS = ModelLimits(vocab_size=49_152, context_length=8192)
-_POOL = "bench"
-_PATIENCE_S, _LOOK_S = 120.0, 0.05
 _MIB = 1 << 20
-_Found = TypeVar("_Found")
 
 
 async def measure(folder: Path, say: Say, *, times: int) -> Findings:
-    """The copy, pushes by the scheduler, and the bare calls of the same server."""
+    """The copy, the bare broadcast, pushes of both kinds by the scheduler, and bare calls of its server."""
     model = model_folder()
     if not (model / WEIGHTS).is_file():
         raise InvalidInput(f"{model} has no weights: run `make model` first")
     size = (model / WEIGHTS).stat().st_size
-    copies = [await asyncio.to_thread(_copy, model / WEIGHTS, folder / "copy") for _ in range(times)]
-    say(f"copying {size / _MIB:,.0f} MiB: {median(copies):.2f} s")
+    raw = {"copy s": [await asyncio.to_thread(_copy, model / WEIGHTS, folder / "copy") for _ in range(times)]}
+    say(f"copying {size / _MIB:,.0f} MiB: {median(raw['copy s']):.2f} s")
+    raw["bare broadcast s"] = await bare_broadcasts(model, times=times)
+    say(f"broadcasting them: {median(raw['bare broadcast s']):.2f} s")
     async with _stack(model, folder / "state", say) as stack:
-        pushes = await _pushes(stack, model, times=times)
-        say(f"pushed by the scheduler: {median(pushes):.2f} s")
+        raw["push s"] = await pushes(stack.url, model, Transport.DISK, times=times)
+        say(f"pushed by the scheduler, from disk: {median(raw['push s']):.2f} s")
+        raw["push by broadcast s"] = await pushes(stack.url, model, Transport.BROADCAST, times=times)
+        say(f"pushed by the scheduler, by broadcast: {median(raw['push by broadcast s']):.2f} s")
         [url] = stack.server_urls
-        # Its run is over: the scheduler only looks at the server now.
-        loads = await _loads(url, model, times=times)
-        say(f"loaded by the bare call: {median(loads):.2f} s")
-    figures = [
+        # Its runs are over: the scheduler only looks at the server now.
+        raw["bare load s"], raw["checksum s"] = await _parts(url, model, times=times)
+        say(f"loaded by the bare call: {median(raw['bare load s']):.2f} s")
+    return figures(raw, size=size), raw
+
+
+def figures(raw: dict[str, list[float]], *, size: int) -> list[Figure]:
+    """Ratios of medians; `size` is that of the weights in bytes."""
+    middle = {name: median(samples) for name, samples in raw.items()}
+
+    def against(push: str, bare: str) -> str:
+        return f"{size / middle[push] / _MIB:,.0f} against {size / middle[bare] / _MIB:,.0f} MiB/s"
+
+    return [
         Figure(
             what="push against a bare copy of the file",
-            value=median(pushes) / median(copies),
+            value=middle["push s"] / middle["copy s"],
             target=1.5,
             sense=Sense.AT_MOST,
-            note=f"{size / median(pushes) / _MIB:,.0f} against {size / median(copies) / _MIB:,.0f} MiB/s",
+            note=against("push s", "copy s"),
+        ),
+        Figure(
+            what="push by broadcast against a bare broadcast",
+            value=middle["push by broadcast s"] / middle["bare broadcast s"],
+            target=1.5,
+            sense=Sense.AT_MOST,
+            note=f"{against('push by broadcast s', 'bare broadcast s')}; "
+            f"{middle['push by broadcast s']:.2f} s from closed to open",
         ),
         Figure(
             what="push against the bare load",
-            value=median(pushes) / median(loads),
-            note=f"{median(pushes):.2f} against {median(loads):.2f} s: closed, paused, loaded, confirmed, proved, open",
+            value=middle["push s"] / middle["bare load s"],
+            target=1.0,
+            sense=Sense.AT_MOST,
+            note=f"{middle['push s']:.2f} s from closed to open against {middle['bare load s']:.2f} s; "
+            f"the server's checksum alone takes {middle['checksum s']:.2f} s",
         ),
     ]
-    return figures, {"push s": pushes, "bare load s": loads, "copy s": copies}
 
 
 def _copy(source: Path, to: Path) -> float:
@@ -88,80 +108,20 @@ async def _stack(model: Path, folder: Path, say: Say) -> AsyncIterator[Stack]:
         await asyncio.gather(running, ready, return_exceptions=True)
 
 
-async def _pushes(stack: Stack, model: Path, *, times: int) -> list[float]:
-    """Seconds of each push, as the scheduler notes them down; the first version is the warm-up."""
-    run_id = await asyncio.to_thread(_begin, stack.url, model)
-    async with LearnerLink(stack.url, run_id) as link:
-        await link.attach(incarnation="bench", step=0, trained={})
-        seconds = []
-        for number in range(times + 1):
-            version = await link.publish(
-                incarnation="bench", step=0, path=str(model), manifest_digest=f"digest-{number}"
-            )
-            seconds.append(await asyncio.to_thread(_until_live, stack.url, run_id, version))
-    await asyncio.to_thread(_end, stack.url, run_id)
-    return seconds[1:]
-
-
-def _begin(url: str, model: Path) -> str:
-    """A run that soon waits for its learner: the server then has nothing to do but to load."""
-    with Client(url) as client:
-        client.create_pool(_POOL, tokenizer=str(model), reward="exact")
-        lines = [{"id": f"p{number}", "text": f"{number} + 1 =", "answer": "7"} for number in range(8)]
-        client.add_prompts(_POOL, lines)
-        config = {
-            "pool": _POOL,
-            "allocator": "grpo",
-            "pilots": 1,
-            "commits": 1,
-            "batch_size": 2,
-            "max_staleness": 0,
-            "sampling": {"max_new_tokens": 1},
-        }
-        return str(client.create_run(config)["run_id"])
-
-
-def _end(url: str, run_id: str) -> None:
-    with Client(url) as client:
-        client.cancel(run_id)
-        _until(lambda: client.run(run_id)["state"] in ENDED or None, f"run {run_id} had not ended")
-
-
-def _until_live(url: str, run_id: str, version: int) -> float:
-    """Seconds that the push of a version took, once it is live."""
-    with Client(url) as client:
-
-        def push_s() -> float | None:
-            live = [
-                each for each in client.weights(run_id) if each["version"] == version and each["live_at"] is not None
-            ]
-            return float(str(live[0]["push_s"])) if live else None
-
-        return _until(push_s, f"version {version} was not live")
-
-
-def _until(look: Callable[[], _Found | None], failure: str) -> _Found:
-    """What a look at the scheduler finds, as soon as it finds something; in a thread, for the client blocks."""
-    until = time.monotonic() + _PATIENCE_S
-    while time.monotonic() < until:
-        found = look()
-        if found is not None:
-            return found
-        time.sleep(_LOOK_S)
-    raise ServerUnavailable(f"{failure} within {_PATIENCE_S:g} s")
-
-
-async def _loads(url: str, model: Path, *, times: int) -> list[float]:
-    """Seconds of the bare update of a paused server; the first is the warm-up."""
+async def _parts(url: str, model: Path, *, times: int) -> tuple[list[float], list[float]]:
+    """Seconds of the bare update of a paused server, and of its checksum; the first of each is the warm-up."""
     client = ServerClient(url, _LIMITS)
-    seconds = []
+    loads, checksums = [], []
     try:
         for number in range(times + 1):
             await client.pause(PauseMode.RETRACT)
             began = time.perf_counter()
             await client.update_weights(model, WeightLabel(run="bare", version=number + 1))
-            seconds.append(time.perf_counter() - began)
+            loaded = time.perf_counter()
+            await client.checksum()
+            loads.append(loaded - began)
+            checksums.append(time.perf_counter() - loaded)
             await client.resume()
     finally:
         await client.aclose()
-    return seconds[1:]
+    return loads[1:], checksums[1:]

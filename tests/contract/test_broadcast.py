@@ -36,7 +36,7 @@ class Learner:
         self.close, self.port, self._lead = self._start()
 
     def _start(self) -> tuple[Callable[[], None], int, Callable[[], Awaitable[object]]]:
-        contents = [stretch.read(self._server.new) for stretch in self._sent]
+        contents = [stretch.mapped(self._server.new) for stretch in self._sent]
         if self._server.fake is not None:
             leader = Leader(self._server.fake.weight_groups.air)
             buckets = [bytes(content) for content in contents]

@@ -63,7 +63,7 @@ async def ended(peer: Peer) -> bool:
 
 async def test_every_server_gets_every_bucket_round_after_round(tiny_checkpoint: Path, sizes: list[int]) -> None:
     link = ScriptedOrders()
-    expected = [bytes(stretch.read(tiny_checkpoint)) for stretch in stretches(tiny_checkpoint, BUCKET_BYTES)]
+    expected = [bytes(stretch.mapped(tiny_checkpoint)) for stretch in stretches(tiny_checkpoint, BUCKET_BYTES)]
     assert len(expected) > 2
     async with broadcasting(link) as broadcaster:
         await broadcaster.offer(tiny_checkpoint)
@@ -249,5 +249,5 @@ def broadcast_of_shards(ranks: Ranks, checkpoint: Path, folder: Path) -> list[by
 
 
 def test_a_policy_in_shards_is_broadcast_as_one_in_a_piece(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    expected = [bytes(cut.read(tiny_checkpoint)) for cut in stretches(tiny_checkpoint, BUCKET_BYTES)]
+    expected = [bytes(cut.mapped(tiny_checkpoint)) for cut in stretches(tiny_checkpoint, BUCKET_BYTES)]
     assert on_ranks(2, broadcast_of_shards, tiny_checkpoint, tmp_path / "weights") == [expected, []]
