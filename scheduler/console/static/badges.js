@@ -20,6 +20,10 @@ const TONES = {
 export const badge = (state) =>
   state ? h("span", { class: `badge ${TONES[state] ?? "gone"}` }, spaced(state)) : null;
 
+/** Labels of servers as they are typed, none broken where a line ends. @param {Record<string, string>} labels */
+export const labelled = (labels) =>
+  Object.entries(labels).flatMap(([name, value], at) => [at > 0 && ", ", h("span", { class: "label" }, `${name}=${value}`)]);
+
 /**
  * How much of a whole, as a bar. Widths are set through the object model: the policy of the page forbids style attributes.
  * @param {{share: number, tone: string, title: string}[]} parts

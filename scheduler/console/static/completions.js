@@ -48,7 +48,7 @@ function visit(found) {
 /** @param {any} found */
 function completion(found) {
   const versions = found.oldest_version === found.newest_version ? found.oldest_version : `${found.oldest_version}–${found.newest_version}`;
-  const judged = found.reward === null ? [spaced(found.status), found.reason].filter(Boolean).join(": ") : `${found.correct ? "right" : "wrong"}, reward ${found.reward}, ${count(found.tokens)} tokens, version ${versions}, ${found.finish_reason}`;
+  const judged = found.reward === null ? [spaced(found.status), found.reason].filter(Boolean).join(": ") : `${found.correct ? "right" : "wrong"}, reward ${found.reward}, ${plural(found.tokens, "token")}, version ${versions}, ${found.finish_reason}`;
   const title = h("summary", { title: found.rid }, `${found.stage}: ${judged}`);
   if (found.text === null) return h("p", { class: "hint", title: found.rid }, `${found.stage}: ${judged}`);
   const cut = found.chars > [...found.text].length && h("p", { class: "hint" }, `${count(found.chars)} characters; the middle is left out.`);

@@ -55,11 +55,13 @@ export class Curves {
       },
       signal,
     );
+    this.ofLearners = [this.skips, this.accuracy].map((drawn) => drawn.element);
     this.elements = [this.spend, this.skips, this.accuracy, this.table].map((drawn) => drawn.element);
   }
 
   /** Show the run as it is now; asks for what is new since. @param {any} run */
   async follow(run) {
+    for (const element of this.ofLearners) element.hidden = run.config.mode === "profile";
     this.showSpend(run);
     const facts = JSON.stringify([run.version, run.prompts, run.spend.rollouts, run.state]);
     if (this.asking || facts === this.asked) return;

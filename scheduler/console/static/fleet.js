@@ -1,9 +1,9 @@
 /** The fleet: its servers, and how it changes. */
 
 import { part, post, remove } from "./api.js";
-import { badge, bar } from "./badges.js";
+import { badge, bar, labelled } from "./badges.js";
 import { h, say, shown } from "./dom.js";
-import { confirmed, field, form, typed } from "./form.js";
+import { confirmed, field, form, labels, typed } from "./form.js";
 import { fleet, link, onNews } from "./live.js";
 import { count, DASH } from "./words.js";
 
@@ -13,7 +13,7 @@ export function fleetPage(main, signal) {
   const adding = form(
     { class: "inline", button: "Add server" },
     async (values) => {
-      const added = await post("/v1/servers", { url: typed(values, "url") ?? "", labels: labelled(typed(values, "labels") ?? "") });
+      const added = await post("/v1/servers", { url: typed(values, "url") ?? "", labels: labels(values, "labels") });
       adding.reset();
       say(`${added.url} is ${added.state}.`);
     },
@@ -28,12 +28,6 @@ export function fleetPage(main, signal) {
   return "Fleet";
 }
 
-/** NAME=VALUE words as an object; the API says what is wrong with one. @param {string} text */
-function labelled(text) {
-  const pairs = text.split(/[\s,]+/).filter(Boolean).map((pair) => pair.split("="));
-  return Object.fromEntries(pairs.map(([name, ...value]) => [name, value.join("=")]));
-}
-
 /** @param {any[]} servers */
 function table(servers) {
   return h(
@@ -46,13 +40,12 @@ function table(servers) {
 
 /** @param {any} server */
 function row(server) {
-  const labels = Object.entries(server.labels).map(([name, value]) => `${name}=${value}`).join(", ");
   const load = `${count(server.in_flight)} of ${count(server.capacity)}`;
   return h(
     "tr",
     {},
-    h("td", { class: "lead" }, server.url, labels && h("div", { class: "hint" }, labels), server.run && h("div", { class: "hint" }, `of run ${server.run}`)),
-    h("td", { "data-label": "State" }, badge(server.state), server.reason && h("div", { class: "hint" }, server.reason), server.warnings.map((/** @type {string} */ warning) => h("div", { class: "hint" }, warning))),
+    h("td", { class: "lead id" }, server.url, h("div", { class: "hint" }, labelled(server.labels)), server.run && h("div", { class: "hint" }, `of run ${server.run}`)),
+    h("td", { "data-label": "State" }, badge(server.state), server.reason && h("div", { class: "hint" }, server.reason), server.warnings.map((/** @type {string} */ warning) => h("div", { class: "hint warning" }, h("b", {}, "Warning: "), warning))),
     h("td", { "data-label": "Wanted" }, badge(server.standing)),
     h("td", { class: "num", "data-label": "Weights" }, server.version ? `v${server.version}` : DASH),
     h("td", { class: "num", "data-label": "In flight" }, load, bar([{ share: server.in_flight / Math.max(1, server.capacity), tone: "commit", title: load }], load)),

@@ -4,6 +4,7 @@
  * Owns: fields, and where a refusal is shown. Invariant: a refusal that names a field is shown at that field.
  */
 
+import { Problem } from "./api.js";
 import { h, replace } from "./dom.js";
 
 /**
@@ -96,6 +97,20 @@ export function number(values, name) {
 
 /** A text that was typed, or undefined. @param {FormData} values @param {string} name */
 export const typed = (values, name) => String(values.get(name) ?? "").trim() || undefined;
+
+/** Labels that were typed as NAME=VALUE; what a word of them may be, the API says. @param {FormData} values @param {string} name */
+export function labels(values, name) {
+  /** @type {Record<string, string>} */
+  const found = {};
+  for (const pair of String(values.get(name) ?? "").split(/[\s,]+/).filter(Boolean)) {
+    const equals = pair.indexOf("=");
+    if (equals < 0) throw new Problem(422, `${pair} is not NAME=VALUE, as in gpu=h100`, name);
+    const label = pair.slice(0, equals);
+    if (Object.hasOwn(found, label)) throw new Problem(422, `${label} is given twice`, name);
+    found[label] = pair.slice(equals + 1);
+  }
+  return found;
+}
 
 /**
  * Ask in a dialog.

@@ -2,7 +2,7 @@
 
 import { get, post } from "./api.js";
 import { h, replace } from "./dom.js";
-import { field, form, number, typed } from "./form.js";
+import { field, form, labels, number, typed } from "./form.js";
 import { took } from "./live.js";
 
 const ALLOCATORS = ["adaptive", "pilot_commit", "grpo", "dapo", "dapo_carry", "speed_rl", "greso", "mopps", "reinforce_ada"];
@@ -30,6 +30,7 @@ function runForm(pools) {
       location.hash = `#/runs/${encodeURIComponent(run.run_id)}`;
     },
     group("What it trains on", field("pool", "Pool", { options: names }), field("run_id", "Id", { placeholder: "made up by default", spellcheck: "false" }), field("allocator", "Allocator", { value: "adaptive", list: "allocators", spellcheck: "false" }, "Or package.module:Name"), h("datalist", { id: "allocators" }, ALLOCATORS.map((value) => h("option", { value })))),
+    group("Where it samples", field("servers", "Labels of its servers", { placeholder: "gpu=h100 zone=a", spellcheck: "false" }, "empty: any server")),
     group("Groups and steps", field("pilots", "Pilots", { ...whole, value: 8 }), field("commits", "Commits", { ...whole, value: 8 }), field("batch_size", "Groups a step", { ...whole, value: 8 }), field("max_staleness", "Versions a group may be behind", { ...whole, value: 1 }), field("max_steps", "Steps at most", whole, "empty: the budget ends it")),
     group("Sampling", field("sampling.max_new_tokens", "Tokens of a rollout at most", { ...whole, value: 512 }), field("sampling.temperature", "Temperature", { inputmode: "decimal", value: 1 }), field("sampling.stop", "Text that ends a completion", { spellcheck: "false" }, "\\n is a new line")),
     group("Budget", field("budget.rollouts", "Rollouts", whole, "empty: no limit"), field("budget.tokens", "Generated tokens", whole, "empty: no limit"), field("budget.wall_clock_s", "Seconds", whole, "empty: no limit")),
@@ -48,6 +49,7 @@ function asked(values) {
     pool: typed(values, "pool"),
     run_id: typed(values, "run_id"),
     allocator: typed(values, "allocator"),
+    servers: labels(values, "servers"),
     pilots: number(values, "pilots"),
     commits: number(values, "commits"),
     batch_size: number(values, "batch_size"),

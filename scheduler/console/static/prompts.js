@@ -67,8 +67,8 @@ function row(runId, prompt) {
   return h(
     "tr",
     {},
-    h("td", { class: "lead clip" }, h("a", { href: `#/runs/${part(runId)}/prompts/${part(prompt.prompt_id)}`, title: prompt.prompt_id }, prompt.prompt_id)),
-    h("td", { "data-label": "State" }, badge(prompt.state), returns && h("div", { class: "hint" }, returns)),
+    h("td", { class: "lead id" }, h("a", { href: `#/runs/${part(runId)}/prompts/${part(prompt.prompt_id)}` }, prompt.prompt_id)),
+    h("td", { class: "word", "data-label": "State" }, badge(prompt.state), returns && h("div", { class: "hint" }, returns)),
     h("td", { "data-label": "Last verdict" }, badge(prompt.last_verdict) ?? h("span", { class: "hint" }, "none")),
     h("td", { class: "hint", "data-label": "Why" }, spaced(prompt.reason)),
     h("td", { class: "num", "data-label": "Success rate" }, rate(prompt.success_rate)),

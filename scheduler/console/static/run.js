@@ -1,15 +1,16 @@
 /** A run: where it stands, its charts, its books, and what can be ordered. */
 
 import { get, part } from "./api.js";
-import { badge, bar } from "./badges.js";
+import { badge, bar, labelled } from "./badges.js";
 import { Curves } from "./curves.js";
 import { h, replace, shown } from "./dom.js";
 import { controls } from "./controls.js";
 import { ledgerCard } from "./ledger.js";
 import { link, onNews, runs } from "./live.js";
+import { profileCard } from "./profile.js";
 import { clock, count, DASH, duration, rate, spaced } from "./words.js";
 
-const ENDED = new Set(["finished", "exhausted", "cancelled", "failed"]);
+export const ENDED = new Set(["finished", "exhausted", "cancelled", "failed"]);
 
 /** The head that all pages of a run have. @param {string} runId @param {string} here @param {AbortSignal} signal */
 export function runHead(runId, here, signal) {
@@ -40,7 +41,7 @@ export function runHead(runId, here, signal) {
 /** @param {any} run */
 function why(run) {
   if (ENDED.has(run.state)) return run.reason ? `Ended: ${run.reason}.` : "It has ended.";
-  if (run.queue?.position) return `Place ${run.queue.position} in the queue: it waits for ${run.waiting_for}.`;
+  if (run.queue?.behind.length) return `Place ${run.queue.position} in the queue: it waits for ${run.waiting_for}.`;
   if (run.waiting_for) return `Waits for ${run.waiting_for}.`.replace("Waits for paused", "It is paused");
   return run.state === "queued" ? "Its turn has come." : "Work flows.";
 }
@@ -51,8 +52,8 @@ export function runPage(main, signal, runId) {
   const books = h("div", {});
   const asked = h("section", { class: "card" });
   const curves = new Curves(runId, signal);
-  const mix = h("div", {});
-  main.append(runHead(runId, "Overview", signal), tiles, h("div", { class: "charts" }, curves.elements), mix, books, asked);
+  const [profile, mix] = [h("div", {}), h("div", {})];
+  main.append(runHead(runId, "Overview", signal), tiles, profile, h("div", { class: "charts" }, curves.elements), mix, books, asked);
   const [showTiles, showMix, showAsked] = [shown(tiles), shown(mix), shown(asked)];
   let looking = false;
   const look = async () => {
@@ -60,6 +61,8 @@ export function runPage(main, signal, runId) {
     looking = true;
     try {
       replace(books, ledgerCard(await get(`/v1/runs/${part(runId)}/ledger`, signal)));
+      const run = runs.get(runId);
+      if (run.config.mode === "profile") replace(profile, profileCard(await get(`/v1/runs/${part(runId)}/profile`, signal), run));
     } catch {
       // The line at the top says that there is no news.
     }
@@ -88,14 +91,15 @@ function tilesOf(run) {
   const skipped = Object.values(run.skip_rates).reduce((sum, share) => sum + share, 0);
   const rates = Object.entries(run.skip_rates).map(([verdict, share]) => ({ share, tone: verdict, title: `${verdict} ${rate(share, 1)}` }));
   const elapsed = run.started_at === null ? null : (run.ended_at ?? Date.now() / 1000) - run.started_at;
+  const looks = run.config.mode === "profile";
   return [
     tile("Rollouts", count(run.spend.rollouts), ...against(run.spend.rollouts, run.spend.reserved_rollouts, budget.rollouts, count)),
     tile("Tokens", count(run.spend.tokens), ...against(run.spend.tokens, run.spend.reserved_tokens, budget.tokens, count)),
     tile("Time", elapsed === null ? DASH : duration(elapsed), ...against(elapsed ?? 0, 0, budget.wall_clock_s, duration)),
-    tile("Step", count(run.step), max_steps === null ? `${count(run.checkpointed_step)} saved` : `of ${count(max_steps)}, ${count(run.checkpointed_step)} saved`, max_steps !== null && bar([{ share: run.step / max_steps, tone: "commit", title: "" }], `step ${run.step} of ${max_steps}`)),
-    tile("Skip rate", run.considered ? rate(skipped) : DASH, `of ${count(run.considered)} considered`, bar(rates, `skip rate ${rate(skipped)}`)),
+    !looks && tile("Step", count(run.step), max_steps === null ? `${count(run.checkpointed_step)} saved` : `of ${count(max_steps)}, ${count(run.checkpointed_step)} saved`, max_steps !== null && bar([{ share: run.step / max_steps, tone: "commit", title: "" }], `step ${run.step} of ${max_steps}`)),
+    !looks && tile("Skip rate", run.considered ? rate(skipped) : DASH, `of ${count(run.considered)} considered`, bar(rates, `skip rate ${rate(skipped)}`)),
     tile("Pilots right", rate(run.pilot_success_rate), "before selection"),
-    tile("Weights", run.live_version ? `v${run.live_version}` : DASH, run.version === run.live_version ? "live, the newest" : `live; v${run.version} is the newest`),
+    tile("Weights", run.live_version ? `v${run.live_version}` : DASH, !run.live_version ? (run.version ? `v${run.version} is the newest` : "none yet") : run.version === run.live_version ? "live, the newest" : `live; v${run.version} is the newest`),
   ];
 }
 
@@ -107,16 +111,18 @@ const tile = (name, value, ...more) =>
 function poolsCard(pools) {
   const claims = pools.reduce((sum, pool) => sum + pool.claimed, 0);
   const skipped = (/** @type {any} */ pool) => (pool.considered ? rate(Object.values(pool.skip_rates).reduce((sum, share) => sum + share, 0)) : DASH);
-  const names = ["To have", "Claims", "Share", "Let pass", "Skipped", "Pilots right", "Rollouts", "Tokens", "Claimable"];
-  const cells = (/** @type {any} */ pool) => [rate(pool.part), count(pool.claimed), claims ? rate(pool.claimed / claims) : DASH, count(pool.forfeited), skipped(pool), rate(pool.pilot_success_rate), count(pool.rollouts), count(pool.tokens), count(pool.claimable)];
+  const names = ["Wanted", "Claims", "Let pass", "Skip rate", "Pilots right", "Rollouts", "Tokens", "Claimable"];
+  const cells = (/** @type {any} */ pool) => [rate(pool.part), claims ? `${count(pool.claimed)}, ${rate(pool.claimed / claims)}` : count(pool.claimed), count(pool.forfeited), skipped(pool), rate(pool.pilot_success_rate), count(pool.rollouts), count(pool.tokens), count(pool.claimable)];
   return h(
     "section",
     { class: "card flush", id: "mix" },
+    h("h3", {}, "How its pools are mixed"),
+    h("p", { class: "hint" }, "The share of claims that each is wanted to have, and has had. A pool lets a turn pass when it has nothing to claim."),
     h(
       "table",
       { class: "stacks" },
       h("thead", {}, h("tr", {}, h("th", {}, "Pool"), names.map((name) => h("th", { class: "num" }, name)))),
-      h("tbody", {}, pools.map((pool) => h("tr", {}, h("td", { class: "lead clip" }, pool.name), cells(pool).map((cell, number) => h("td", { class: "num", "data-label": names[number] }, cell))))),
+      h("tbody", {}, pools.map((pool) => h("tr", {}, h("td", { class: "lead id" }, pool.name), cells(pool).map((cell, number) => h("td", { class: "num", "data-label": names[number] }, cell))))),
     ),
   );
 }
@@ -140,8 +146,10 @@ function against(spent, reserved, limit, told) {
 function askedFor(run) {
   const { config } = run;
   const facts = {
-    Pool: run.pool,
+    [run.pools.length > 1 ? "Pools" : "Pool"]: run.pools.map((/** @type {any} */ pool) => pool.name).join(" + "),
+    Servers: Object.keys(config.servers).length ? labelled(config.servers) : "any",
     Allocator: run.allocator,
+    ...(config.mode === "profile" ? { Mode: "profile: pilots alone, no learner", Weights: config.weights ?? "the scheduler's model" } : {}),
     Group: `${config.pilots} pilots, ${config.commits} commits`,
     Batch: `${config.batch_size} groups`,
     Staleness: `at most ${config.max_staleness}`,

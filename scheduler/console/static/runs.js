@@ -1,6 +1,6 @@
 /** The list of runs. */
 
-import { badge, bar } from "./badges.js";
+import { badge, bar, labelled } from "./badges.js";
 import { h, shown } from "./dom.js";
 import { link, onNews, runs } from "./live.js";
 import { ago, count, DASH, rate } from "./words.js";
@@ -53,13 +53,13 @@ function row(run) {
   return h(
     "tr",
     {},
-    h("td", { class: "lead" }, h("a", { href: `#/runs/${encodeURIComponent(run.run_id)}`, id: `run-${run.run_id}` }, run.run_id)),
-    h("td", { "data-label": "State" }, badge(run.state), run.queue?.position > 0 && h("span", { class: "hint" }, ` place ${run.queue.position}`), run.waiting_for && h("div", { class: "hint clip", title: run.waiting_for }, run.waiting_for)),
-    h("td", { "data-label": "Pool" }, run.pool),
-    h("td", { "data-label": "Allocator" }, run.allocator),
+    h("td", { class: "lead word" }, h("a", { href: `#/runs/${encodeURIComponent(run.run_id)}`, id: `run-${run.run_id}` }, run.run_id), h("div", { class: "hint" }, labelled(run.config.servers))),
+    h("td", { "data-label": "State" }, h("span", {}, badge(run.state), run.queue?.behind.length > 0 && h("span", { class: "hint" }, ` place ${run.queue.position}`)), run.waiting_for && h("div", { class: "hint clip", title: run.waiting_for }, run.waiting_for)),
+    h("td", { "data-label": "Pool" }, run.pools.map((/** @type {any} */ pool) => pool.name).join(" + "), run.config.mode === "profile" && h("div", { class: "hint" }, "profile")),
+    h("td", { class: "word", "data-label": "Allocator" }, run.allocator),
     h("td", { class: "num", "data-label": "Step" }, count(run.step)),
     h("td", { class: "num", "data-label": "Rollouts" }, spend(run.spend.rollouts, limit)),
-    h("td", { class: "num", "data-label": "Skip rate" }, run.considered ? rate(skipped) : DASH),
+    h("td", { class: "num", "data-label": "Skip rate" }, run.considered && run.config.mode !== "profile" ? rate(skipped) : DASH),
     h("td", { class: "num", "data-label": "Created" }, ago(run.created_at)),
   );
 }

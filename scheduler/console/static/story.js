@@ -4,7 +4,7 @@ import { get, part, post } from "./api.js";
 import { badge, bar } from "./badges.js";
 import { completionsCard } from "./completions.js";
 import { h, replace, say } from "./dom.js";
-import { runHead } from "./run.js";
+import { ENDED, runHead } from "./run.js";
 import { clock, count, decimal, plural, rate, spaced } from "./words.js";
 
 /** @param {HTMLElement} main @param {AbortSignal} signal @param {string} runId @param {string} promptId */
@@ -35,12 +35,12 @@ function origin(run, promptId) {
 /** @param {any} found @param {any} content @param {any} run @param {() => void} look */
 function told(found, content, run, look) {
   const { prompt } = found;
-  const set = ["waiting", "quarantined"].includes(prompt.state);
+  const set = !ENDED.has(run.state) && ["waiting", "quarantined"].includes(prompt.state);
   return [
     h(
       "section",
       { class: "card" },
-      h("div", { class: "head" }, h("h2", { class: "clip", title: prompt.prompt_id }, prompt.prompt_id, " ", badge(prompt.state)), h("div", { class: "orders" }, h("button", { type: "button", id: "again", onclick: look }, "Look again"), set && h("button", { type: "button", class: "primary", onclick: () => reinstate(run.run_id, prompt.prompt_id, look) }, "Reinstate"))),
+      h("div", { class: "head" }, h("h2", { class: "title" }, prompt.prompt_id, " ", badge(prompt.state)), h("div", { class: "orders" }, h("button", { type: "button", id: "again", onclick: look }, "Look again"), set && h("button", { type: "button", class: "primary", onclick: () => reinstate(run.run_id, prompt.prompt_id, look) }, "Reinstate"))),
       h("p", {}, belief(prompt)),
       h("p", {}, claimable(found)),
       prompt.visits > 0 && bar([{ share: prompt.success_rate, tone: "good", title: "expected to be right" }, { share: 1 - prompt.success_rate, tone: "rest", title: "expected to be wrong" }], `${rate(prompt.success_rate)} expected to be right`),
@@ -75,7 +75,7 @@ function belief(prompt) {
 
 /** @param {any} found */
 function claimable({ prompt, policy_version, run_state, position, open_visit }) {
-  if (["finished", "exhausted", "cancelled", "failed"].includes(run_state)) return `It is not claimed any more: the run is ${run_state}.`;
+  if (ENDED.has(run_state)) return `It is not claimed any more: the run is ${run_state}.`;
   const last = [prompt.last_verdict, spaced(prompt.reason)].filter(Boolean).join(": ");
   switch (prompt.state) {
     case "claimed":
