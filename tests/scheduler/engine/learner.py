@@ -17,6 +17,7 @@ from scheduler.service import Service
 from scheduler.state.versions import WeightRecord
 
 DEADLINE_S = 20.0
+_LAST_WORD_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,9 +184,13 @@ class Learner:
             if isinstance(frame, BatchFrame) and frame.step == self.step + 1:
                 try:
                     await self.apply(frame)
-                except InvalidInput:
-                    # A run that is cancelled during a step refuses its report.
-                    await self.last_word()
+                except InvalidInput as refusal:
+                    # A run that is cancelled during a step refuses its report; what else is refused is a fault.
+                    try:
+                        async with asyncio.timeout(_LAST_WORD_S):
+                            await self.last_word()
+                    except TimeoutError:
+                        raise refusal from None
                     return
                 if self.step % checkpoint_every == 0:
                     await self.checkpoint()
