@@ -33,7 +33,8 @@ class Terminal:
         # Bash reads its commands from a pipe of their own, so that no command takes the next for its input. Its
         # interrupt is ours to send: a session of its own.
         self._shell = subprocess.Popen(
-            ("bash", "--noprofile", "--norc", "-euo", "pipefail", f"/dev/fd/{commands}"),
+            # Where we were started in the background an interrupt is ignored, and bash would leave it so.
+            ("env", "--default-signal=INT", "bash", "--noprofile", "--norc", "-euo", "pipefail", f"/dev/fd/{commands}"),
             cwd=folder,
             env=dict(environment),
             stdin=subprocess.DEVNULL,
