@@ -18,8 +18,10 @@ from tests.scheduler.served import listening
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
-STEPS, GROUPS, GROUP_SIZE = 8, 4, 8
-BUDGET = 800
+STEPS, GROUPS, GROUP_SIZE = 24, 4, 8
+EARLY = 4
+"""A step after which the run has a while to go: a step takes a tenth of a second."""
+BUDGET = 2400
 
 
 @pytest_asyncio.fixture
@@ -59,7 +61,7 @@ async def test_a_stopped_service_is_brought_back_from_an_archive_of_its_folder(
     folder, archive = tmp_path / "service", tmp_path / "backup.tar"
     async with started(folder, model=model, servers=(server,)) as service:
         run_id = await submitted(service)
-        before = await service.until(run_id, lambda run: run.step >= STEPS // 2)
+        before = await service.until(run_id, lambda run: run.step >= EARLY)
     with tarfile.open(archive, "w") as backup:
         backup.add(folder, arcname=".")
     shutil.rmtree(folder)
@@ -75,7 +77,7 @@ async def test_a_paused_service_is_brought_back_from_copies_made_while_it_went_o
     folder, copy = tmp_path / "service", tmp_path / "copy"
     async with started(folder, model=model, servers=(server,)) as service:
         run_id = await submitted(service)
-        await service.until(run_id, lambda run: run.step >= STEPS // 2)
+        await service.until(run_id, lambda run: run.step >= EARLY)
         await service.ask(lambda client: client.pause(run_id))
         before = await service.until(run_id, lambda run: run.state == "paused")
         await service.until_ledger(run_id, is_at_rest)
