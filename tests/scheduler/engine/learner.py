@@ -16,7 +16,7 @@ from scheduler.frames import Attached, BatchFrame, FinalFrame, Frame, GroupFrame
 from scheduler.service import Service
 from scheduler.state.versions import WeightRecord
 
-DEADLINE_S = 20.0
+DEADLINE_S = 90.0
 _LAST_WORD_S = 5.0
 
 
@@ -180,8 +180,11 @@ class Learner:
         until = None if steps is None else self.step + steps
         if until == self.step:
             return
+        batch_by = time.monotonic() + DEADLINE_S
         async for frame in self.frames():
+            assert time.monotonic() < batch_by, f"no batch for {DEADLINE_S} s: it waits for {self.heartbeats[-1:]}"
             if isinstance(frame, BatchFrame) and frame.step == self.step + 1:
+                batch_by = time.monotonic() + DEADLINE_S
                 try:
                     await self.apply(frame)
                 except InvalidInput as refusal:

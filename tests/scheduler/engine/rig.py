@@ -47,8 +47,8 @@ from tests.scheduler.engine.factories import (
 from tests.scheduler.engine.mortality import MortalRedis, MortalTransport
 from tests.scheduler.state.stores import MAX_NEW_TOKENS, Stores
 
-LEASE_TTL_S = 30.0
-DEADLINE_S = 20.0
+LEASE_TTL_S = 300.0
+DEADLINE_S = 90.0
 
 
 class Rig:
