@@ -100,6 +100,7 @@ class Slots:
                 self.turnarounds_s.append(time.monotonic() - visit.last_answer)
             else:
                 self.pushed += 1
+            visit.last_answer = 0.0
         visit.open += 1
         self.waiting.append((connection, asked))
         self.fill()
@@ -119,7 +120,9 @@ class Slots:
         self.answers += 1
         visit = self.visits[asked.rid.partition("-")[0]]
         visit.open -= 1
-        visit.last_answer = time.monotonic()
+        if asked.sampling_params.max_new_tokens:
+            # What only prefills a prompt is no volley: the decision was made before it.
+            visit.last_answer = time.monotonic()
         connection.answer(200, _completion(asked, label))
         self.fill()
 
