@@ -23,8 +23,9 @@ _FLAT_OUT = Pace(slots=1_000_000, latency_s=LATENCY_S)
 _FLAT_OUT_IN_FLIGHT = 512
 _SHARE = 0.7
 """Of what a bare loop reaches: the servers' capacity."""
-_QUEUED = 1.15
-"""Attempts in flight for each slot: a server works on while the next attempt is on its way."""
+_QUEUED = 1.25
+"""Attempts in flight for each slot: as many as the scheduler gives a server that reports its queue
+(`scheduler.fleet.concurrency`), which so works on while the next attempt is on its way."""
 PEER = "ours"
 """Our client over httpx and nothing else. Plain httpx searches all of its hundreds of connections at each call."""
 PARTS = ("scheduler", "redis", "rewards", "server", "learner")
