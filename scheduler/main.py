@@ -40,7 +40,7 @@ from scheduler.tokenizers import model_limits
 
 log = structlog.get_logger(__name__)
 
-_YOUNG_OBJECTS = 70_000
+_YOUNG_OBJECTS = 1_000_000
 """New objects after which the garbage collector looks; Python's own is 700."""
 
 

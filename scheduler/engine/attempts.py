@@ -167,6 +167,8 @@ class Sender:
             answer = self._given_up(flight, flight.recalled)
         finally:
             volley.flights.discard(flight)
+            # It holds the flight, and so all that came of it, until the garbage collector looked.
+            flight.on_recall = None
             if aborts:
                 # What it was to abort has ended, or is not waited for any more.
                 aborts[0].cancel()

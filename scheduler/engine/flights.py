@@ -40,8 +40,8 @@ class Flight:
     sent_at: float = 0.0
     recalled: Recall | None = None
     """Why it was called back; None if it was not."""
-    on_recall: Callable[[], None] = lambda: None
-    """Does what a recall asks for; called once at most."""
+    on_recall: Callable[[], None] | None = None
+    """Does what a recall asks for, while there is something to end; called once at most."""
 
     def sent(self, dispatch: Dispatch, now: float) -> None:
         """It goes to a server."""
@@ -51,7 +51,8 @@ class Flight:
         """Call it back; once is enough."""
         if self.recalled is None:
             self.recalled = why
-            self.on_recall()
+            if self.on_recall is not None:
+                self.on_recall()
 
     def duration_s(self, now: float) -> float:
         """Seconds it has been at its server, less those in which that was being given weights."""
