@@ -100,3 +100,21 @@ async def test_an_attempt_in_flight_is_few_objects_and_few_bytes(
     assert attempts >= 4 * PILOTS
     assert objects.total() / attempts <= OBJECTS, objects.most_common(8)
     assert (many[2] - few[2]) / attempts <= BYTES
+
+
+async def test_what_has_ended_is_freed_without_the_garbage_collector(rig: Rig, learner: Learner) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        view = await whole_run(rig, learner)
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        kinds = Counter(f"{type(each).__module__}.{type(each).__qualname__}" for each in gc.garbage)
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+    attempts = sum(view.ledger.stages[stage].attempts for stage in (Stage.PILOT, Stage.COMMIT))
+    ours = Counter({kind: count for kind, count in kinds.items() if kind.startswith(("scheduler.", "inference."))})
+    assert attempts >= STEPS * BATCH * (PILOTS + COMMITS)
+    assert ours.total() <= attempts // 8, kinds.most_common(12)
