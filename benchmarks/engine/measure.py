@@ -26,6 +26,8 @@ _SHARE = 0.7
 _QUEUED = 1.25
 """Attempts in flight for each slot: as many as the scheduler gives a server that reports its queue
 (`scheduler.fleet.concurrency`), which so works on while the next attempt is on its way."""
+_LONGER = 4
+"""Times as long at half load as otherwise."""
 PEER = "ours"
 """Our client over httpx and nothing else. Plain httpx searches all of its hundreds of connections at each call."""
 PARTS = ("scheduler", "redis", "rewards", "server", "learner")
@@ -51,7 +53,8 @@ async def measure(folder: Path, say: Say, *, seconds: float) -> Findings:
         async with at_work(
             server, model, _made(folder / "half"), in_flight=round(_QUEUED * slots), demand=demand
         ) as work:
-            half = await work.measure(warm_up_s=seconds / 4, seconds=seconds)
+            # A few visits a second are decided on, and it is their hundredth part that is told.
+            half = await work.measure(warm_up_s=seconds / 4, seconds=_LONGER * seconds)
     figures = _figures(bare, flat_out, full, half, slots)
     raw = {
         "turnaround ms at half load": [round(1e3 * each, 3) for each in half.served.turnarounds_s],
