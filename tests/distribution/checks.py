@@ -26,6 +26,7 @@ Say = Callable[[str], None]
 PICTURES = (
     "scheduler.drawing",
     "scheduler.cli.comparison_picture",
+    "scheduler.cli.profile_picture",
     "scheduler.demo.picture",
     "scheduler.simulator.picture",
 )

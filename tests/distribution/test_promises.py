@@ -3,6 +3,7 @@
 import re
 
 from tests.distribution.built import ROOT
+from tests.distribution.checks import PICTURES
 from tests.distribution.promises import FOR_DEVELOPERS, PROMISES
 from tests.distribution.test_built import PROJECT, SEMANTIC
 
@@ -33,6 +34,12 @@ def test_what_an_extra_brings_is_named_by_it_or_by_an_extra_that_it_takes_in() -
 def test_what_only_an_extra_brings_is_no_dependency_of_the_base() -> None:
     base = {_name(line) for line in PROJECT["dependencies"]}
     assert {name for promise in PROMISES.values() for name in promise.brings if name in base} == set()
+
+
+def test_modules_that_need_the_library_of_pictures_are_left_out_of_what_the_base_imports() -> None:
+    files = (ROOT / "scheduler").rglob("*.py")
+    drawing = [path for path in files if re.search(r"^(from|import) matplotlib", path.read_text(), re.MULTILINE)]
+    assert {".".join(path.relative_to(ROOT).with_suffix("").parts) for path in drawing} == set(PICTURES)
 
 
 def _name(requirement: str) -> str:
