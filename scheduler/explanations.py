@@ -20,8 +20,9 @@ from scheduler.state.course import course
 from scheduler.state.groups import GroupEntry, group_entries
 from scheduler.state.keys import RunKeys
 from scheduler.state.records import Attempt, Ending, Record, Recorded, RecordStore
+from scheduler.state.row import PromptView
 from scheduler.state.run_pools import RunPools
-from scheduler.state.table import PromptView, Table
+from scheduler.state.table import Table
 from scheduler.state.unsolved import UnsolvedPage, unsolved
 from scheduler.state.versions import WeightRecord, recent_versions
 from scheduler.state.visit import Visit

@@ -19,8 +19,9 @@ from scheduler.service import Service
 from scheduler.state.completions import CompletionStore
 from scheduler.state.keys import RunKeys
 from scheduler.state.records import Attempt, RecordStore
+from scheduler.state.row import Event, PromptView
 from scheduler.state.run_pools import RunPools
-from scheduler.state.table import Event, PromptView, Table
+from scheduler.state.table import Table
 
 Row = Mapping[str, object]
 _MOST_CHARS = 4 << 20

@@ -12,8 +12,8 @@ from scheduler.explanations import Explanations, VisitStory
 from scheduler.service import Service
 from scheduler.state.completions import CompletionStore, Texts
 from scheduler.state.keys import RunKeys
+from scheduler.state.row import Event
 from scheduler.state.run_pools import RunPools
-from scheduler.state.table import Event
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

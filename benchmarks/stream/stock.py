@@ -19,8 +19,9 @@ from scheduler.state.groups import GroupEntry
 from scheduler.state.keys import RunKeys
 from scheduler.state.leases import Lease
 from scheduler.state.pools import PoolRecord, PoolStore
+from scheduler.state.row import Event, Row
 from scheduler.state.runs import RunStore
-from scheduler.state.table import Event, Row, Table
+from scheduler.state.table import Table
 from scheduler.state.transaction import Transactor
 from scheduler.state.visit import Landing, Visit
 from scheduler.state.visits import VisitStore

@@ -29,7 +29,8 @@ from scheduler.state.connection import Redis, connect
 from scheduler.state.keys import PoolKeys, RunKeys
 from scheduler.state.leases import Lease
 from scheduler.state.pools import PoolStore
-from scheduler.state.table import HISTORY_LENGTH, Event, Row, Table, claim_order
+from scheduler.state.row import Event, Row
+from scheduler.state.table import HISTORY_LENGTH, Table, claim_order
 from scheduler.state.transaction import Transactor
 from scheduler.state.visit import Visit
 from scheduler.state.visits import VisitStore

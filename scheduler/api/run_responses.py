@@ -13,7 +13,8 @@ from scheduler.core.queue import Place
 from scheduler.core.run import RunConfig
 from scheduler.core.spend import pilot_success_rate, skip_rates
 from scheduler.service import BreakerView, RunView
-from scheduler.state.table import Event, PromptView, ReadyPool
+from scheduler.state.row import Event, PromptView
+from scheduler.state.table import ReadyPool
 
 
 class Spend(Response):

@@ -23,8 +23,9 @@ from scheduler.core.types import Prompt
 from scheduler.engine.circuit import Circuit
 from scheduler.engine.pipeline import Pipeline
 from scheduler.engine.rule_in_force import RuleInForce
+from scheduler.state.row import Event, PassedRow, Row
 from scheduler.state.run_pools import RunPools
-from scheduler.state.table import Event, PassedRow, Row, Table
+from scheduler.state.table import Table
 from scheduler.state.transaction import Transactor
 from scheduler.state.visit import Claimed, Visit
 from scheduler.state.visits import VisitStore

@@ -41,9 +41,10 @@ from scheduler.state.keys import RunKeys
 from scheduler.state.leases import Lease
 from scheduler.state.pools import PoolStore
 from scheduler.state.records import RecordStore
+from scheduler.state.row import Row
 from scheduler.state.run_pools import RunPools
 from scheduler.state.runs import RunRecord, RunStore
-from scheduler.state.table import Row, Table
+from scheduler.state.table import Table
 from scheduler.state.transaction import Transactor
 from scheduler.state.versions import VersionStore, WeightRecord, recent_versions
 from scheduler.state.visit import Visit

@@ -12,7 +12,7 @@ from scheduler.core.ledger import Outcome
 from scheduler.core.lifecycle import PromptState
 from scheduler.engine.assembly import Parts
 from scheduler.state.records import closed
-from scheduler.state.table import Event
+from scheduler.state.row import Event
 from scheduler.state.visit import Landing, Trace
 
 log = structlog.get_logger(__name__)

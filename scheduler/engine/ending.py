@@ -22,7 +22,7 @@ from scheduler.engine.interruption import Interrupted
 from scheduler.engine.pipeline import Pipeline
 from scheduler.engine.uninterrupted import uninterrupted
 from scheduler.state.groups import GroupEntry
-from scheduler.state.table import Event, Row
+from scheduler.state.row import Event, Row
 from scheduler.state.visit import Trace
 from scheduler.state.visits import VisitStore
 

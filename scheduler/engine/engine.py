@@ -24,8 +24,8 @@ from scheduler.fleet import Share
 from scheduler.state.groups import GroupStatus
 from scheduler.state.leases import Lease
 from scheduler.state.records import Attempt
+from scheduler.state.row import Row
 from scheduler.state.runs import RunRecord
-from scheduler.state.table import Row
 from scheduler.state.versions import WeightRecord, recent_versions
 from scheduler.state.visit import Visit
 

@@ -23,7 +23,7 @@ from scheduler.engine.interruption import Interrupted
 from scheduler.engine.judging import Judged
 from scheduler.engine.uninterrupted import uninterrupted
 from scheduler.state.records import Attempt
-from scheduler.state.table import Row
+from scheduler.state.row import Row
 from scheduler.state.visit import Change, Landing, Visit
 from scheduler.state.visits import VisitStore
 

@@ -9,7 +9,7 @@ from typing import Self
 
 from scheduler.core.ledger import Outcome
 from scheduler.core.lifecycle import PromptState
-from scheduler.state.table import Row
+from scheduler.state.row import Row
 
 _FRUITLESS_VISITS_BEFORE_QUARANTINE = 3
 

@@ -26,7 +26,7 @@ from scheduler.engine.pipeline import Pipeline, Slot
 from scheduler.engine.rule_in_force import RuleInForce
 from scheduler.engine.uninterrupted import at_last
 from scheduler.state.records import Attempt
-from scheduler.state.table import Row
+from scheduler.state.row import Row
 from scheduler.state.visit import Visit
 from scheduler.state.visits import VisitStore
 

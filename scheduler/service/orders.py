@@ -30,8 +30,9 @@ from scheduler.state.connection import Redis
 from scheduler.state.evaluations import EvaluationRecord
 from scheduler.state.keys import RunKeys
 from scheduler.state.pools import PoolStore
+from scheduler.state.row import PromptView
 from scheduler.state.runs import RunRecord, RunStore, taken
-from scheduler.state.table import PromptView, Table
+from scheduler.state.table import Table
 from scheduler.state.transaction import Transactor
 
 log = structlog.get_logger(__name__)

@@ -21,9 +21,10 @@ from scheduler.state.connection import Redis
 from scheduler.state.evaluations import EvaluationRecord, evaluation, evaluations
 from scheduler.state.keys import RunKeys
 from scheduler.state.prompt_pages import PromptPages
+from scheduler.state.row import PromptView
 from scheduler.state.run_pools import RunPools
 from scheduler.state.runs import RunRecord, RunStore
-from scheduler.state.table import PromptView, ReadyPool, Table
+from scheduler.state.table import ReadyPool, Table
 from scheduler.state.versions import WeightRecord, recent_versions
 from scheduler.table_sample import TableSample
 

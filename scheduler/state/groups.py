@@ -19,7 +19,8 @@ from scheduler.core.types import Stage
 from scheduler.state.course import remember
 from scheduler.state.keys import RunKeys
 from scheduler.state.records import Ending, put_group_ending
-from scheduler.state.table import Event, Table
+from scheduler.state.row import Event
+from scheduler.state.table import Table
 from scheduler.state.transaction import Transaction, Transactor
 from scheduler.state.versions import WeightRecord, put_weights
 from scheduler.state.wire import raw

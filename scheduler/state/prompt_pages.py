@@ -13,7 +13,8 @@ from scheduler.core.lifecycle import PromptState
 from scheduler.core.run import RunConfig
 from scheduler.core.types import Verdict
 from scheduler.state.keys import PoolKeys, RunKeys
-from scheduler.state.table import Row, Table, claimed_prompts
+from scheduler.state.row import Row
+from scheduler.state.table import Table, claimed_prompts
 from scheduler.state.wire import text
 
 _LOOK = 200

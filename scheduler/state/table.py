@@ -6,20 +6,19 @@ exactly one place (ready, waiting, quarantined, or an open visit), so none is ev
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Self
 
 import msgspec
 from redis.asyncio import Redis
 
 from scheduler.core.errors import Conflict, IllegalMove, NotClaimable
-from scheduler.core.informativeness import Evidence
 from scheduler.core.lifecycle import PromptState
 from scheduler.core.mixture import UNMIXED, Mixture
 from scheduler.core.pool_tally import CLAIMED, CONSIDERED, FORFEITED, pool_counter
 from scheduler.core.run import RunConfig
-from scheduler.core.types import Verdict
 from scheduler.state.keys import RunKeys
+from scheduler.state.row import Event, PassedRow, PromptView, Row
 from scheduler.state.transaction import Transaction, Transactor
 from scheduler.state.wire import raw, text
 
@@ -28,37 +27,6 @@ SEQUENCE = "pool_sequence"
 """Field of a run's record: prompts of its pool up to this number are in the table."""
 _ROUND = float(1 << 32)
 NEVER = float("inf")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One prompt's row."""
-
-    evidence: Evidence
-    next_version: int | None = 0
-    """Weight version at which it is claimable again; None is never."""
-    lost_visits: int = 0
-    """Consecutive visits whose attempts were lost every time: a prompt that kills servers is quarantined."""
-    failed_visits: int = 0
-    """Consecutive visits that came to nothing because rewards failed: quarantined like the others."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """One entry of a prompt's history."""
-
-    at: float
-    """Seconds since the epoch."""
-    version: int
-    what: str
-    """Verdict, published, trained, expired, passed_over, quarantined, reinstated."""
-    reason: str = ""
-    pilots: int = 0
-    correct: int = 0
-    group_id: str = ""
-    step: int | None = None
-    visit_id: str = ""
-    """The visit that ended so; a group has the id of the visit it was made in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,26 +41,6 @@ class ReadyPool:
 def sequence_field(pool: str) -> str:
     """The field of a run's record that has the like of `SEQUENCE` for one pool of several."""
     return f"{SEQUENCE}:{pool}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PassedRow:
-    """A prompt that its history alone judged."""
-
-    prompt_id: str
-    row: Row
-    verdict: Verdict
-    event: Event
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PromptView:
-    """What an operator sees of a prompt."""
-
-    prompt_id: str
-    state: PromptState
-    row: Row | None
-    history: tuple[Event, ...] = field(default=())
 
 
 def claim_order(prompt_id: str, visits: int, seed: int) -> float:

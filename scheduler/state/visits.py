@@ -36,8 +36,9 @@ from scheduler.state.completions import packed_completions, put_completions
 from scheduler.state.groups import GroupEntry
 from scheduler.state.keys import RunKeys
 from scheduler.state.records import Attempt, Ending, Record, RecordStore, closed, put_record
+from scheduler.state.row import Event, Row
 from scheduler.state.runs import counters_of
-from scheduler.state.table import Event, Row, Table, not_claimable
+from scheduler.state.table import Table, not_claimable
 from scheduler.state.transaction import Transaction, Transactor
 from scheduler.state.unsolved import note_unsolved
 from scheduler.state.visit import Change, Claimed, Landing, Trace, Visit

@@ -8,7 +8,8 @@ from scheduler.core.lifecycle import PromptState
 from scheduler.core.types import Verdict
 from scheduler.service import Service
 from scheduler.state.keys import RunKeys
-from scheduler.state.table import Row, Table
+from scheduler.state.row import Row
+from scheduler.state.table import Table
 from scheduler.state.transaction import Transactor
 from tests.scheduler.api.bodies import make_run, upload
 from tests.scheduler.core.factories import make_evidence

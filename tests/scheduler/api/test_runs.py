@@ -12,7 +12,8 @@ from scheduler.core.types import Stage
 from scheduler.service import Service
 from scheduler.state.evaluations import EvaluationRecord, EvaluationStore, Measured
 from scheduler.state.keys import RunKeys
-from scheduler.state.table import Event, Table
+from scheduler.state.row import Event
+from scheduler.state.table import Table
 from scheduler.state.transaction import Transactor
 from tests.scheduler.api.bodies import make_run, upload
 from tests.scheduler.state.stores import make_row

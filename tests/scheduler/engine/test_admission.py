@@ -18,9 +18,9 @@ from scheduler.engine.admission import Admission
 from scheduler.engine.circuit import Circuit
 from scheduler.engine.pipeline import Pipeline
 from scheduler.engine.rule_in_force import RuleInForce
+from scheduler.state.row import Row
 from scheduler.state.run_pools import RunPools
 from scheduler.state.runs import RunStore
-from scheduler.state.table import Row
 from scheduler.state.visit import Visit
 from tests.scheduler.engine.factories import NEVER, make_config, make_settings
 from tests.scheduler.engine.learner import Learner

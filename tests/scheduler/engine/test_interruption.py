@@ -7,7 +7,7 @@ from scheduler.core.ledger import Outcome
 from scheduler.core.lifecycle import PromptState
 from scheduler.core.prior import Prior
 from scheduler.engine.interruption import Interrupted
-from scheduler.state.table import Row
+from scheduler.state.row import Row
 
 
 def test_what_a_reward_raised_is_told_in_full_and_kept_apart() -> None:

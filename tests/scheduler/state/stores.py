@@ -23,8 +23,9 @@ from scheduler.state.evaluations import EvaluationStore
 from scheduler.state.groups import Attachment, GroupEntry, GroupStatus, GroupStore
 from scheduler.state.keys import RunKeys
 from scheduler.state.leases import Lease
+from scheduler.state.row import Event, PassedRow, Row
 from scheduler.state.runs import RunStore
-from scheduler.state.table import Event, PassedRow, Row, Table
+from scheduler.state.table import Table
 from scheduler.state.transaction import Transactor
 from scheduler.state.versions import VersionStore, WeightRecord
 from scheduler.state.visit import Change, Landing, Trace, Visit

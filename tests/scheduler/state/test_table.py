@@ -15,7 +15,8 @@ from scheduler.core.lifecycle import PromptState
 from scheduler.core.prior import Prior
 from scheduler.core.types import Stage, Verdict
 from scheduler.state.connection import connect
-from scheduler.state.table import HISTORY_LENGTH, Row, Table, claim_order
+from scheduler.state.row import Row
+from scheduler.state.table import HISTORY_LENGTH, Table, claim_order
 from scheduler.state.transaction import Transactor
 from tests.scheduler.state.lossy_link import lossy_link
 from tests.scheduler.state.stores import Stores, make_event, make_rollouts, make_row, snapshot

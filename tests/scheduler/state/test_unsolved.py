@@ -10,7 +10,7 @@ from scheduler.core.ledger import Outcome
 from scheduler.core.lifecycle import PromptState
 from scheduler.core.prior import Prior
 from scheduler.core.types import Rollout, Stage
-from scheduler.state.table import Row
+from scheduler.state.row import Row
 from scheduler.state.unsolved import ANSWER_BYTES, UnsolvedPage, WrongAnswer, unsolved, wrong_answer
 from scheduler.state.visit import Landing, Trace
 from tests.factories import make_rollout
