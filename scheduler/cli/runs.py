@@ -211,10 +211,17 @@ def create(
 
 
 @commands.command("list")
-def list_runs(url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
+def list_runs(
+    states: Annotated[
+        list[RunState] | None, typer.Option("--state", help="Only runs in this state; repeatable.")
+    ] = None,
+    url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
     """List runs, oldest first."""
     with talk(url, as_json) as terminal:
-        terminal.show(terminal.client.runs(), list[answers.Run], partial(tables.runs, now=time.time()))
+        runs = [run for run in terminal.client.runs() if not states or run["state"] in states]
+        terminal.show(runs, list[answers.Run], partial(tables.runs, now=time.time()))
 
 
 @commands.command("show")

@@ -123,6 +123,20 @@ async def test_runs_are_listed_oldest_first(pilotcommit: Command, service: Servi
     assert [run["run_id"] for run in listed] == ["first", "second"]
 
 
+async def test_runs_in_some_states_are_listed_alone(pilotcommit: Command, service: Service) -> None:
+    await make_busy_run(service.redis)
+    await create_run(service.redis, "waits", now=10.0)
+    await create_run(service.redis, "ended", now=20.0)
+    await end_run(service.redis, "ended", now=30.0)
+    listed = json.loads((await pilotcommit("run", "list", "--state", "running", "--json")).out)
+    assert [run["run_id"] for run in listed] == ["busy"]
+    both = (await pilotcommit("run", "list", "--state", "queued", "--state", "running")).out
+    assert [name for name in ("busy", "waits", "ended") if name in both] == ["busy", "waits"]
+    refused = await pilotcommit("run", "list", "--state", "asleep")
+    assert refused.code == 2
+    assert "waiting_weights" in refused.err
+
+
 async def test_the_ledger_is_shown_as_it_stands(pilotcommit: Command, service: Service) -> None:
     await make_busy_run(service.redis)
     said = await pilotcommit("run", "ledger", "busy")
