@@ -69,7 +69,7 @@ def _ratio(
     if ratio is None:
         return None
     each = ", ".join(f"{theirs[seed].spent / own[seed].spent:.2g}" for seed in sorted(own) if seed in theirs)
-    note = _BOUNDS.get(ratio.bound, "unknown: neither got there" if ratio.bound is Bound.NONE else "")
+    note = _BOUNDS.get(ratio.bound, "unknown: in a seed neither got there" if ratio.bound is Bound.NONE else "")
     return Figure(
         what=what,
         value=ratio.estimate,

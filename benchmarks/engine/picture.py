@@ -24,7 +24,7 @@ def draw(report: Report) -> Figure:
         times.plot(turnarounds, shares, color=BLUE)
         times.axhline(0.99, color=MUTED, linewidth=1, linestyle=":")
         times.set_xlim(0, 2 * turnarounds[int(0.99 * (len(turnarounds) - 1))])
-        times.set_xlabel("milliseconds from the last pilot's answer to the first commit's request")
+        times.set_xlabel("ms from the last pilot's answer to the first commit")
         times.set_ylabel("share of visits")
         head(times, "Added latency", "at half load")
     return figure
