@@ -24,5 +24,5 @@ def draw(report: Report) -> Figure:
         ours="push",
         unit="seconds",
         title="New weights for one server",
-        note="real SGLang, beside what cannot be left out",
+        note="real SGLang",
     )
