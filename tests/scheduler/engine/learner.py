@@ -17,6 +17,7 @@ from scheduler.service import Service
 from scheduler.state.versions import WeightRecord
 
 DEADLINE_S = 90.0
+"""How long a test waits for an engine: a machine may stand still for a minute."""
 _LAST_WORD_S = 5.0
 
 

@@ -44,11 +44,11 @@ from tests.scheduler.engine.factories import (
     make_prompts,
     make_settings,
 )
+from tests.scheduler.engine.learner import DEADLINE_S
 from tests.scheduler.engine.mortality import MortalRedis, MortalTransport
 from tests.scheduler.state.stores import MAX_NEW_TOKENS, Stores
 
 LEASE_TTL_S = 300.0
-DEADLINE_S = 90.0
 
 
 class Rig:
